@@ -1,0 +1,68 @@
+"""Bayesian Gaussian mixtures of traits in which genotypes move people between components.
+
+The public names are imported when first used, so that ``import bayesgmm`` costs milliseconds and a MAP fit never
+pays for PyMC.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Study": "study",
+    "read_study": "study",
+    "Dirichlet": "priors",
+    "NormalInverseWishart": "priors",
+    "LogOddsNormal": "priors",
+    "Flat": "priors",
+    "Priors": "priors",
+    "Mixture": "model",
+    "MapFit": "inference.map_fit",
+    "read_fit": "inference.map_fit",
+    "Posterior": "inference.posterior",
+    "read_posterior": "inference.posterior",
+    "compare": "analysis.compare",
+    "associations": "analysis.association",
+    "penetrance": "analysis.association",
+    "enrichment": "analysis.enrichment",
+    "simulate": "simulate",
+    "simulate_study": "simulate",
+    "report": "report",
+    "plots": "plots",
+    "InputError": "errors",
+    "PropernessError": "errors",
+    "DataWarning": "errors",
+    "FitWarning": "errors",
+}
+_MODULES = {"simulate", "report", "plots"}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from bayesgmm import plots, report, simulate
+    from bayesgmm.analysis.association import associations, penetrance
+    from bayesgmm.analysis.compare import compare
+    from bayesgmm.analysis.enrichment import enrichment
+    from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
+    from bayesgmm.inference.map_fit import MapFit, read_fit
+    from bayesgmm.inference.posterior import Posterior, read_posterior
+    from bayesgmm.model import Mixture
+    from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors
+    from bayesgmm.simulate import simulate_study
+    from bayesgmm.study import Study, read_study
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bayesgmm' has no attribute {name!r}")
+    module = import_module(f"bayesgmm.{_HOMES[name]}")
+    value = module if name in _MODULES else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What is read off fitted results: comparison, associations, labels."""

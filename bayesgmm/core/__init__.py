@@ -1,0 +1,1 @@
+"""Array mathematics only: numpy, scipy and numba, no labels."""

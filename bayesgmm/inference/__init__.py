@@ -1,0 +1,1 @@
+"""Engines: each turns a specification and a study into a result."""

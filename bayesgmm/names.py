@@ -1,0 +1,40 @@
+"""Every name that crosses a room: dims, variables, columns. Defined once, imported everywhere."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# dims
+SAMPLE: Final = "sample"
+TRAIT: Final = "trait"
+TRAIT_BIS: Final = "trait_bis"
+COMPONENT: Final = "component"
+PREDICTOR: Final = "predictor"
+VARIANT: Final = "variant"
+COVARIATE: Final = "covariate"
+CONTRAST: Final = "contrast"
+GENOTYPE: Final = "genotype"
+CHAIN: Final = "chain"
+DRAW: Final = "draw"
+ITERATION: Final = "iteration"
+
+# parameters of the model, the same in every engine
+WEIGHTS: Final = "weights"
+MEANS: Final = "means"
+COVARIANCES: Final = "covariances"
+EFFECTS: Final = "effects"
+PARAMETERS: Final = (WEIGHTS, MEANS, COVARIANCES, EFFECTS)
+
+# further results
+RESPONSIBILITIES: Final = "responsibilities"
+LOG_POSTERIOR: Final = "log_posterior"
+LOG_LIKELIHOOD: Final = "log_likelihood"
+LOG_PRIOR: Final = "log_prior"
+
+# genotypes a diploid person can have, as counts of the effect allele
+GENOTYPES: Final = (0, 1, 2)
+
+
+def contrast_label(component: int, reference: int) -> str:
+    """Name of the contrast of one component against another, e.g. ``"1 vs 0"``."""
+    return f"{component} vs {reference}"
