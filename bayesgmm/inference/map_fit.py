@@ -1,0 +1,570 @@
+"""The posterior mode as a result: parameters, memberships, uncertainty, and how far to trust it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm import __version__, names
+from bayesgmm.core.gaussian import covariances_from_roots
+from bayesgmm.core.objective import Parameters
+from bayesgmm.core.starts import kmeans_partition, quantile_partition
+from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.inference.em import Climb, SingularComponentError, climb, start_from
+from bayesgmm.problem import Problem
+
+if TYPE_CHECKING:
+    from bayesgmm.study import Study
+
+Array = NDArray[np.float64]
+
+_SCREENING_STEPS = 15  # EM steps every start gets before the best go on
+_FINISHERS = 3  # starts that are climbed to the top
+_SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
+_FEW_PEOPLE = 2.0  # a component with fewer than this many people per trait, plus one, is flagged
+_NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
+_WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
+
+
+@dataclass(frozen=True, eq=False)
+class MapFit:
+    """A fitted mixture: the posterior mode and what surrounds it.
+
+    Attributes
+    ----------
+    problem : Problem
+        Data and resolved priors.
+    params : xarray.Dataset
+        ``weights`` (component), ``means`` (component, trait), ``covariances`` (component, trait, trait_bis) and
+        ``effects`` (predictor, contrast; log odds ratio), in the traits' units.
+    history : xarray.DataArray
+        Log posterior at every accepted step of the best start; never decreasing.
+    converged : bool
+        Whether the log posterior is estimated to be within the tolerance of its limit.
+    reason : str
+        Why the run stopped.
+    starts : pandas.DataFrame
+        One row per start: how it was made, where it got, whether it reached the best mode.
+    seed : int or None
+    """
+
+    problem: Problem
+    params: xr.Dataset
+    history: xr.DataArray
+    converged: bool
+    reason: str
+    starts: pd.DataFrame
+    seed: int | None
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Parameters as arrays in standardised coordinates."""
+        return self.problem.parameters(self.params)
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """Log likelihood of the traits at the mode."""
+        moments = self.problem.arrays.expectation(self.parameters)
+        return moments.log_likelihood + self.problem.log_likelihood_shift
+
+    @cached_property
+    def log_prior(self) -> float:
+        """Log prior density at the mode, in the natural parameters, with every constant."""
+        return self.problem.arrays.log_prior(self.parameters) + self.problem.log_prior_shift
+
+    @property
+    def log_posterior(self) -> float:
+        """Log likelihood plus log prior: what EM climbs."""
+        return self.log_likelihood + self.log_prior
+
+    @cached_property
+    def gradient_norm(self) -> float:
+        """Largest absolute derivative of the log posterior at the mode, in flat standardised coordinates."""
+        _, gradient = self.problem.arrays.log_posterior_and_gradient(self.parameters)
+        return float(np.abs(gradient).max())
+
+    @property
+    def n_iterations(self) -> int:
+        """Accepted steps of the best start."""
+        return len(self.history)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: weights, effects, means and covariances."""
+        k, size = self.problem.n_components, len(self.problem.trait_names)
+        return (k - 1) * (1 + len(self.problem.predictor_names)) + k * (size + size * (size + 1) // 2)
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion, ``-2 log L + p log n``; smaller is better."""
+        return -2.0 * self.log_likelihood + self.n_parameters * float(np.log(self.problem.observed.sum()))
+
+    @property
+    def aic(self) -> float:
+        """Akaike information criterion, ``-2 log L + 2 p``; smaller is better."""
+        return -2.0 * self.log_likelihood + 2.0 * self.n_parameters
+
+    @property
+    def icl(self) -> float:
+        """Integrated completed likelihood: BIC plus twice the entropy of the memberships; smaller is better."""
+        r = self.responsibilities.values[self.problem.observed]
+        entropy = -float((r * np.log(np.maximum(r, 1e-300))).sum())
+        return self.bic + 2.0 * entropy
+
+    @cached_property
+    def responsibilities(self) -> xr.DataArray:
+        """Probability of each component for each person (sample, component).
+
+        A person without traits has the mixing weights of their predictors.
+        """
+        return self._label_membership(self.problem.responsibilities(self.parameters), self.problem.sample_ids)
+
+    @cached_property
+    def flags(self) -> pd.DataFrame:
+        """What should worry the reader: one row per finding (component, flag, message)."""
+        return pd.DataFrame(_find_flags(self), columns=["component", "flag", "message"])
+
+    # -- uncertainty ----------------------------------------------------------------------------
+
+    @cached_property
+    def covariance_matrix(self) -> Array:
+        """Inverse observed information in flat standardised coordinates (n_free, n_free).
+
+        NaN throughout where the mode is not a strict maximum (an effect or weight at its boundary).
+        """
+        information = self.problem.arrays.negative_hessian(self.parameters)
+        try:
+            factor = np.linalg.cholesky(information)
+        except np.linalg.LinAlgError:
+            return np.full(information.shape, np.nan)
+        inverse = np.linalg.solve(factor, np.eye(len(information)))
+        covariance: Array = inverse.T @ inverse
+        return covariance
+
+    @cached_property
+    def standard_errors(self) -> xr.Dataset:
+        """Standard errors of ``params`` from the observed information of the log posterior, by the delta method."""
+        flat = self.parameters.pack()
+        steps = 1e-5 * np.maximum(1.0, np.abs(flat))
+        names_in_order = list(names.PARAMETERS)
+        jacobian = {name: np.empty((len(flat), self.params[name].size)) for name in names_in_order}
+        for j, step in enumerate(steps):
+            ahead, behind = flat.copy(), flat.copy()
+            ahead[j] += step
+            behind[j] -= step
+            up = self.problem.labelled(self.parameters.unpack(ahead))
+            down = self.problem.labelled(self.parameters.unpack(behind))
+            for name in names_in_order:
+                jacobian[name][j] = (up[name].values - down[name].values).ravel() / (2.0 * step)
+        result = self.params.copy()
+        for name in names_in_order:
+            variance = np.einsum("jm,jl,lm->m", jacobian[name], self.covariance_matrix, jacobian[name])
+            result[name] = self.params[name].copy(data=np.sqrt(variance).reshape(self.params[name].shape))
+        return result
+
+    def normal_draws(self, draws: int = 4000, seed: int | None = None) -> xr.Dataset:
+        """Draws from the normal approximation at the mode, with the names and dims of a posterior.
+
+        Parameters
+        ----------
+        draws : int
+        seed : int, optional
+
+        Returns
+        -------
+        xarray.Dataset
+            Dims ``chain`` (1), ``draw`` and those of ``params``.
+
+        Raises
+        ------
+        InputError
+            If the mode is not a strict maximum, so that there is no normal approximation.
+        """
+        covariance = self.covariance_matrix
+        if np.isnan(covariance).any():
+            raise InputError(
+                "the log posterior is not curved downwards at the mode in every direction, so there is no normal "
+                "approximation; use a proper prior or sample the posterior"
+            )
+        rng = np.random.default_rng(0 if seed is None else seed)
+        flat = self.parameters.pack() + rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
+        each = [self.parameters.unpack(row) for row in flat]
+        stack = {
+            "pi": np.stack([np.exp(p.log_pi) for p in each])[None],
+            "means": np.stack([p.means for p in each])[None],
+            "roots": np.stack([p.roots for p in each])[None],
+            "beta": np.stack([p.beta for p in each])[None],
+        }
+        problem = self.problem
+        covariances = covariances_from_roots(stack["roots"]) * np.outer(problem.unit, problem.unit)
+        means = problem.centre + problem.unit * stack["means"]
+        return problem.dataset(stack["pi"], means, covariances, stack["beta"])
+
+    # -- prediction -----------------------------------------------------------------------------
+
+    def predict_proba(self, traits: Study | pd.DataFrame | Array, predictors: Array | None = None) -> xr.DataArray:
+        """Membership probabilities of new people (sample, component).
+
+        Parameters
+        ----------
+        traits : Study, DataFrame or ndarray (m, n_traits)
+            A study carries its own genotypes and covariates. A person without any trait gets the mixing weights.
+        predictors : ndarray or DataFrame (m, n_predictors), optional
+            Columns ``problem.predictor_names``, not centred, when traits are an array or frame.
+        """
+        return self._score(traits, predictors)[0]
+
+    def predict(self, traits: Study | pd.DataFrame | Array, predictors: Array | None = None) -> xr.DataArray:
+        """Likeliest component of new people (sample); arguments as in :meth:`predict_proba`."""
+        return self.predict_proba(traits, predictors).argmax(names.COMPONENT)
+
+    def score_samples(self, traits: Study | pd.DataFrame | Array, predictors: Array | None = None) -> xr.DataArray:
+        """Log density of new people's traits (sample); arguments as in :meth:`predict_proba`."""
+        return self._score(traits, predictors)[1]
+
+    def _score(self, traits: Any, predictors: Any) -> tuple[xr.DataArray, xr.DataArray]:
+        from bayesgmm.inference.prediction import score
+
+        probabilities, log_density, samples = score(self.problem, self.parameters, traits, predictors)
+        return (
+            self._label_membership(probabilities, samples),
+            xr.DataArray(log_density, dims=names.SAMPLE, coords={names.SAMPLE: list(samples)}, name="log_density"),
+        )
+
+    def simulate(self, n: int, seed: int | None = None) -> pd.DataFrame:
+        """Simulate new people from the fit.
+
+        Predictors are drawn with replacement from the study's people.
+
+        Parameters
+        ----------
+        n : int
+        seed : int, optional
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``component``, one column per trait, and one per predictor (not centred).
+        """
+        rng = np.random.default_rng(seed)
+        problem, parameters = self.problem, self.parameters
+        rows = problem.predictors[rng.integers(problem.n_samples, size=n)]
+        cumulative = np.exp(problem.log_weights_at(rows, parameters)).cumsum(axis=1)
+        component = (rng.random(n)[:, None] > cumulative[:, :-1]).sum(axis=1)
+        means, covariances = self.params[names.MEANS].values, self.params[names.COVARIANCES].values
+        factors = np.linalg.cholesky(covariances)
+        noise = rng.standard_normal((n, means.shape[1]))
+        traits = means[component] + np.einsum("nde,ne->nd", factors[component], noise)
+        frame = pd.DataFrame(traits, columns=list(problem.trait_names))
+        frame.insert(0, names.COMPONENT, component)
+        frame[list(problem.predictor_names)] = rows + problem.predictor_centers
+        return frame
+
+    def assign(self) -> pd.DataFrame:
+        """Likeliest component of each person and its probability, indexed by sample id."""
+        r = self.responsibilities.values
+        return pd.DataFrame(
+            {names.COMPONENT: r.argmax(axis=1), "probability": r.max(axis=1)},
+            index=pd.Index(self.problem.sample_ids, name=names.SAMPLE),
+        )
+
+    # -- telling --------------------------------------------------------------------------------
+
+    def summary(self) -> pd.DataFrame:
+        """One row per free parameter: its name, the MAP and its standard error."""
+        from bayesgmm.inference.tidy import parameter_rows
+
+        table = parameter_rows(self.params)
+        table = table.rename(columns={"value": "map"})
+        table["se"] = parameter_rows(self.standard_errors)["value"]
+        return table
+
+    def __repr__(self) -> str:
+        problem = self.problem
+        state = "converged" if self.converged else "NOT converged"
+        lines = [
+            f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)}, "
+            f"{int(problem.observed.sum())} people with traits ({problem.n_samples} in all), {state}",
+            f"log posterior {self.log_posterior:.4f}, log likelihood {self.log_likelihood:.4f}, BIC {self.bic:.2f}",
+        ]
+        weights = self.params[names.WEIGHTS].values
+        for k, weight in enumerate(weights):
+            means = ", ".join(
+                f"{t} {m:.4g} (sd {s:.3g})"
+                for t, m, s in zip(
+                    problem.trait_names,
+                    self.params[names.MEANS].values[k],
+                    np.sqrt(np.diag(self.params[names.COVARIANCES].values[k])),
+                    strict=True,
+                )
+            )
+            lines.append(f"  component {k}: weight {weight:.3f}, {means}")
+        for predictor in problem.predictor_names:
+            for contrast in problem.contrasts:
+                value = float(self.params[names.EFFECTS].sel(predictor=predictor, contrast=contrast))
+                lines.append(f"  {predictor}, {contrast}: log odds ratio {value:.4f}")
+        lines += [f"  note: {message}" for message in self.flags["message"]]
+        return "\n".join(lines)
+
+    def _label_membership(self, values: Array, samples: Sequence[str]) -> xr.DataArray:
+        return xr.DataArray(
+            values,
+            dims=(names.SAMPLE, names.COMPONENT),
+            coords={names.SAMPLE: list(samples), names.COMPONENT: np.arange(self.problem.n_components)},
+            name=names.RESPONSIBILITIES,
+        )
+
+    def to_tree(self) -> xr.DataTree:
+        """Everything as a DataTree: groups ``map`` and ``constant_data``."""
+        from bayesgmm.inference.tidy import without_empty
+
+        stored = without_empty(self.params)
+        stored[names.RESPONSIBILITIES] = self.responsibilities
+        stored["history"] = self.history
+        stored.attrs = {
+            "converged": int(self.converged),
+            "reason": self.reason,
+            "seed": "None" if self.seed is None else int(self.seed),
+            "starts": self.starts.to_json(orient="split"),
+            "versions": json.dumps({"bayesgmm": __version__}),
+            names.LOG_POSTERIOR: self.log_posterior,
+            names.LOG_LIKELIHOOD: self.log_likelihood,
+        }
+        return xr.DataTree.from_dict({"map": stored, "constant_data": self.problem.to_dataset()})
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to NetCDF (``.nc``) or Zarr (``.zarr``); the file appears whole or not at all."""
+        from bayesgmm.inference.storage import save_tree
+
+        save_tree(self.to_tree(), path)
+
+
+def read_fit(path: str | PathLike[str]) -> MapFit:
+    """Read a fit written by :meth:`MapFit.save`.
+
+    Raises
+    ------
+    InputError
+        If the file is not a fit.
+    """
+    from bayesgmm.inference.storage import open_tree
+
+    return map_from_tree(open_tree(path, needs=("map", "constant_data")))
+
+
+def map_from_tree(tree: xr.DataTree) -> MapFit:
+    """Rebuild a fit from the groups ``map`` and ``constant_data``."""
+    from io import StringIO
+
+    stored = tree["map"].to_dataset()
+    problem = Problem.from_dataset(tree["constant_data"].to_dataset())
+    beta = np.zeros((len(problem.predictor_names), problem.n_components - 1))
+    if names.EFFECTS in stored:
+        beta = problem.beta(stored[names.EFFECTS].values)
+    params = problem.dataset(
+        stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta
+    )
+    seed = stored.attrs["seed"]
+    return MapFit(
+        problem=problem,
+        params=params,
+        history=stored["history"],
+        converged=bool(stored.attrs["converged"]),
+        reason=str(stored.attrs["reason"]),
+        starts=pd.read_json(StringIO(stored.attrs["starts"]), orient="split"),
+        seed=None if seed == "None" else int(seed),
+    )
+
+
+def fit_map(
+    problem: Problem,
+    *,
+    seed: int | None = None,
+    restarts: int = 10,
+    init: MapFit | Array | None = None,
+    max_iterations: int = 5000,
+    tolerance: float = 1e-8,
+    progress: bool = False,
+) -> MapFit:
+    """Fit by EM from several starts; the arguments are those of :meth:`bayesgmm.Mixture.fit`."""
+    if restarts < 1:
+        raise InputError(f"restarts = {restarts}; it must be at least 1")
+    if max_iterations < 1:
+        raise InputError(f"max_iterations = {max_iterations}; it must be at least 1")
+    if not tolerance > 0:
+        raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
+    seed = 0 if seed is None else seed
+    starts = _explicit_start(problem, init) if init is not None else _starts(problem, restarts, seed)
+    best, table = _climb_all(problem, starts, max_iterations, tolerance, progress)
+    run = best
+    shift = problem.log_likelihood_shift + problem.log_prior_shift
+    fit = MapFit(
+        problem=problem,
+        params=problem.labelled(run.parameters.sorted()),
+        history=xr.DataArray(np.array(run.history) + shift, dims=names.ITERATION, name=names.LOG_POSTERIOR),
+        converged=run.converged,
+        reason=run.reason,
+        starts=table.assign(log_posterior=table["log_posterior"] + shift),
+        seed=seed,
+    )
+    if not fit.converged:
+        warnings.warn(
+            f"the fit did not converge: {fit.reason}; raise max_iterations (now {max_iterations})",
+            FitWarning,
+            stacklevel=3,
+        )
+    return fit
+
+
+def _explicit_start(problem: Problem, init: MapFit | Array) -> list[tuple[str, Parameters | Array]]:
+    if isinstance(init, MapFit):
+        if init.problem.n_components != problem.n_components or init.problem.trait_names != problem.trait_names:
+            raise InputError("init is a fit of another number of components or of other traits")
+        if init.problem.predictor_names == problem.predictor_names:
+            return [("earlier fit", problem.parameters(init.params))]
+        return [("earlier fit", init.responsibilities.sel(sample=list(problem.sample_ids)).values[problem.people])]
+    given = np.asarray(init)
+    if given.ndim == 1 and len(given) == problem.n_samples:
+        labels, coded = np.unique(given, return_inverse=True)
+        if len(labels) > problem.n_components:
+            raise InputError(f"init has {len(labels)} labels for {problem.n_components} components")
+        given = np.eye(problem.n_components)[coded]
+    if given.shape != (problem.n_samples, problem.n_components):
+        raise InputError(
+            f"init has shape {np.asarray(init).shape}; it must be labels ({problem.n_samples},) or responsibilities "
+            f"({problem.n_samples}, {problem.n_components})"
+        )
+    return [("given partition", np.asarray(given, dtype=float)[problem.people])]
+
+
+def _starts(problem: Problem, restarts: int, seed: int) -> list[tuple[str, Parameters | Array]]:
+    k, traits = problem.n_components, problem.arrays.traits
+    if k == 1:
+        return [("one component", np.ones((traits.shape[1], 1)))]
+    rng = np.random.default_rng(seed)
+    result: list[tuple[str, Parameters | Array]] = []
+    for direction in range(min(len(traits), 2, restarts)):
+        result.append(("quantiles", np.eye(k)[quantile_partition(traits, k, direction)]))
+    while len(result) < restarts:
+        result.append(("k-means++", np.eye(k)[kmeans_partition(traits, k, rng)]))
+    return result
+
+
+def _climb_all(
+    problem: Problem,
+    starts: list[tuple[str, Parameters | Array]],
+    max_iterations: int,
+    tolerance: float,
+    progress: bool,
+) -> tuple[Climb, pd.DataFrame]:
+    """Screen every start with a few EM steps, climb the best to the top, and tell of all."""
+    from bayesgmm.progress import track
+
+    arrays = problem.arrays
+    runs: list[Climb | None] = []
+    failures: list[str] = []
+    for _, start in track(starts, "starts", enabled=progress):
+        try:
+            parameters = start if isinstance(start, Parameters) else start_from(arrays, start)
+            steps = max_iterations if len(starts) == 1 else min(_SCREENING_STEPS, max_iterations)
+            runs.append(climb(arrays, parameters, max_iterations=steps, tolerance=tolerance))
+            failures.append("")
+        except SingularComponentError as error:
+            runs.append(None)
+            failures.append(str(error))
+    alive = [j for j, run in enumerate(runs) if run is not None]
+    ranked = sorted(alive, key=lambda j: -_height(runs[j]))
+    finished: list[int] = []
+    for j in ranked:
+        run = runs[j]
+        if run is None or len(finished) == _FINISHERS:
+            break
+        try:
+            if not run.converged and len(run.history) < max_iterations:
+                rest = climb(
+                    arrays, run.parameters, max_iterations=max_iterations - len(run.history), tolerance=tolerance
+                )
+                rest.history = [*run.history, *(value for value in rest.history if value > run.history[-1])]
+                runs[j] = rest
+            finished.append(j)
+        except SingularComponentError as error:
+            runs[j], failures[j] = None, str(error)
+    if not finished:
+        raise InputError(
+            f"no start reached a mode: {failures[0]}. The flat prior lets a component collapse; use the default "
+            "priors, or fewer components"
+        )
+    best_index = max(finished, key=lambda j: _height(runs[j]))
+    top = _height(runs[best_index])
+    best = runs[best_index]
+    assert best is not None
+    rows = [
+        {
+            "start": j,
+            "method": starts[j][0],
+            names.LOG_POSTERIOR: _height(run),
+            "iterations": 0 if run is None else len(run.history),
+            "converged": run is not None and run.converged,
+            "reached_best": run is not None and top - _height(run) < _SAME_MODE,
+            "note": failures[j] or ("" if j in finished else "left after screening"),
+        }
+        for j, run in enumerate(runs)
+    ]
+    return best, pd.DataFrame(rows)
+
+
+def _height(run: Climb | None) -> float:
+    return -np.inf if run is None or not run.history else run.history[-1]
+
+
+def _find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
+    problem = fit.problem
+    found: list[tuple[int | None, str, str]] = []
+    people = fit.responsibilities.values[problem.observed].sum(axis=0)
+    for k, count in enumerate(people):
+        if count < _FEW_PEOPLE + len(problem.trait_names):
+            found.append(
+                (k, "few people", f"component {k} holds {count:.1f} people; its mean and covariance are the prior's")
+            )
+        spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.unit
+        inside = fit.responsibilities.values[:, k] > 0.5
+        for d, trait in enumerate(problem.trait_names):
+            values = problem.traits[inside & problem.observed, d]
+            equal = len(values) > 2 and np.ptp(values) == 0.0
+            if equal or spread[d] < _NARROW:
+                found.append(
+                    (
+                        k,
+                        "spike",
+                        f"component {k} is a spike of {trait}: {len(values)} people, most with equal values; its "
+                        "width is set by the prior",
+                    )
+                )
+    effects = fit.params[names.EFFECTS]
+    for p, predictor in enumerate(problem.predictor_names):
+        for c, contrast in enumerate(problem.contrasts):
+            value = float(effects.values[p, c])
+            if abs(value) * max(float(np.ptp(problem.predictors[:, p])), 1e-300) > 2 * _WIDE_EFFECT:
+                found.append(
+                    (
+                        None,
+                        "separation",
+                        f"{predictor}, {contrast}: log odds ratio {value:.1f}; the predictor nearly separates the "
+                        "components, so the size of the effect is decided by its prior",
+                    )
+                )
+    if not fit.converged:
+        found.append((None, "not converged", f"not converged: {fit.reason}"))
+    if np.isnan(fit.covariance_matrix).any():
+        found.append((None, "no curvature", "the log posterior is flat or rises in some direction at the estimate"))
+    return found

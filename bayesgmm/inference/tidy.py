@@ -1,0 +1,57 @@
+"""From labelled parameters to tidy rows, one per free parameter, and back to files that dislike empty dims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import xarray as xr
+
+from bayesgmm import names
+
+
+def parameter_index(params: xr.Dataset) -> Iterator[tuple[str, str, dict[str, int]]]:
+    """Name, variable and position of every free parameter.
+
+    Yields
+    ------
+    name : str
+        E.g. ``"effects[rs1, 1 vs 0]"``.
+    variable : str
+    position : dict
+        Dims to positions; only the lower triangle of a covariance matrix is walked.
+    """
+    for variable in names.PARAMETERS:
+        array = params[variable]
+        dims = [str(d) for d in array.dims if d not in (names.CHAIN, names.DRAW)]
+        sizes = [array.sizes[d] for d in dims]
+        for position in _positions(sizes):
+            where = dict(zip(dims, position, strict=True))
+            if variable == names.COVARIANCES and where[names.TRAIT_BIS] > where[names.TRAIT]:
+                continue
+            labels = ", ".join(str(array[d].values[i]) for d, i in where.items())
+            yield f"{variable}[{labels}]", variable, where
+
+
+def _positions(sizes: list[int]) -> Iterator[tuple[int, ...]]:
+    if not sizes:
+        yield ()
+        return
+    for first in range(sizes[0]):
+        for rest in _positions(sizes[1:]):
+            yield (first, *rest)
+
+
+def parameter_rows(params: xr.Dataset) -> pd.DataFrame:
+    """One row per free parameter: ``parameter``, ``variable``, ``value``."""
+    rows = [
+        (name, variable, float(params[variable].isel(where).item()))
+        for name, variable, where in parameter_index(params)
+    ]
+    return pd.DataFrame(rows, columns=["parameter", "variable", "value"])
+
+
+def without_empty(dataset: xr.Dataset) -> xr.Dataset:
+    """Drop variables and coords of length zero, which NetCDF and Zarr readers stumble over."""
+    empty = [str(d) for d, size in dataset.sizes.items() if size == 0]
+    return dataset.drop_dims(empty)

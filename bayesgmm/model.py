@@ -1,0 +1,214 @@
+"""The specification of a mixture: what is modelled, under which priors. Every engine starts from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesgmm.errors import InputError
+from bayesgmm.priors import Priors
+from bayesgmm.problem import Problem
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.study import Study
+
+    StudyLike = Study | pd.DataFrame | pd.Series | NDArray[Any]
+
+COVARIANCE_FAMILIES = ("VVV",)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A Gaussian mixture of traits whose weights may depend on genotypes and covariates.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components.
+    covariance : str, default "VVV"
+        Covariance family; "VVV" is an unrestricted covariance matrix of each component's own.
+    weights : str, optional
+        Formula of the predictors of the mixing weights, e.g. ``"rs1 + rs2 + C(sex)"``. None: constant weights.
+    means : str, optional
+        Formula of the covariates of the means. Not available yet: must be None.
+    priors : Priors
+        Priors of weights, components and effects.
+    reference : int, default 0
+        Component against which log odds ratios are reported; components are sorted by their mean on the first trait.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of bounds.
+
+    Examples
+    --------
+    >>> import numpy as np, bayesgmm as bg
+    >>> rng = np.random.default_rng(1)
+    >>> y = np.concatenate([rng.normal(0, 1, 300), rng.normal(4, 1, 200)])
+    >>> fit = bg.Mixture(2).fit(y, seed=1)
+    >>> fit.params["means"].values.round(1).ravel().tolist()
+    [0.0, 4.0]
+    """
+
+    n_components: int
+    covariance: str = "VVV"
+    weights: str | None = None
+    means: str | None = None
+    priors: Priors = field(default_factory=Priors)
+    reference: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n_components, bool) or not isinstance(self.n_components, int | np.integer):
+            raise InputError(f"n_components = {self.n_components!r}; it must be a whole number, at least 1")
+        if self.n_components < 1:
+            raise InputError(f"n_components = {self.n_components}; it must be at least 1")
+        if self.covariance not in COVARIANCE_FAMILIES:
+            raise InputError(
+                f"covariance = {self.covariance!r}; the families available are {', '.join(COVARIANCE_FAMILIES)}"
+            )
+        if self.means is not None:
+            raise InputError(f"means = {self.means!r}; covariates of the means are not available yet, leave means out")
+        if not 0 <= self.reference < self.n_components:
+            raise InputError(
+                f"reference = {self.reference}; it must be one of the components 0 to {self.n_components - 1}"
+            )
+        if not isinstance(self.priors, Priors):
+            raise InputError(f"priors = {self.priors!r}; it must be a bayesgmm.Priors")
+
+    @classmethod
+    def from_card(cls, path: str | PathLike[str]) -> Mixture:
+        """Read the specification from a model card (TOML): a path, or the name of a card that comes with the package."""
+        from bayesgmm.cards import load_card
+
+        return load_card(path).mixture()
+
+    def problem(self, study: StudyLike) -> Problem:
+        """Bring the specification and a study together: aligned data, predictors and resolved priors."""
+        return Problem.build(self, _as_study(study))
+
+    def fit(
+        self,
+        study: StudyLike,
+        *,
+        seed: int | None = None,
+        restarts: int = 10,
+        init: MapFit | NDArray[Any] | None = None,
+        max_iterations: int = 5000,
+        tolerance: float = 1e-8,
+        progress: bool = False,
+    ) -> MapFit:
+        """Find the posterior mode (MAP) by EM from several starts.
+
+        Parameters
+        ----------
+        study : Study, DataFrame or ndarray
+            Frames and arrays (n_samples, n_traits) are accepted when there are no predictors.
+        seed : int, optional
+            Seed of the starts. None: 0, so that a fit is always reproducible.
+        restarts : int, default 10
+            Starts tried: quantile cuts first, then k-means++.
+        init : MapFit or ndarray, optional
+            One start instead: an earlier fit, component labels (n_samples,) or responsibilities
+            (n_samples, n_components).
+        max_iterations : int, default 5000
+            Most steps of one start.
+        tolerance : float, default 1e-8
+            Stop when the log posterior is estimated to be this close to its limit.
+        progress : bool, default False
+            Show a progress bar.
+
+        Returns
+        -------
+        MapFit
+
+        Raises
+        ------
+        InputError
+            If the study cannot carry the model.
+        """
+        from bayesgmm.inference.map_fit import fit_map
+
+        return fit_map(
+            self.problem(study),
+            seed=seed,
+            restarts=restarts,
+            init=init,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            progress=progress,
+        )
+
+    def sample(
+        self,
+        study: StudyLike,
+        *,
+        init: MapFit | None = None,
+        draws: int = 1000,
+        tune: int = 300,
+        chains: int = 4,
+        seed: int | None = None,
+        cores: int | None = None,
+        progress: bool = False,
+        log_likelihood: bool | None = None,
+    ) -> Posterior:
+        """Draw from the posterior with the No-U-Turn sampler.
+
+        Parameters
+        ----------
+        study : Study, DataFrame or ndarray
+        init : MapFit, optional
+            Start and pivot of the labels; fitted first when not given.
+        draws, tune, chains : int
+            Draws kept and warm-up draws of each chain, and chains.
+        seed : int, optional
+            Seed of the sampler. None: 0, so that a posterior is always reproducible.
+        cores : int, optional
+            Chains run at a time; by default as many as there are processors.
+        progress : bool, default False
+            Show a progress bar.
+        log_likelihood : bool, optional
+            Keep the pointwise log likelihood (chains x draws x people numbers). None: keep it up to 200 MB.
+
+        Returns
+        -------
+        Posterior
+
+        Raises
+        ------
+        PropernessError
+            If the prior is improper; the message says which part and why that matters.
+        """
+        from bayesgmm.inference.nuts import sample_posterior
+
+        problem = self.problem(study)
+        return sample_posterior(
+            problem,
+            init=init,
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            seed=seed,
+            cores=cores,
+            progress=progress,
+            log_likelihood=log_likelihood,
+        )
+
+    def to_pymc(self, study: StudyLike) -> Any:
+        """Build the PyMC model of this specification (a ``pymc.Model``), in standardised traits."""
+        from bayesgmm.inference.pymc_model import build_model
+
+        return build_model(self.problem(study))
+
+
+def _as_study(given: StudyLike) -> Study:
+    from bayesgmm.study import Study
+
+    return given if isinstance(given, Study) else Study.from_array(given)
