@@ -1,0 +1,254 @@
+"""MAP and posterior side by side, parameter by parameter, with a verdict in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import gaussian_kde
+
+from bayesgmm import names
+from bayesgmm.errors import InputError
+from bayesgmm.inference.tidy import parameter_index, parameter_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.inference.posterior import Posterior
+
+Array = NDArray[np.float64]
+
+INTERVALS = (0.89, 0.95)
+
+# Thresholds of the verdicts, each tested.
+R_HAT_LIMIT = 1.01  # Vehtari et al. 2021
+ESS_LIMIT = 400  # Vehtari et al. 2021: 100 a chain of four
+SKEWNESS_LIMIT = 0.5  # third standardised moment of the draws
+SHIFT_LIMIT = 0.5  # posterior sds between the MAP and the posterior mean
+PRIOR_SHARE_LIMIT = 0.8  # posterior sd over prior sd of an effect
+ENTROPY_LIMIT = 0.35  # mean membership entropy over log K: above it the components are weakly separated
+VALLEY_LIMIT = 0.75  # height of the valley between two peaks over the lower peak
+PEAK_LIMIT = 0.2  # height of a peak, over the highest, to count
+
+AGREE = "agree"
+SKEWED = "skewed"
+PRIOR_DOMINATED = "prior-dominated"
+SEVERAL_MODES = "more than one mode"
+NOT_CONVERGED = "not converged"
+WEAKLY_SEPARATED = "weakly separated"
+SHIFTED = "shifted"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What :func:`compare` returns.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row per free parameter: ``parameter``, ``variable``, ``map``, ``mean``, ``sd``, ``median``, interval ends
+        ``eti89_lb`` to ``eti95_ub``, ``map_quantile`` (share of draws below the MAP), ``ess_bulk``, ``ess_tail``,
+        ``r_hat`` and ``verdict``.
+    verdict : str
+        The whole in one sentence or two.
+    findings : list of str
+        Verdicts that hold for the whole, ``["agree"]`` when nothing stands out.
+    classification : dict
+        ``agreement`` (share of people assigned alike), ``responsibility_gap`` (mean absolute difference of membership
+        probabilities) and ``entropy`` (0: certain, 1: memberships say nothing).
+    """
+
+    table: pd.DataFrame
+    verdict: str
+    findings: list[str]
+    classification: dict[str, float]
+
+    def plot(self, **options: Any) -> Figure:
+        """Draw MAP and posterior intervals in units of the posterior standard deviation."""
+        from bayesgmm.plots.compare import plot_compare
+
+        return plot_compare(self, **options)
+
+    def __repr__(self) -> str:
+        return f"{self.verdict}\n{self.table.round(4).to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.verdict}</p>{self.table.round(4).to_html(index=False)}"
+
+
+def summarise_draws(draws: xr.Dataset) -> pd.DataFrame:
+    """One row per free parameter: mean, sd, median, intervals, ESS and R-hat; draws (chain, draw, ...)."""
+    rows = []
+    for name, variable, where in parameter_index(draws):
+        values = draws[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
+        rows.append({"parameter": name, "variable": variable, **summarise_array(values)})
+    return pd.DataFrame(rows)
+
+
+def summarise_array(values: Array) -> dict[str, float]:
+    """Summary of the draws (chain, draw) of one number; equal-tailed intervals."""
+    from arviz_stats.base import array_stats
+
+    flat = values.ravel()
+    row = {"mean": flat.mean(), "sd": flat.std(ddof=1), "median": np.median(flat)}
+    for level in INTERVALS:
+        tail = 50.0 * (1.0 - level)
+        low, high = np.percentile(flat, [tail, 100.0 - tail])
+        row[f"eti{round(100 * level)}_lb"], row[f"eti{round(100 * level)}_ub"] = low, high
+    if np.ptp(flat) == 0.0:
+        row |= {"ess_bulk": float(values.size), "ess_tail": float(values.size), "r_hat": 1.0}
+        return row
+    row["ess_bulk"] = float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="bulk"))
+    row["ess_tail"] = float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="tail", prob=0.95))
+    row["r_hat"] = float(array_stats.rhat(values, chain_axis=0, draw_axis=1)) if len(values) > 1 else float("nan")
+    return row
+
+
+def compare(fit: MapFit, posterior: Posterior) -> Comparison:
+    """Compare a MAP fit with a posterior of the same model.
+
+    Parameters
+    ----------
+    fit : MapFit
+    posterior : Posterior
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If the two are of different models or people.
+
+    Notes
+    -----
+    Verdicts, the first that holds: *not converged* (R-hat above 1.01 or an effective sample size below 400);
+    *more than one mode* (the density of the draws has a second peak of at least a fifth of the first, with a valley
+    below three quarters of it); *prior-dominated* (an effect whose posterior sd is over 0.8 of its prior sd);
+    *skewed* (skewness beyond 0.5); *shifted* (the MAP over half a posterior sd from the mean, without skewness);
+    else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy.
+    """
+    if fit.problem.sample_ids != posterior.problem.sample_ids or set(parameter_rows(fit.params)["parameter"]) != set(
+        name for name, _, _ in parameter_index(posterior.posterior)
+    ):
+        raise InputError("compare: the fit and the posterior are of different models or people")
+    at_map = parameter_rows(fit.params).set_index("parameter")["value"]
+    rows = []
+    for name, variable, where in parameter_index(posterior.posterior):
+        values = posterior.posterior[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
+        estimate = float(at_map[name])
+        row = {"parameter": name, "variable": variable, "map": estimate, **summarise_array(values)}
+        row["map_quantile"] = float((values < estimate).mean())
+        prior_sd = (
+            float(posterior.problem.priors.effect_sd[where[names.PREDICTOR]]) if variable == names.EFFECTS else np.inf
+        )
+        row["verdict"] = parameter_verdict(values, estimate, prior_sd, row["r_hat"], row["ess_bulk"], row["ess_tail"])
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    classification = _classification(fit, posterior)
+    findings, verdict = _whole(table, classification, fit, posterior)
+    return Comparison(table, verdict, findings, classification)
+
+
+def parameter_verdict(
+    values: Array, estimate: float, prior_sd: float, r_hat: float, ess_bulk: float, ess_tail: float
+) -> str:
+    """Verdict on one parameter from its draws (chain, draw) and its MAP; see :func:`compare`."""
+    if (np.isfinite(r_hat) and r_hat > R_HAT_LIMIT) or min(ess_bulk, ess_tail) < min(ESS_LIMIT, 0.2 * values.size):
+        return NOT_CONVERGED
+    flat = values.ravel()
+    sd = flat.std()
+    if sd == 0.0:
+        return AGREE
+    if has_several_modes(flat):
+        return SEVERAL_MODES
+    if sd > PRIOR_SHARE_LIMIT * prior_sd:
+        return PRIOR_DOMINATED
+    skewness = float((((flat - flat.mean()) / sd) ** 3).mean())
+    if abs(skewness) > SKEWNESS_LIMIT:
+        return SKEWED
+    return SHIFTED if abs(estimate - flat.mean()) > SHIFT_LIMIT * sd else AGREE
+
+
+def has_several_modes(flat: Array) -> bool:
+    """Whether the smoothed density of draws has a second peak with a valley before it."""
+    low, high = np.percentile(flat, [0.5, 99.5])
+    if high <= low:
+        return False
+    inside = flat[(flat >= low) & (flat <= high)]
+    # Silverman's width is for one normal; a width from the interquartile range keeps two peaks apart
+    spread = min(inside.std(), float(np.subtract(*np.percentile(inside, [75, 25]))) / 1.34)
+    if spread <= 0.0:
+        return False
+    width = 1.2 * spread * len(inside) ** -0.2 / inside.std()
+    height = gaussian_kde(inside, bw_method=width)(np.linspace(low, high, 256))
+    peaks = [i for i in range(1, 255) if height[i] >= height[i - 1] and height[i] > height[i + 1]]
+    peaks = [i for i in peaks if height[i] > PEAK_LIMIT * height.max()]
+    for first, second in zip(peaks, peaks[1:], strict=False):
+        valley = height[first:second].min()
+        if valley < VALLEY_LIMIT * min(height[first], height[second]):
+            return True
+    return False
+
+
+def _classification(fit: MapFit, posterior: Posterior) -> dict[str, float]:
+    observed = fit.problem.observed
+    by_map = fit.responsibilities.values[observed]
+    by_posterior = posterior.responsibilities.values[observed]
+    k = fit.problem.n_components
+    entropy = -(by_posterior * np.log(np.maximum(by_posterior, 1e-300))).sum(axis=1).mean()
+    return {
+        "agreement": float((by_map.argmax(axis=1) == by_posterior.argmax(axis=1)).mean()),
+        "responsibility_gap": float(np.abs(by_map - by_posterior).mean()),
+        "entropy": float(entropy / np.log(k)) if k > 1 else 0.0,
+    }
+
+
+def _whole(
+    table: pd.DataFrame, classification: dict[str, float], fit: MapFit, posterior: Posterior
+) -> tuple[list[str], str]:
+    heights = posterior.tree["sample_stats"].to_dataset()[names.LOG_POSTERIOR]
+    invariant = summarise_array(heights.transpose(names.CHAIN, names.DRAW).values)
+    findings: list[str] = []
+    sentences: list[str] = []
+    unconverged = table[table["verdict"] == NOT_CONVERGED]
+    # the log posterior does not depend on labels: relabelling cannot hide a chain that did not mix
+    if len(unconverged) or invariant["r_hat"] > R_HAT_LIMIT or posterior.n_divergences > 0.01 * heights.size:
+        findings.append(NOT_CONVERGED)
+        sentences.append(
+            f"Not converged: {len(unconverged)} parameters have R-hat above {R_HAT_LIMIT} or too few effective draws, "
+            f"{posterior.n_divergences} divergences; do not read the intervals, draw more."
+        )
+    if not fit.converged:
+        findings.append(NOT_CONVERGED)
+        sentences.append(f"The MAP is not converged: {fit.reason}.")
+    for label, meaning in (
+        (SEVERAL_MODES, "the posterior has more than one mode, so a single best fit misleads"),
+        (PRIOR_DOMINATED, "the data say little beyond the prior"),
+        (SKEWED, "the posterior is skewed, so read its interval rather than estimate and standard error"),
+        (SHIFTED, "the MAP lies over half a posterior sd from the mean"),
+    ):
+        named = table.loc[table["verdict"] == label, "parameter"]
+        if len(named):
+            findings.append(label)
+            shown = ", ".join(named[:4]) + (f" and {len(named) - 4} more" if len(named) > 4 else "")
+            sentences.append(f"{label.capitalize()}: {shown}: {meaning}.")
+    if classification["entropy"] > ENTROPY_LIMIT:
+        findings.append(WEAKLY_SEPARATED)
+        sentences.append(
+            "Weakly separated: many people could belong to several components, so memberships and anything counted "
+            "from hard assignments are uncertain."
+        )
+    if not findings:
+        return [AGREE], (
+            "MAP and posterior agree; both can be trusted. "
+            f"{100 * classification['agreement']:.1f}% of people are assigned alike."
+        )
+    sentences.append(f"{100 * classification['agreement']:.1f}% of people are assigned alike by MAP and posterior.")
+    return list(dict.fromkeys(findings)), " ".join(sentences)

@@ -1,0 +1,258 @@
+"""The full posterior by the No-U-Turn sampler (nutpie), started at the MAP and relabelled to it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm import __version__, names
+from bayesgmm.core.gaussian import covariances_from_roots
+from bayesgmm.core.labels import best_permutation
+from bayesgmm.core.objective import Parameters
+from bayesgmm.errors import InputError, MissingExtraError
+from bayesgmm.inference.map_fit import MapFit, fit_map
+from bayesgmm.inference.posterior import Posterior
+from bayesgmm.inference.tidy import without_empty
+from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+_POINTWISE_LIMIT = 25_000_000  # numbers of pointwise log likelihood kept unless asked for: 200 MB
+_PEOPLE_FOR_LABELS = 2_000  # people whose memberships decide the labels of a draw
+_DRAWS_FOR_MEMBERSHIP = 400  # draws over which memberships are averaged
+_FLAT = "x"
+
+
+@dataclass
+class _Draws:
+    """Parameters of every draw, stacked (chain, draw, ...), in standardised coordinates."""
+
+    pi: Array
+    beta: Array
+    means: Array
+    roots: Array
+
+
+def sample_posterior(
+    problem: Problem,
+    *,
+    init: MapFit | None = None,
+    draws: int = 1000,
+    tune: int = 300,
+    chains: int = 4,
+    seed: int | None = None,
+    cores: int | None = None,
+    progress: bool = False,
+    log_likelihood: bool | None = None,
+) -> Posterior:
+    """Sample; the arguments are those of :meth:`bayesgmm.Mixture.sample`."""
+    for name, value, least in (("draws", draws, 4), ("tune", tune, 50), ("chains", chains, 1)):
+        if value < least:
+            raise InputError(f"{name} = {value}; it must be at least {least}")
+    try:
+        import nutpie
+
+        from bayesgmm.inference.density import WhitenedDensity
+        from bayesgmm.inference.pymc_model import refuse_improper
+    except ImportError as error:
+        raise MissingExtraError(f"sampling needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
+    refuse_improper(problem)
+    seed = 0 if seed is None else seed
+    fit = init if init is not None else fit_map(problem, seed=seed)
+    if fit.problem.n_components != problem.n_components or fit.problem.predictor_names != problem.predictor_names:
+        raise InputError("init is a fit of another model: its components or predictors differ")
+    began = time.perf_counter()
+    density = WhitenedDensity(problem.arrays, problem.parameters(fit.params))
+    ready = time.perf_counter()
+    raw = nutpie.sample(
+        _as_nutpie(density),
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=min(chains, cores or os.cpu_count() or 1),
+        seed=seed,
+        progress_bar=progress,
+        save_warmup=False,
+    )
+    sampled = time.perf_counter()
+    stacked = _relabel(problem, fit, _parameters_of(density, raw["posterior"][_FLAT].values))
+    keep = chains * draws * int(problem.observed.sum()) <= _POINTWISE_LIMIT if log_likelihood is None else log_likelihood
+    tree = _assemble(problem, fit, stacked, raw, keep_pointwise=keep)
+    tree.attrs = {
+        "versions": _versions(),
+        "priors": str(problem.priors),
+        "seed": int(seed),
+        "tune": int(tune),
+        "seconds_to_compile": ready - began,
+        "seconds_to_sample": sampled - ready,
+    }
+    return Posterior(tree=tree, problem=problem, map=fit)
+
+
+def _as_nutpie(density: Any) -> Any:
+    """Hand a compiled density to nutpie; chains start spread as the normal approximation at the mode is."""
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    def initial_point(seed: Any) -> Array:
+        return np.random.default_rng(seed).standard_normal(density.size)
+
+    def expand(x: Array, **_: Any) -> dict[str, Array]:
+        return {_FLAT: x}
+
+    return from_pyfunc(
+        ndim=density.size,
+        make_logp_fn=lambda: density,
+        make_expand_fn=lambda *_: expand,
+        expanded_dtypes=[np.dtype("float64")],
+        expanded_shapes=[(density.size,)],
+        expanded_names=[_FLAT],
+        make_initial_point_fn=initial_point,
+    )
+
+
+def _parameters_of(density: Any, x: Array) -> _Draws:
+    flat = x.reshape(-1, x.shape[-1])
+    each = [density.parameters(np.ascontiguousarray(row))[1] for row in flat]
+    lead = x.shape[:2]
+
+    def stack(values: list[Array]) -> Array:
+        array = np.stack(values)
+        return array.reshape(*lead, *array.shape[1:])
+
+    return _Draws(
+        stack([np.exp(p.log_pi) for p in each]),
+        stack([p.beta for p in each]),
+        stack([p.means for p in each]),
+        stack([p.roots for p in each]),
+    )
+
+
+def _one(stacked: _Draws, chain: int, draw: int) -> Parameters:
+    log_pi = np.log(stacked.pi[chain, draw])
+    return Parameters(
+        log_pi[1:] - log_pi[0], stacked.beta[chain, draw], stacked.means[chain, draw], stacked.roots[chain, draw]
+    )
+
+
+def _relabel(problem: Problem, fit: MapFit, stacked: _Draws) -> _Draws:
+    """Permute each draw's components to agree best with the MAP's memberships (pivotal reordering)."""
+    if problem.n_components == 1:
+        return stacked
+    arrays = problem.arrays
+    every = max(1, arrays.n_people // _PEOPLE_FOR_LABELS)
+    traits = np.ascontiguousarray(arrays.traits[:, ::every])
+    pattern = np.ascontiguousarray(arrays.pattern[::every])
+    some = type(arrays)(
+        traits, pattern, arrays.predictors, arrays.totals, arrays.weights_prior, arrays.niw_prior
+    )
+    pivot, _ = some.membership(problem.parameters(fit.params))
+    identity = np.arange(problem.n_components)
+    for chain, draw in np.ndindex(stacked.pi.shape[:2]):
+        parameters = _one(stacked, chain, draw)
+        order = best_permutation(pivot, some.membership(parameters)[0])
+        if (order != identity).any():
+            moved = parameters.permuted(order)
+            stacked.pi[chain, draw] = np.exp(moved.log_pi)
+            stacked.beta[chain, draw] = moved.beta
+            stacked.means[chain, draw] = moved.means
+            stacked.roots[chain, draw] = moved.roots
+    return stacked
+
+
+def _assemble(problem: Problem, fit: MapFit, stacked: _Draws, raw: Any, *, keep_pointwise: bool) -> xr.DataTree:
+    n_chains, n_draws = stacked.pi.shape[:2]
+    covariances = covariances_from_roots(stacked.roots) * np.outer(problem.unit, problem.unit)
+    means = problem.centre + problem.unit * stacked.means
+    posterior = problem.dataset(stacked.pi, means, covariances, stacked.beta)
+    stats = raw["sample_stats"].to_dataset()
+    wanted = [n for n in ("diverging", "depth", "n_steps", "step_size", "energy", "logp") if n in stats]
+    stats = stats[wanted].rename({"depth": "tree_depth", "logp": "lp"}) if "depth" in wanted else stats[wanted]
+    log_prior = _log_prior(problem, stacked)
+    total, pointwise, membership = _walk(problem, stacked, keep_pointwise)
+    stats[names.LOG_LIKELIHOOD] = ((names.CHAIN, names.DRAW), total)
+    prior_sum = sum(
+        variable.sum([d for d in variable.dims if d not in (names.CHAIN, names.DRAW)]).values
+        for variable in log_prior.values()
+    )
+    stats[names.LOG_POSTERIOR] = ((names.CHAIN, names.DRAW), total + prior_sum)
+    index = {names.CHAIN: np.arange(n_chains), names.DRAW: np.arange(n_draws)}
+    samples = {names.SAMPLE: list(problem.sample_ids)}
+    observed = np.array(problem.sample_ids, dtype=object)[problem.observed]
+    groups: dict[str, xr.Dataset] = {
+        "posterior": without_empty(posterior.assign_coords(index)),
+        "sample_stats": stats.assign_coords(index),
+        "log_prior": without_empty(log_prior.assign_coords(index)),
+        "observed_data": xr.Dataset(
+            {"traits": ((names.SAMPLE, names.TRAIT), problem.traits)},
+            coords={**samples, names.TRAIT: list(problem.trait_names)},
+        ),
+        "constant_data": problem.to_dataset(),
+        "membership": xr.Dataset(
+            {names.RESPONSIBILITIES: ((names.SAMPLE, names.COMPONENT), membership)},
+            coords={**samples, names.COMPONENT: np.arange(problem.n_components)},
+        ),
+        "map": fit.to_tree()["map"].to_dataset(),
+    }
+    if keep_pointwise:
+        groups["log_likelihood"] = xr.Dataset(
+            {"traits": ((names.CHAIN, names.DRAW, names.SAMPLE), pointwise)},
+            coords={**index, names.SAMPLE: list(observed)},
+        )
+    return xr.DataTree.from_dict(groups)
+
+
+def _log_prior(problem: Problem, stacked: _Draws) -> xr.Dataset:
+    """Log prior density of each block at every draw, in the natural parameters and the traits' units."""
+    arrays, k = problem.arrays, problem.n_components
+    lead = (names.CHAIN, names.DRAW)
+    data: dict[str, Any] = {
+        "components": (
+            (*lead, names.COMPONENT),
+            arrays.niw_prior.log_density(stacked.means, stacked.roots) + problem.log_prior_shift / k,
+        )
+    }
+    if k > 1:
+        data[names.WEIGHTS] = (lead, arrays.weights_prior.log_density_weights(np.log(stacked.pi)))
+        if problem.predictor_names:
+            data[names.EFFECTS] = (
+                (*lead, names.PREDICTOR),
+                arrays.weights_prior.log_density_effects(stacked.beta),
+            )
+    return xr.Dataset(data, coords={names.PREDICTOR: list(problem.predictor_names)} if names.EFFECTS in data else None)
+
+
+def _walk(problem: Problem, stacked: _Draws, keep_pointwise: bool) -> tuple[Array, Array, Array]:
+    """One pass a draw: total and pointwise log likelihood, and memberships averaged over some of the draws."""
+    n_chains, n_draws = stacked.pi.shape[:2]
+    n_observed = int(problem.observed.sum())
+    in_order = np.argsort(problem.people)
+    total = np.empty((n_chains, n_draws))
+    pointwise = np.empty((n_chains, n_draws, n_observed) if keep_pointwise else (0, 0, 0))
+    membership = np.zeros((problem.n_samples, problem.n_components))
+    every = max(1, n_chains * n_draws // _DRAWS_FOR_MEMBERSHIP)
+    counted = 0
+    shift = np.log(problem.unit).sum()
+    for position, (chain, draw) in enumerate(np.ndindex(n_chains, n_draws)):
+        parameters = _one(stacked, chain, draw)
+        if keep_pointwise:
+            values = problem.arrays.membership(parameters)[1] - shift
+            pointwise[chain, draw] = values[in_order]
+            total[chain, draw] = values.sum()
+        else:
+            total[chain, draw] = problem.arrays.expectation(parameters).log_likelihood - shift * n_observed
+        if position % every == 0:
+            membership += problem.responsibilities(parameters)
+            counted += 1
+    return total, pointwise, membership / counted
+
+
+def _versions() -> str:
+    packages = ("numpy", "numba", "pymc", "pytensor", "nutpie", "arviz")
+    return ", ".join([f"bayesgmm {__version__}", *(f"{name} {version(name)}" for name in packages)])

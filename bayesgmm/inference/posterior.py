@@ -1,0 +1,105 @@
+"""Draws from the posterior as a result: an ArviZ DataTree and what is read off it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm import names
+from bayesgmm.inference.map_fit import MapFit, map_from_tree
+from bayesgmm.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Relabelled posterior draws of a mixture.
+
+    Attributes
+    ----------
+    tree : xarray.DataTree
+        Groups ``posterior`` (the names of :attr:`MapFit.params`), ``log_likelihood`` (pointwise), ``log_prior``,
+        ``sample_stats``, ``observed_data``, ``constant_data``, ``membership`` and ``map``; resolved priors, versions,
+        seed and timings in ``attrs``.
+    problem : Problem
+        Data and resolved priors.
+    map : MapFit
+        Start of the chains and pivot of the labels.
+    """
+
+    tree: xr.DataTree
+    problem: Problem
+    map: MapFit
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        """Draws (chain, draw, ...) of weights, means, covariances and effects, in the traits' units."""
+        draws = self.tree["posterior"].to_dataset()
+        if names.EFFECTS not in draws:
+            shape = (len(self.problem.predictor_names), len(self.problem.contrasts))
+            draws[names.EFFECTS] = (
+                (names.CHAIN, names.DRAW, names.PREDICTOR, names.CONTRAST),
+                np.zeros((draws.sizes[names.CHAIN], draws.sizes[names.DRAW], *shape)),
+            )
+            draws = draws.assign_coords(
+                {
+                    names.PREDICTOR: np.array(self.problem.predictor_names, dtype="<U1"),
+                    names.CONTRAST: np.array(self.problem.contrasts, dtype=object),
+                }
+            )
+        return draws
+
+    @property
+    def responsibilities(self) -> xr.DataArray:
+        """Posterior probability of each component for each person (sample, component)."""
+        return self.tree["membership"].to_dataset()[names.RESPONSIBILITIES]
+
+    @property
+    def n_divergences(self) -> int:
+        """Divergent transitions; any above a handful says part of the posterior was not reached."""
+        return int(self.tree["sample_stats"].to_dataset()["diverging"].sum())
+
+    def assign(self) -> pd.DataFrame:
+        """Likeliest component of each person and its posterior probability, indexed by sample id."""
+        r = self.responsibilities.values
+        return pd.DataFrame(
+            {names.COMPONENT: r.argmax(axis=1), "probability": r.max(axis=1)},
+            index=pd.Index(self.problem.sample_ids, name=names.SAMPLE),
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """One row per free parameter: mean, sd, median, 89% and 95% intervals, effective sample sizes and R-hat."""
+        from bayesgmm.analysis.compare import summarise_draws
+
+        return summarise_draws(self.posterior)
+
+    def __repr__(self) -> str:
+        sizes = self.tree["posterior"].to_dataset().sizes
+        return (
+            f"Posterior: {self.problem.n_components} components of {', '.join(self.problem.trait_names)}, "
+            f"{sizes[names.CHAIN]} chains of {sizes[names.DRAW]} draws, {self.n_divergences} divergences\n"
+            f"{self.summary().round(4).to_string(index=False)}"
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to NetCDF (``.nc``) or Zarr (``.zarr``); the file appears whole or not at all."""
+        from bayesgmm.inference.storage import save_tree
+
+        save_tree(self.tree, path)
+
+
+def read_posterior(path: str | PathLike[str]) -> Posterior:
+    """Read a posterior written by :meth:`Posterior.save`.
+
+    Raises
+    ------
+    InputError
+        If the file is not a posterior.
+    """
+    from bayesgmm.inference.storage import open_tree
+
+    tree = open_tree(path, needs=("posterior", "map", "constant_data"))
+    return Posterior(tree=tree, problem=Problem.from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree))
