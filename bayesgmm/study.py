@@ -1,1 +1,413 @@
-class Study: pass
+"""Traits, genotypes and covariates of the same people, aligned by sample id."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+from bayesgmm import names
+from bayesgmm.errors import DataWarning, InputError, first_few
+
+if TYPE_CHECKING:
+    from bayesgmm.design_matrix import Design
+
+Array = NDArray[np.float64]
+Table = pd.DataFrame | str | PathLike[str]
+
+TRAITS = "traits"
+DOSAGES = "dosages"
+COVARIATE_PREFIX = "covariate_"
+VARIANT_FACTS = ("contig", "position", "effect_allele", "other_allele", "effect_allele_frequency")
+_TOLERANCE = 1e-6  # dosages are often written with a few digits: 2.0000001 is 2
+
+
+class Study:
+    """Traits, genotypes and covariates of the same people.
+
+    Rows are matched by sample id (the index), never by position.
+
+    Parameters
+    ----------
+    traits : DataFrame or Series
+        One row a person, one numeric column a trait; NaN where missing.
+    genotypes : DataFrame, optional
+        One column a variant: dosage of the effect allele, 0 to 2, NaN where missing.
+    covariates : DataFrame, optional
+        One column a covariate: numbers, or text for categories.
+    variants : DataFrame, optional
+        Indexed by variant: any of contig, position, effect_allele, other_allele, effect_allele_frequency.
+    units : mapping, optional
+        Units of traits, e.g. ``{"survival": "log2 hours"}``; they label the pictures.
+
+    Attributes
+    ----------
+    dataset : xarray.Dataset
+        ``traits`` (sample, trait), ``dosages`` (sample, variant) and one ``covariate_<name>`` (sample) per covariate.
+
+    Raises
+    ------
+    InputError
+        If ids or names are duplicated, a trait is not numeric, infinite or constant, or a dosage is outside 0 to 2.
+
+    Warns
+    -----
+    DataWarning
+        When people are dropped because a table lacks them.
+    """
+
+    dataset: xr.Dataset
+
+    def __init__(
+        self,
+        traits: pd.DataFrame | pd.Series[Any],
+        genotypes: pd.DataFrame | None = None,
+        covariates: pd.DataFrame | None = None,
+        *,
+        variants: pd.DataFrame | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> None:
+        frame = traits.to_frame(traits.name or "trait") if isinstance(traits, pd.Series) else traits
+        tables = {"traits": frame, "genotypes": genotypes, "covariates": covariates}
+        given = {what: _checked_names(what, table) for what, table in tables.items() if table is not None}
+        samples = _shared_samples(given)
+        data: dict[str, Any] = {}
+        values = _numeric_traits(given["traits"].loc[samples])
+        data[TRAITS] = ((names.SAMPLE, names.TRAIT), values)
+        coords: dict[str, Any] = {names.SAMPLE: samples, names.TRAIT: list(given["traits"].columns)}
+        if "genotypes" in given:
+            dosages = _checked_dosages(given["genotypes"].loc[samples])
+            data[DOSAGES] = ((names.SAMPLE, names.VARIANT), dosages)
+            coords[names.VARIANT] = list(given["genotypes"].columns)
+            coords |= _variant_facts(coords[names.VARIANT], dosages, variants)
+        if "covariates" in given:
+            for name in given["covariates"].columns:
+                data[COVARIATE_PREFIX + name] = ((names.SAMPLE,), _covariate(given["covariates"].loc[samples, name]))
+        unknown = set(units or {}) - set(coords[names.TRAIT])
+        if unknown:
+            raise InputError(f"units name {first_few(sorted(unknown))}, which is not a trait")
+        self.dataset = xr.Dataset(data, coords=coords, attrs={"units": dict(units or {})})
+
+    @classmethod
+    def from_array(cls, traits: Any) -> Study:
+        """Study of traits alone from an array (n_samples,) or (n_samples, n_traits), a Series or a DataFrame."""
+        if isinstance(traits, pd.DataFrame | pd.Series):
+            return cls(traits)
+        try:
+            values = np.asarray(traits, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"traits are not numeric: {error}") from error
+        if values.ndim not in (1, 2) or values.size == 0:
+            raise InputError(f"traits have shape {values.shape}; expected (n_samples,) or (n_samples, n_traits)")
+        values = values[:, None] if values.ndim == 1 else values
+        return cls(pd.DataFrame(values, columns=[f"trait{d}" for d in range(values.shape[1])]))
+
+    @property
+    def sample_ids(self) -> list[str]:
+        """Ids of the people."""
+        return [str(s) for s in self.dataset[names.SAMPLE].values]
+
+    @property
+    def trait_names(self) -> list[str]:
+        """Names of the traits."""
+        return [str(t) for t in self.dataset[names.TRAIT].values]
+
+    @property
+    def variant_names(self) -> list[str]:
+        """Ids of the variants."""
+        return [str(v) for v in self.dataset[names.VARIANT].values] if names.VARIANT in self.dataset.coords else []
+
+    @property
+    def covariate_names(self) -> list[str]:
+        """Names of the covariates."""
+        return [str(v).removeprefix(COVARIATE_PREFIX) for v in self.dataset.data_vars if str(v).startswith(COVARIATE_PREFIX)]
+
+    @property
+    def n_samples(self) -> int:
+        """Number of people."""
+        return int(self.dataset.sizes[names.SAMPLE])
+
+    def columns(self) -> pd.DataFrame:
+        """Variants and covariates as one frame, the data of formulas."""
+        parts = {name: self.dataset[COVARIATE_PREFIX + name].values for name in self.covariate_names}
+        frame = pd.DataFrame(parts, index=pd.Index(self.sample_ids, name=names.SAMPLE))
+        if self.variant_names:
+            dosages = pd.DataFrame(self.dataset[DOSAGES].values, index=frame.index, columns=self.variant_names)
+            shared = [c for c in frame.columns if c in dosages.columns]
+            if shared:
+                raise InputError(f"{first_few(shared)} names both a variant and a covariate; rename one")
+            frame = pd.concat([dosages, frame], axis=1)
+        return frame
+
+    def design(self, formula: str | None) -> Design:
+        """Predictors of the weights by a formula; see :class:`bayesgmm.design_matrix.Design`."""
+        from bayesgmm.design_matrix import Design
+
+        return Design.build(self, formula)
+
+    def select(self, samples: Sequence[str]) -> Study:
+        """Study of some of the people, in the order given."""
+        absent = [s for s in samples if s not in set(self.sample_ids)]
+        if absent:
+            raise InputError(f"the study has no samples {first_few(absent)}")
+        chosen = object.__new__(Study)
+        chosen.dataset = self.dataset.sel({names.SAMPLE: list(samples)})
+        return chosen
+
+    def summary(self) -> pd.DataFrame:
+        """One row per trait, variant and covariate: kind, people with a value, mean, sd, allele frequency."""
+        rows = []
+        for name in self.trait_names:
+            rows.append(_summary_row("trait", name, self.dataset[TRAITS].sel(trait=name).values))
+        for name in self.variant_names:
+            row = _summary_row("variant", name, self.dataset[DOSAGES].sel(variant=name).values)
+            row["allele_frequency"] = row["mean"] / 2.0
+            rows.append(row)
+        rows += [_summary_row("covariate", n, self.dataset[COVARIATE_PREFIX + n].values) for n in self.covariate_names]
+        return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"Study of {self.n_samples} people: {len(self.trait_names)} traits, {len(self.variant_names)} variants, "
+            f"{len(self.covariate_names)} covariates\n{self.summary().round(4).to_string(index=False)}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>Study of {self.n_samples} people</p>{self.summary().round(4).to_html(index=False)}"
+
+
+def read_study(
+    traits: Table,
+    genotypes: Table | None = None,
+    covariates: Table | None = None,
+    *,
+    variants: Sequence[str] | None = None,
+    trait_columns: Sequence[str] | None = None,
+    covariate_columns: Sequence[str] | None = None,
+    id_column: str | None = None,
+    genotype_coding: Mapping[str, float] | None = None,
+    trait_transform: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Study:
+    """Read a study from files.
+
+    Parameters
+    ----------
+    traits, covariates : path or DataFrame
+        TSV, CSV or Parquet, one row a person.
+    genotypes : path or DataFrame, optional
+        A table of dosages, or a PLINK ``.bed`` with its ``.bim`` and ``.fam`` beside it.
+    variants : sequence of str, optional
+        Variants to read; the others are not touched.
+    trait_columns, covariate_columns : sequence of str, optional
+        Columns to take. Default for traits: every numeric column.
+    id_column : str, optional
+        Column of sample ids; see :func:`bayesgmm.io.tables.read_table`.
+    genotype_coding : mapping, optional
+        Codes of a genotype table to dosages, e.g. ``{"1": 0, "2": 1, "3": 2}``; codes not named become missing.
+    trait_transform : mapping, optional
+        Trait to one of log, log2, log10, sqrt, standardize, quantile-normal.
+    units : mapping, optional
+        Units of the traits, after the transform.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used; the message names file and place.
+    """
+    trait_table = _take(_as_frame(traits, id_column), trait_columns, "traits")
+    if trait_columns is None:
+        numeric = trait_table.select_dtypes("number").columns
+        if len(numeric) == 0:
+            raise InputError("the table of traits has no numeric column")
+        trait_table = trait_table[list(numeric)]
+    for trait, transform in (trait_transform or {}).items():
+        trait_table = trait_table.assign(**{trait: transform_trait(trait_table, trait, transform)})
+    dosages: pd.DataFrame | None = None
+    about: pd.DataFrame | None = None
+    if genotypes is not None:
+        dosages, about = _read_genotypes(genotypes, variants, id_column, genotype_coding)
+    covariate_table = None
+    if covariates is not None:
+        covariate_table = _take(_as_frame(covariates, id_column), covariate_columns, "covariates")
+    return Study(trait_table, dosages, covariate_table, variants=about, units=units)
+
+
+def transform_trait(table: pd.DataFrame, trait: str, transform: str) -> pd.Series[Any]:
+    """Apply a named transform to a trait; missing values stay missing."""
+    if trait not in table:
+        raise InputError(f"trait_transform names {trait!r}; the traits are {first_few(table.columns)}")
+    values = pd.to_numeric(table[trait], errors="coerce")
+    if transform in ("log", "log2", "log10", "sqrt"):
+        bound = values < 0 if transform == "sqrt" else values <= 0
+        if bound.any():
+            raise InputError(
+                f"trait {trait!r}: {transform} needs values above 0; {int(bound.sum())} are not: "
+                f"{first_few(values.index[bound])}"
+            )
+        return pd.Series(getattr(np, transform)(values.to_numpy()), index=values.index)
+    if transform == "standardize":
+        return (values - values.mean()) / values.std()
+    if transform == "quantile-normal":
+        ranks = pd.Series(np.nan, index=values.index)
+        present = values.notna()
+        ranks[present] = norm.ppf((rankdata(values[present]) - 0.5) / present.sum())
+        return ranks
+    raise InputError(
+        f"trait_transform of {trait!r} is {transform!r}; it must be log, log2, log10, sqrt, standardize or quantile-normal"
+    )
+
+
+def _as_frame(table: Table, id_column: str | None) -> pd.DataFrame:
+    if isinstance(table, pd.DataFrame):
+        return table
+    from bayesgmm.io.tables import read_table
+
+    return read_table(table, id_column=id_column)
+
+
+def _take(frame: pd.DataFrame, columns: Sequence[str] | None, what: str) -> pd.DataFrame:
+    if columns is None:
+        return frame
+    absent = [c for c in columns if c not in frame]
+    if absent:
+        raise InputError(f"the table of {what} has no column {absent[0]!r}; it has {first_few(frame.columns, 8)}")
+    return frame[list(columns)]
+
+
+def _read_genotypes(
+    genotypes: Table, variants: Sequence[str] | None, id_column: str | None, coding: Mapping[str, float] | None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    if not isinstance(genotypes, pd.DataFrame) and fspath(genotypes).endswith(".bed"):
+        from bayesgmm.io.plink import read_plink
+
+        return read_plink(genotypes, variants)
+    frame = _take(_as_frame(genotypes, id_column), variants, "genotypes")
+    if coding is not None:
+        table = {str(code): float(dosage) for code, dosage in coding.items()}
+        frame = frame.apply(lambda column: column.map(lambda code: table.get(_code(code), np.nan)))
+    return frame, None
+
+
+def _code(value: Any) -> str:
+    """Text of a genotype code; a column with missing values has its whole numbers read as 1.0, 2.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
+    frame = table.copy()
+    frame.index = frame.index.astype(str)
+    frame.columns = frame.columns.astype(str)
+    if frame.shape[1] == 0 or len(frame) == 0:
+        raise InputError(f"{what}: the table has {len(frame)} rows and {frame.shape[1]} columns; it needs at least one each")
+    if frame.index.has_duplicates:
+        twice = frame.index[frame.index.duplicated()].unique()
+        raise InputError(f"{what}: duplicated sample ids {first_few(twice)}; keep one row per person")
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()].unique()
+        kind = "variants" if what == "genotypes" else "columns"
+        raise InputError(f"{what}: duplicated {kind} {first_few(twice)}; keep one of each")
+    return frame
+
+
+def _shared_samples(given: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Ids that every table has, in the order of the traits; the others are dropped and told of."""
+    shared = set.intersection(*(set(table.index) for table in given.values()))
+    if not shared:
+        starts = "; ".join(f"{what}: {first_few(table.index, 3)}" for what, table in given.items())
+        raise InputError(f"no sample id is in every table ({starts}); check the id columns")
+    for what, table in given.items():
+        dropped = [s for s in table.index if s not in shared]
+        if dropped:
+            warnings.warn(
+                f"{what}: {len(dropped)} of {len(table)} people are missing from another table and are dropped: "
+                f"{first_few(dropped)}",
+                DataWarning,
+                stacklevel=4,
+            )
+    return [s for s in given["traits"].index if s in shared]
+
+
+def _numeric_traits(frame: pd.DataFrame) -> Array:
+    for name in frame.columns:
+        column = frame[name]
+        numbers = pd.to_numeric(column, errors="coerce")
+        wrong = numbers.isna() & column.notna()
+        if wrong.any() or column.dtype == bool:
+            offenders = column[wrong] if wrong.any() else column
+            raise InputError(f"trait {name!r} is not numeric: {first_few(offenders)} (people {first_few(offenders.index)})")
+        if np.isinf(numbers).any():
+            raise InputError(f"trait {name!r} is infinite for people {first_few(frame.index[np.isinf(numbers)])}")
+        present = numbers.dropna()
+        if len(present) == 0:
+            raise InputError(f"trait {name!r} is missing for everyone")
+        if len(present) > 1 and present.min() == present.max():
+            raise InputError(f"trait {name!r} is constant ({present.iloc[0]:g} for all {len(present)} people); leave it out")
+    return frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+
+
+def _checked_dosages(frame: pd.DataFrame) -> Array:
+    numbers = frame.apply(pd.to_numeric, errors="coerce")
+    wrong = (numbers.isna() & frame.notna()).to_numpy()
+    values = numbers.to_numpy(dtype=float)
+    outside = wrong | (values < -_TOLERANCE) | (values > 2.0 + _TOLERANCE)
+    if outside.any():
+        column = int(np.flatnonzero(outside.any(axis=0))[0])
+        people = np.flatnonzero(outside[:, column])
+        shown = ", ".join(f"{frame.index[i]}: {frame.iloc[i, column]}" for i in people[:5])
+        raise InputError(
+            f"variant {frame.columns[column]!r}: dosages must be numbers from 0 to 2; {len(people)} are not ({shown}). "
+            "If the file has codes, give genotype_coding"
+        )
+    return np.clip(values, 0.0, 2.0)
+
+
+def _variant_facts(variants: list[str], dosages: Array, about: pd.DataFrame | None) -> dict[str, Any]:
+    called = ~np.isnan(dosages)
+    counted = np.maximum(called.sum(axis=0), 1)
+    frequency = np.where(called.any(axis=0), np.nansum(dosages, axis=0) / (2.0 * counted), np.nan)
+    facts: dict[str, Any] = {"effect_allele_frequency": (names.VARIANT, frequency)}
+    if about is None:
+        return facts
+    known = about.copy()
+    known.index = known.index.astype(str)
+    absent = [v for v in variants if v not in known.index]
+    if absent:
+        raise InputError(f"variants: the table lacks {first_few(absent)}")
+    strange = [c for c in known.columns if c not in VARIANT_FACTS]
+    if strange:
+        raise InputError(f"variants: unknown columns {first_few(strange)}; known are {', '.join(VARIANT_FACTS)}")
+    for fact in known.columns:
+        column = known.loc[variants, fact]
+        facts[fact] = (names.VARIANT, column.to_numpy(dtype=float if fact in ("position", VARIANT_FACTS[-1]) else str))
+    return facts
+
+
+def _covariate(column: pd.Series[Any]) -> NDArray[Any]:
+    if pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(dtype=float)
+    if pd.api.types.is_numeric_dtype(column):
+        values = column.to_numpy(dtype=float)
+        if np.isinf(values).any():
+            raise InputError(f"covariate {column.name!r} is infinite for people {first_few(column.index[np.isinf(values)])}")
+        return values
+    return np.array([None if pd.isna(v) else str(v) for v in column], dtype=object)
+
+
+def _summary_row(kind: str, name: str, values: NDArray[Any]) -> dict[str, Any]:
+    present = pd.Series(values).dropna()
+    row: dict[str, Any] = {"kind": kind, "name": name, "n": len(present), "missing": len(values) - len(present)}
+    if values.dtype != object:
+        row |= {"mean": present.mean(), "sd": present.std(), "min": present.min(), "max": present.max()}
+    return row

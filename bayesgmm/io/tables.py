@@ -1,0 +1,77 @@
+"""Tables of people: TSV, CSV or Parquet, one row a person, indexed by sample id."""
+
+from __future__ import annotations
+
+import csv
+from os import PathLike
+from pathlib import Path
+
+import pandas as pd
+
+from bayesgmm.errors import InputError, first_few
+
+ID_COLUMNS = ("IID", "#IID", "sample", "sample_id", "id", "iid", "ID")
+FAMILY_COLUMNS = ("FID", "#FID")  # PLINK's family id: a second name of the person, never data
+MISSING = ("NA", "NaN", "nan", "", ".", "N/A", "null")
+
+
+def read_table(path: str | PathLike[str], *, id_column: str | None = None) -> pd.DataFrame:
+    """Read a table of people.
+
+    Parameters
+    ----------
+    path : path
+        ``.tsv``, ``.csv``, ``.txt`` (the separator is found from the first line; ``.gz`` may follow) or ``.parquet``.
+    id_column : str, optional
+        Column of sample ids. Default: the first of IID, #IID, sample, sample_id, id, iid, ID that is there, else the
+        first column.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by sample id (text); a PLINK family id column is left out.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or empty, or lacks the id column.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise InputError(f"cannot read {source}: there is no such file")
+    if source.suffix == ".parquet":
+        frame = pd.read_parquet(source)
+        if frame.index.name is not None:
+            frame = frame.reset_index()
+    else:
+        frame = _read_text(source)
+    if frame.shape[1] == 0 or len(frame) == 0:
+        raise InputError(f"{source} holds no rows; expected a header and one row per person")
+    column = id_column if id_column is not None else next((c for c in ID_COLUMNS if c in frame), frame.columns[0])
+    if column not in frame:
+        raise InputError(f"{source} has no column {column!r}; its columns are {first_few(frame.columns, 8)}")
+    if frame[column].isna().any():
+        raise InputError(f"{source}: {int(frame[column].isna().sum())} rows have no sample id in column {column!r}")
+    frame = frame.set_index(frame[column].astype(str).rename("sample")).drop(columns=column)
+    return frame.drop(columns=[c for c in FAMILY_COLUMNS if c in frame])
+
+
+def _read_text(source: Path) -> pd.DataFrame:
+    options = {"na_values": list(MISSING), "keep_default_na": False}
+    try:
+        with pd.io.common.get_handle(source, "r", compression="infer") as handle:
+            header = handle.handle.readline()
+        separator = _separator(str(header))
+        # ids are text: 001 is not 1
+        first = pd.read_csv(source, sep=separator, nrows=0)
+        text = {c: str for c in first.columns if c in ID_COLUMNS or c in FAMILY_COLUMNS or c == first.columns[0]}
+        return pd.read_csv(source, sep=separator, dtype=text, low_memory=False, **options)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
+        raise InputError(f"cannot read {source} as a table: {str(error).splitlines()[0]}") from error
+
+
+def _separator(header: str) -> str:
+    for candidate in ("\t", ",", ";"):
+        if candidate in header:
+            return candidate
+    return r"\s+"
