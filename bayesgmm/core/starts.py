@@ -29,7 +29,37 @@ def quantile_partition(traits: Array, n_components: int, direction: int = 0) -> 
     """
     centred = traits - traits.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(centred @ centred.T)
-    score = vectors[:, -1 - direction] @ centred
+    return _cut(vectors[:, -1 - direction] @ centred, n_components)
+
+
+def spread_partition(traits: Array, n_components: int) -> Labels:
+    """Cut people into equal parts by their distance from the centre: for components that differ in width.
+
+    Parameters and result as in :func:`quantile_partition`.
+    """
+    centred = traits - np.median(traits, axis=1, keepdims=True)
+    return _cut((centred**2).sum(axis=0), n_components)
+
+
+def fitted_partition(traits: Array, predictors: Array, n_components: int) -> Labels:
+    """Cut people into equal parts by what a linear regression on the predictors foretells of the first trait.
+
+    Parameters
+    ----------
+    traits : ndarray (n_traits, n_samples)
+    predictors : ndarray (n_samples, n_predictors)
+        Centred.
+    n_components : int
+
+    Returns
+    -------
+    ndarray of int (n_samples,)
+    """
+    slopes, *_ = np.linalg.lstsq(predictors, traits[0] - traits[0].mean(), rcond=None)
+    return _cut(predictors @ slopes, n_components)
+
+
+def _cut(score: Array, n_components: int) -> Labels:
     ranks = np.empty(len(score), dtype=np.int64)
     ranks[np.argsort(score, kind="stable")] = np.arange(len(score))
     labels: Labels = ranks * n_components // len(score)

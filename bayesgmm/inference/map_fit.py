@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bayesgmm import __version__, names
 from bayesgmm.core.gaussian import covariances_from_roots
 from bayesgmm.core.objective import Parameters
-from bayesgmm.core.starts import kmeans_partition, quantile_partition
+from bayesgmm.core.starts import fitted_partition, kmeans_partition, quantile_partition, spread_partition
 from bayesgmm.errors import FitWarning, InputError
 from bayesgmm.inference.em import Climb, SingularComponentError, climb, start_from
 from bayesgmm.problem import Problem
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _SCREENING_STEPS = 15  # EM steps every start gets before the best go on
-_FINISHERS = 3  # starts that are climbed to the top
+_SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
+_FINISHERS = 4  # starts that are climbed to the top
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
 _FEW_PEOPLE = 2.0  # a component with fewer than this many people per trait, plus one, is flagged
 _NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
@@ -452,12 +453,14 @@ def _starts(problem: Problem, restarts: int, seed: int) -> list[tuple[str, Param
     if k == 1:
         return [("one component", np.ones((traits.shape[1], 1)))]
     rng = np.random.default_rng(seed)
-    result: list[tuple[str, Parameters | Array]] = []
-    for direction in range(min(len(traits), 2, restarts)):
-        result.append(("quantiles", np.eye(k)[quantile_partition(traits, k, direction)]))
-    while len(result) < restarts:
-        result.append(("k-means++", np.eye(k)[kmeans_partition(traits, k, rng)]))
-    return result
+    partitions = [("quantiles", quantile_partition(traits, k, d)) for d in range(min(len(traits), 2))]
+    partitions.append(("spread", spread_partition(traits, k)))
+    if problem.predictor_names:
+        rows = problem.arrays.predictors[problem.arrays.pattern]
+        partitions.append(("predictors", fitted_partition(traits, rows, k)))
+    while len(partitions) < restarts:
+        partitions.append(("k-means++", kmeans_partition(traits, k, rng)))
+    return [(method, np.eye(k)[labels]) for method, labels in partitions[:restarts]]
 
 
 def _climb_all(
@@ -483,12 +486,11 @@ def _climb_all(
             runs.append(None)
             failures.append(str(error))
     alive = [j for j, run in enumerate(runs) if run is not None]
-    ranked = sorted(alive, key=lambda j: -_height(runs[j]))
     finished: list[int] = []
-    for j in ranked:
+    for j in _most_promising(alive, runs):
         run = runs[j]
-        if run is None or len(finished) == _FINISHERS:
-            break
+        if run is None:
+            continue
         try:
             if not run.converged and len(run.history) < max_iterations:
                 rest = climb(
@@ -521,6 +523,15 @@ def _climb_all(
         for j, run in enumerate(runs)
     ]
     return best, pd.DataFrame(rows)
+
+
+def _most_promising(alive: list[int], runs: list[Climb | None]) -> list[int]:
+    """Starts to finish: the highest after screening, passing over those that climb the same hill as a higher one."""
+    chosen: list[int] = []
+    for j in sorted(alive, key=lambda j: -_height(runs[j])):
+        if all(abs(_height(runs[j]) - _height(runs[other])) > _SAME_HILL for other in chosen):
+            chosen.append(j)
+    return chosen[:_FINISHERS]
 
 
 def _height(run: Climb | None) -> float:

@@ -1,0 +1,235 @@
+"""What an association is: odds ratios, penetrance, trait shifts, direction and Bayes factors, from any engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import gaussian_kde, norm
+
+from bayesgmm import names
+from bayesgmm.errors import InputError
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.inference.posterior import Posterior
+
+Array = NDArray[np.float64]
+
+_DRAWS = 4000  # draws of the normal approximation behind a MAP fit's derived intervals
+_FAR = 4.0  # posterior sds from the mean beyond which a kernel density of draws is not to be trusted
+
+
+def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: str = "reference") -> pd.DataFrame:
+    """Association of every predictor with component membership.
+
+    Parameters
+    ----------
+    result : MapFit or Posterior
+        From a MAP fit, intervals are normal, from the observed information; from a posterior they are equal-tailed.
+    level : float, default 0.95
+        Probability of the intervals.
+    contrasts : {"reference", "all"}
+        Components against the reference, or every pair.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per predictor and contrast: ``predictor``, ``contrast``, ``log_odds_ratio`` (MAP or posterior mean),
+        ``sd``, ``lower``, ``upper``, ``odds_ratio``, ``or_lower``, ``or_upper``, ``probability_of_direction`` (that
+        the effect has the sign of its median; 0.5 says nothing, above 0.975 its 95% interval leaves out zero),
+        ``log10_bayes_factor`` (for an effect against none; above 1 strong, below -1 strong evidence of none; NaN under
+        a flat prior), ``shift_<trait>`` with ``_lower`` and ``_upper`` (change of the trait's mean per unit of the
+        predictor for the average person; the same for every contrast) and ``engine``.
+
+    Raises
+    ------
+    InputError
+        If the model has no predictors or an option is out of bounds.
+
+    Notes
+    -----
+    Savage-Dickey (Dickey 1971): the Bayes factor against no effect is the prior over the posterior density at zero.
+    From draws the posterior density is a kernel estimate within 4 sds of the mean and the normal tail beyond; from a
+    MAP fit it is the normal approximation's (Laplace).
+    """
+    _check_level(level)
+    problem = result.problem
+    if not problem.predictor_names or problem.n_components < 2:
+        raise InputError("associations: the model has no predictors of the weights or only one component")
+    from_posterior = not hasattr(result, "standard_errors")
+    draws = _draws(result)
+    estimate_at = draws.mean((names.CHAIN, names.DRAW)) if from_posterior else result.params  # type: ignore[union-attr]
+    shifts = _trait_shifts(problem, draws)
+    at_estimate = _trait_shifts(problem, estimate_at.expand_dims({names.CHAIN: 1, names.DRAW: 1}))
+    rows: list[dict[str, Any]] = []
+    for p, predictor in enumerate(problem.predictor_names):
+        for label, high, low in _pairs(problem, contrasts):
+            values = _contrast(problem, draws[names.EFFECTS].values, high, low)[..., p].ravel()
+            if from_posterior:
+                summary = _summarise_draws(values, level)
+            else:
+                point = float(_contrast(problem, result.params[names.EFFECTS].values, high, low)[p])  # type: ignore[union-attr]
+                summary = _summarise_normal(point, _standard_error(result, p, high, low), level)  # type: ignore[arg-type]
+            row = {"predictor": predictor, names.CONTRAST: label, **summary}
+            row["log10_bayes_factor"] = _log10_bayes_factor(
+                values if from_posterior else None, summary, *_prior_of(problem, p, high, low)
+            )
+            for d, trait in enumerate(problem.trait_names):
+                tails = np.quantile(shifts[:, p, d], [(1 - level) / 2, (1 + level) / 2])
+                row[f"shift_{trait}"] = (
+                    float(shifts[:, p, d].mean()) if from_posterior else float(at_estimate[0, p, d])
+                )
+                row[f"shift_{trait}_lower"], row[f"shift_{trait}_upper"] = map(float, tails)
+            row["engine"] = "posterior" if from_posterior else "map"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def penetrance(result: MapFit | Posterior, *, level: float = 0.95) -> pd.DataFrame:
+    """Component weights of the average person at genotype 0, 1 and 2 of each variant.
+
+    Other predictors are at their means; predictors that interact with the variant move with it.
+
+    Parameters
+    ----------
+    result : MapFit or Posterior
+    level : float, default 0.95
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``variant``, ``genotype``, ``component``, ``estimate`` (MAP or posterior mean), ``lower``, ``upper``.
+
+    Raises
+    ------
+    InputError
+        If the formula of the weights has no variant.
+    """
+    _check_level(level)
+    problem = result.problem
+    if not problem.variant_names:
+        raise InputError("penetrance: the formula of the weights has no variant")
+    draws = _draws(result)
+    from_posterior = not hasattr(result, "standard_errors")
+    params = None if from_posterior else result.params.expand_dims({names.CHAIN: 1, names.DRAW: 1})  # type: ignore[union-attr]
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    rows = []
+    for v, variant in enumerate(problem.variant_names):
+        for g in names.GENOTYPES:
+            weights = _weights_at(problem, draws, problem.profiles[v, g])
+            centre = weights.mean(axis=0) if params is None else _weights_at(problem, params, problem.profiles[v, g])[0]
+            lower, upper = np.quantile(weights, tails, axis=0)
+            for k in range(problem.n_components):
+                rows.append((variant, g, k, float(centre[k]), float(lower[k]), float(upper[k])))
+    return pd.DataFrame(rows, columns=["variant", names.GENOTYPE, names.COMPONENT, "estimate", "lower", "upper"])
+
+
+def _check_level(level: float) -> None:
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+
+
+def _draws(result: MapFit | Posterior) -> xr.Dataset:
+    if hasattr(result, "standard_errors"):
+        return result.normal_draws(_DRAWS, seed=0)
+    return result.posterior
+
+
+def _pairs(problem: Any, contrasts: str) -> list[tuple[str, int, int]]:
+    if contrasts == "reference":
+        pairs = [(k, problem.reference) for k in range(problem.n_components) if k != problem.reference]
+    elif contrasts == "all":
+        pairs = [(k, j) for k in range(problem.n_components) for j in range(k)]
+    else:
+        raise InputError(f"contrasts = {contrasts!r}; it must be 'reference' or 'all'")
+    return [(names.contrast_label(high, low), high, low) for high, low in pairs]
+
+
+def _contrast(problem: Any, effects: Array, high: int, low: int) -> Array:
+    full = np.insert(effects, problem.reference, 0.0, axis=-1)
+    result: Array = full[..., high] - full[..., low]
+    return result
+
+
+def _prior_of(problem: Any, p: int, high: int, low: int) -> tuple[float, float]:
+    mean = float(_contrast(problem, problem.priors.effect_mean[p], high, low))
+    return mean, float(problem.priors.effect_sd[p])
+
+
+def _standard_error(fit: MapFit, p: int, high: int, low: int) -> float:
+    """Standard error of one pairwise log odds ratio from the inverse observed information."""
+    problem = fit.problem
+    free = problem.n_components - 1
+    weights = np.zeros((1 + len(problem.predictor_names), free))
+    for component, sign in ((high, 1.0), (low, -1.0)):
+        if component > 0:
+            weights[1 + p, component - 1] += sign
+    block = fit.covariance_matrix[: weights.size, : weights.size]
+    return float(np.sqrt(weights.ravel() @ block @ weights.ravel()))
+
+
+def _summarise_normal(estimate: float, se: float, level: float) -> dict[str, float]:
+    reach = float(norm.ppf((1 + level) / 2)) * se
+    direction = float(norm.cdf(abs(estimate) / se)) if se > 0 else float("nan")
+    return _with_odds(estimate, se, estimate - reach, estimate + reach, direction)
+
+
+def _summarise_draws(values: Array, level: float) -> dict[str, float]:
+    lower, upper = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    direction = float(max((values > 0).mean(), (values < 0).mean()))
+    return _with_odds(float(values.mean()), float(values.std(ddof=1)), float(lower), float(upper), direction)
+
+
+def _with_odds(estimate: float, sd: float, lower: float, upper: float, direction: float) -> dict[str, float]:
+    with np.errstate(over="ignore"):
+        odds = np.exp([estimate, lower, upper])
+    return {
+        "log_odds_ratio": estimate,
+        "sd": sd,
+        "lower": lower,
+        "upper": upper,
+        "odds_ratio": float(odds[0]),
+        "or_lower": float(odds[1]),
+        "or_upper": float(odds[2]),
+        "probability_of_direction": direction,
+    }
+
+
+def _log10_bayes_factor(values: Array | None, summary: dict[str, float], mean: float, sd: float) -> float:
+    if not np.isfinite(sd):
+        return float("nan")
+    log_prior = norm.logpdf(0.0, mean, sd)
+    centre, spread = summary["log_odds_ratio"], summary["sd"]
+    if values is None or abs(centre) > _FAR * spread:
+        log_posterior = norm.logpdf(0.0, centre, spread)
+    else:
+        log_posterior = np.log(max(gaussian_kde(values)(0.0)[0], 1e-300))
+    return float((log_prior - log_posterior) / np.log(10.0))
+
+
+def _weights_at(problem: Any, draws: xr.Dataset, row: Array) -> Array:
+    """Mixing weights (n_draws, K) at one centred row of predictors."""
+    log_pi = np.log(draws[names.WEIGHTS].values.reshape(-1, problem.n_components))
+    effects = np.insert(draws[names.EFFECTS].values, problem.reference, 0.0, axis=-1)
+    logits = log_pi + np.einsum("p,npk->nk", row, effects.reshape(len(log_pi), len(row), -1))
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: Array = weights / weights.sum(axis=1, keepdims=True)
+    return result
+
+
+def _trait_shifts(problem: Any, draws: xr.Dataset) -> Array:
+    """Change of each trait's mean per unit of each predictor at the average person, (n_draws, P, D).
+
+    ``d/dx sum_k w_k mu_k = sum_k w_k (B_k - Bbar) mu_k`` with ``Bbar = sum_k w_k B_k``.
+    """
+    weights = draws[names.WEIGHTS].values.reshape(-1, problem.n_components)
+    means = draws[names.MEANS].values.reshape(len(weights), problem.n_components, -1)
+    effects = np.insert(draws[names.EFFECTS].values, problem.reference, 0.0, axis=-1)
+    effects = effects.reshape(len(weights), -1, problem.n_components)
+    centred = effects - np.einsum("npk,nk->np", effects, weights)[:, :, None]
+    result: Array = np.einsum("nk,npk,nkd->npd", weights, centred, means)
+    return result
