@@ -1,0 +1,208 @@
+"""Model cards: a ready-made model in one TOML file, read by Python and by the command line."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib.resources import as_file, files
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bayesgmm.errors import InputError
+from bayesgmm.model import Mixture
+from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors
+
+Number = int | float
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False)
+
+
+class About(_Section):
+    """``[card]``: what the model is for."""
+
+    name: str
+    description: str = ""
+    reference: str = ""
+
+
+class StudyOptions(_Section):
+    """``[study]``: how the files are read; the options of :func:`bayesgmm.read_study`."""
+
+    id_column: str | None = None
+    trait_columns: list[str] | None = None
+    covariate_columns: list[str] | None = None
+    variants: list[str] | None = None
+    genotype_coding: dict[str, float] | None = None
+    trait_transform: dict[str, str] | None = None
+    units: dict[str, str] | None = None
+
+
+class ModelSection(_Section):
+    """``[model]``: the specification."""
+
+    n_components: int = Field(ge=1)
+    covariance: str = "VVV"
+    weights: str | None = None
+    means: str | None = None
+    reference: int = Field(default=0, ge=0)
+
+
+class WeightsPrior(_Section):
+    """``[priors.weights]``: Dirichlet."""
+
+    kind: Literal["dirichlet", "flat"] = "dirichlet"
+    concentration: float | list[float] = 2.0
+
+
+class ComponentsPrior(_Section):
+    """``[priors.components]``: Normal-Inverse-Wishart."""
+
+    kind: Literal["normal-inverse-wishart", "flat"] = "normal-inverse-wishart"
+    mean: list[float] | None = None
+    strength: float = 0.01
+    dof: float | None = None
+    scale: float | list[list[float]] | None = None
+
+
+class EffectsPrior(_Section):
+    """``[priors.effects]``: normal on the log odds ratios."""
+
+    kind: Literal["log-odds-normal", "flat"] = "log-odds-normal"
+    sd: float | dict[str, float] = 1.0
+    mean: float | dict[str, float] = 0.0
+
+
+class PriorsSection(_Section):
+    """``[priors]``."""
+
+    weights: WeightsPrior = Field(default_factory=WeightsPrior)
+    components: ComponentsPrior = Field(default_factory=ComponentsPrior)
+    effects: EffectsPrior = Field(default_factory=EffectsPrior)
+
+
+class FitOptions(_Section):
+    """``[fit]``: options of :meth:`bayesgmm.Mixture.fit`."""
+
+    seed: int = 0
+    restarts: int = Field(default=10, ge=1)
+    max_iterations: int = Field(default=5000, ge=1)
+    tolerance: float = Field(default=1e-8, gt=0)
+
+
+class SampleOptions(_Section):
+    """``[sample]``: options of :meth:`bayesgmm.Mixture.sample`."""
+
+    seed: int = 0
+    draws: int = Field(default=1000, ge=4)
+    tune: int = Field(default=300, ge=50)
+    chains: int = Field(default=4, ge=1)
+
+
+class Card(_Section):
+    """A validated model card."""
+
+    card: About
+    study: StudyOptions = Field(default_factory=StudyOptions)
+    model: ModelSection
+    priors: PriorsSection = Field(default_factory=PriorsSection)
+    fit: FitOptions = Field(default_factory=FitOptions)
+    sample: SampleOptions = Field(default_factory=SampleOptions)
+
+    def mixture(self) -> Mixture:
+        """Specification that the card describes."""
+        weights, components, effects = self.priors.weights, self.priors.components, self.priors.effects
+        return Mixture(
+            **self.model.model_dump(),
+            priors=Priors(
+                weights=Flat() if weights.kind == "flat" else Dirichlet(weights.concentration),
+                components=Flat()
+                if components.kind == "flat"
+                else NormalInverseWishart(**components.model_dump(exclude={"kind"})),
+                effects=Flat() if effects.kind == "flat" else LogOddsNormal(sd=effects.sd, mean=effects.mean),
+            ),
+        )
+
+    def study_options(self) -> dict[str, Any]:
+        """Options of :func:`bayesgmm.read_study` that the card sets."""
+        return {key: value for key, value in self.study.model_dump().items() if value is not None}
+
+
+def load_card(path: str | PathLike[str]) -> Card:
+    """Read and validate a model card.
+
+    Parameters
+    ----------
+    path : path or str
+        A ``.toml`` file, or the name of a card that comes with the package, e.g. ``"two-humps"``.
+
+    Returns
+    -------
+    Card
+
+    Raises
+    ------
+    InputError
+        If there is no such card, or a key or value is not allowed; the message names file, key, value and bound, and
+        the nearest known key.
+    """
+    source = _find(path)
+    try:
+        content = tomllib.loads(source.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source} is not valid TOML: {error}") from error
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_explain(error)}") from error
+
+
+def bundled_cards() -> list[str]:
+    """Names of the cards that come with the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.suffix == ".toml")
+
+
+def _folder() -> Path:
+    installed = files("bayesgmm") / "cards_bundled"
+    with as_file(installed) as folder:
+        # in a source tree the cards lie beside the package, in models/
+        return folder if folder.is_dir() else Path(__file__).resolve().parent.parent / "models"
+
+
+def _find(path: str | PathLike[str]) -> Path:
+    source = Path(path)
+    if source.is_file():
+        return source
+    bundled = _folder() / f"{fspath(path)}.toml"
+    if bundled.is_file():
+        return bundled
+    raise InputError(f"no model card {fspath(path)!r}: neither a file nor one of {', '.join(bundled_cards())}")
+
+
+def _explain(error: ValidationError) -> str:
+    """First fault of a card in one line."""
+    fault = error.errors()[0]
+    place = [str(part) for part in fault["loc"]]
+    where = ".".join(place)
+    if fault["type"] == "extra_forbidden":
+        known = _keys(place[:-1])
+        near = difflib.get_close_matches(place[-1], known, 1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys are {', '.join(known)}"
+        return f"unknown key {where!r}{hint}"
+    if fault["type"] == "missing":
+        return f"the key {where!r} is missing"
+    return f"{where} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _keys(place: list[str]) -> list[str]:
+    section: type[BaseModel] = Card
+    for part in place:
+        annotation = section.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
