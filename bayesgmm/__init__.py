@@ -30,19 +30,19 @@ _HOMES = {
     "enrichment": "analysis.enrichment",
     "simulate": "simulate",
     "simulate_study": "simulate",
-    "report": "report",
+    "write_report": "report",
     "plots": "plots",
     "InputError": "errors",
     "PropernessError": "errors",
     "DataWarning": "errors",
     "FitWarning": "errors",
 }
-_MODULES = {"simulate", "report", "plots"}
+_MODULES = {"simulate", "plots"}
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from bayesgmm import plots, report, simulate
+    from bayesgmm import plots, simulate
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.enrichment import enrichment
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bayesgmm.model import Mixture
     from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors
     from bayesgmm.simulate import simulate_study
+    from bayesgmm.report import write_report
     from bayesgmm.study import Study, read_study
 
 

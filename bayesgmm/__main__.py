@@ -1,0 +1,5 @@
+"""``python -m bayesgmm``."""
+
+from bayesgmm.cli import main
+
+main()

@@ -1,0 +1,284 @@
+"""Command line: the whole analysis from files and a model card."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayesgmm import __version__
+from bayesgmm.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from bayesgmm.cards import Card
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.study import Study
+
+OK, BAD_INPUT, NOT_TRUSTED, INTERRUPTED = 0, 2, 3, 130
+
+app = typer.Typer(
+    name="bayesgmm",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Gaussian mixtures of traits in which genotypes move people between components.\n\n"
+    "Start with `bayesgmm demo`. For your own data, copy a model card (TOML), name your trait and variants, and run "
+    "`bayesgmm report CARD --traits traits.tsv --genotypes panel.bed --out results`.\n\n"
+    "Exit codes: 0 done; 2 input that cannot be used; 3 done, but not converged: do not trust it; 130 interrupted.",
+)
+
+CardArgument = Annotated[str, typer.Argument(help="Model card: a .toml file, or the name of one that comes along.")]
+Traits = Annotated[Path, typer.Option(help="Traits: TSV, CSV or Parquet, one row a person.")]
+Genotypes = Annotated[Path | None, typer.Option(help="Genotypes: a table of dosages, or a PLINK .bed.")]
+Covariates = Annotated[Path | None, typer.Option(help="Covariates: TSV, CSV or Parquet.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results; made when absent.")]
+Draws = Annotated[int | None, typer.Option(min=4, help="Posterior draws a chain, instead of the card's.")]
+Chains = Annotated[int | None, typer.Option(min=1, help="Chains, instead of the card's.")]
+Seed = Annotated[int | None, typer.Option(help="Seed, instead of the card's.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"bayesgmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(out: Out = Path("demo-out"), draws: Draws = None, chains: Chains = None) -> None:
+    """Analyse the bundled study: MAP, posterior, comparison and report.
+
+    Example: `bayesgmm demo --out demo-out`, then open `demo-out/report.html`.
+    """
+    from bayesgmm.demo import TABLES, demo_folder
+
+    folder = demo_folder()
+    traits, genotypes, covariates = (folder / f"{table}.tsv" for table in TABLES)
+    report("two-humps", traits, out, genotypes, covariates, draws, chains)
+
+
+@app.command()
+def fit(
+    card: CardArgument, traits: Traits, out: Out, genotypes: Genotypes = None, covariates: Covariates = None, seed: Seed = None
+) -> None:
+    """Find the posterior mode (MAP) by EM; milliseconds.
+
+    Writes fit.nc, parameters.tsv, responsibilities.tsv, associations.tsv and priors.txt.
+
+    Example: `bayesgmm fit listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
+    """
+    loaded, study = _load(card, traits, genotypes, covariates)
+    result = _fit(loaded, study, out, seed)
+    typer.echo(repr(result))
+    _leave(result.converged)
+
+
+@app.command()
+def sample(
+    card: CardArgument,
+    traits: Traits,
+    out: Out,
+    genotypes: Genotypes = None,
+    covariates: Covariates = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    seed: Seed = None,
+) -> None:
+    """Fit, then draw from the full posterior (NUTS).
+
+    Writes what `fit` writes, and posterior.nc, posterior.tsv and associations_posterior.tsv.
+
+    Example: `bayesgmm sample two-humps --traits traits.tsv --genotypes genotypes.tsv --out results --draws 2000`
+    """
+    loaded, study = _load(card, traits, genotypes, covariates)
+    start = _fit(loaded, study, out, seed)
+    posterior = _sample(loaded, study, start, out, draws, chains, seed)
+    typer.echo(repr(posterior))
+    _leave(_compare(start, posterior, out))
+
+
+@app.command("compare")
+def compare_command(
+    results: Annotated[Path, typer.Argument(help="Folder that `sample` wrote: fit.nc and posterior.nc.")],
+) -> None:
+    """Compare MAP and posterior of a folder of results, parameter by parameter, with verdicts.
+
+    Writes comparison.tsv.
+
+    Example: `bayesgmm compare results`
+    """
+    from bayesgmm.inference.map_fit import read_fit
+    from bayesgmm.inference.posterior import read_posterior
+
+    start, posterior = read_fit(results / "fit.nc"), read_posterior(results / "posterior.nc")
+    from bayesgmm.analysis.compare import compare
+
+    typer.echo(repr(compare(start, posterior)))
+    _leave(_compare(start, posterior, results))
+
+
+@app.command()
+def report(
+    card: CardArgument,
+    traits: Traits,
+    out: Out,
+    genotypes: Genotypes = None,
+    covariates: Covariates = None,
+    draws: Draws = None,
+    chains: Chains = None,
+    seed: Seed = None,
+) -> None:
+    """Fit, sample, compare, and write one self-contained report.html with pictures, tables and priors.
+
+    Example: `bayesgmm report listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
+    """
+    from bayesgmm.report import write_report
+
+    loaded, study = _load(card, traits, genotypes, covariates)
+    start = _fit(loaded, study, out, seed)
+    posterior = _sample(loaded, study, start, out, draws, chains, seed)
+    good = _compare(start, posterior, out)
+    with _status("writing the report"):
+        path = write_report(out / "report.html", start, posterior, study=study, title=loaded.card.name)
+    from bayesgmm.analysis.compare import compare
+
+    typer.echo(repr(start))
+    typer.echo(compare(start, posterior).verdict)
+    typer.echo(f"report: {path}")
+    _leave(good)
+
+
+@app.command()
+def simulate(
+    out: Out,
+    n: Annotated[int, typer.Option(min=1, help="People.")] = 1000,
+    frequency: Annotated[list[float] | None, typer.Option(help="Effect-allele frequency; repeat for each variant.")] = None,
+    log_odds: Annotated[list[float] | None, typer.Option(help="Log odds ratio per allele; repeat for each variant.")] = None,
+    separation: Annotated[float, typer.Option(help="Distance between the two components, in sds.")] = 3.0,
+    weight: Annotated[float, typer.Option(help="Weight of the high component.")] = 0.4,
+    seed: Seed = 0,
+) -> None:
+    """Simulate genotypes (Hardy-Weinberg), memberships given genotype, and a trait of two components.
+
+    Writes traits.tsv, genotypes.tsv, membership.tsv (the truth) and a model card, card.toml.
+
+    Example: `bayesgmm simulate --out sim --n 2000 --frequency 0.3 --log-odds 0.7 --frequency 0.2 --log-odds 0`
+    """
+    import pandas as pd
+
+    from bayesgmm.io.atomic import write_table, write_text
+    from bayesgmm.simulate import simulate_study
+
+    effects = log_odds or [0.7, -0.4]
+    made = simulate_study(
+        n,
+        allele_frequencies=frequency or [0.3, 0.4],
+        weights=(1 - weight, weight),
+        means=((0.0,), (separation,)),
+        effects=[[e] for e in effects],
+        traits=["trait"],
+        seed=seed,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    data, index = made.study.dataset, pd.Index(made.study.sample_ids, name="sample")
+    write_table(out / "traits.tsv", pd.DataFrame({"trait": data["traits"].values[:, 0]}, index=index), index=True)
+    dosages = pd.DataFrame(data["dosages"].values.astype(int), index=index, columns=made.study.variant_names)
+    write_table(out / "genotypes.tsv", dosages, index=True)
+    write_table(out / "membership.tsv", made.membership.rename_axis("sample").to_frame(), index=True)
+    formula = " + ".join(made.study.variant_names)
+    write_text(
+        out / "card.toml",
+        f'[card]\nname = "simulated"\n\n[study]\ntrait_columns = ["trait"]\n\n[model]\nn_components = 2\nweights = "{formula}"\n',
+    )
+    typer.echo(f"wrote traits.tsv, genotypes.tsv, membership.tsv and card.toml to {out}")
+
+
+def _load(card: str, traits: Path, genotypes: Path | None, covariates: Path | None) -> tuple[Card, Study]:
+    from bayesgmm.cards import load_card
+    from bayesgmm.study import read_study
+
+    loaded = load_card(card)
+    return loaded, read_study(traits, genotypes, covariates, **loaded.study_options())
+
+
+def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
+    from bayesgmm.analysis.association import associations
+    from bayesgmm.io.atomic import write_table, write_text
+
+    options: dict[str, Any] = card.fit.model_dump()
+    if seed is not None:
+        options["seed"] = seed
+    with _status("fitting"):
+        result = card.mixture().fit(study, **options)
+    out.mkdir(parents=True, exist_ok=True)
+    result.save(out / "fit.nc")
+    write_table(out / "parameters.tsv", result.summary())
+    membership = result.responsibilities.to_pandas().rename(columns=lambda k: f"component_{k}")
+    write_table(out / "responsibilities.tsv", membership, index=True)
+    write_text(out / "priors.txt", f"{result.problem.priors}\n")
+    if result.problem.predictor_names and result.problem.n_components > 1:
+        write_table(out / "associations.tsv", associations(result))
+    return result
+
+
+def _sample(
+    card: Card, study: Study, start: MapFit, out: Path, draws: int | None, chains: int | None, seed: int | None
+) -> Posterior:
+    from bayesgmm.analysis.association import associations
+    from bayesgmm.io.atomic import write_table
+
+    options: dict[str, Any] = card.sample.model_dump()
+    options |= {k: v for k, v in (("draws", draws), ("chains", chains), ("seed", seed)) if v is not None}
+    with _status("sampling (the first run of a model also compiles it, some 20 seconds)"):
+        posterior = card.mixture().sample(study, init=start, **options)
+    posterior.save(out / "posterior.nc")
+    write_table(out / "posterior.tsv", posterior.summary())
+    if posterior.problem.predictor_names and posterior.problem.n_components > 1:
+        write_table(out / "associations_posterior.tsv", associations(posterior))
+    return posterior
+
+
+def _compare(start: MapFit, posterior: Posterior, out: Path) -> bool:
+    from bayesgmm.analysis.compare import NOT_CONVERGED, compare
+    from bayesgmm.io.atomic import write_table
+
+    comparison = compare(start, posterior)
+    write_table(out / "comparison.tsv", comparison.table)
+    return NOT_CONVERGED not in comparison.findings
+
+
+def _status(text: str) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
+
+
+def _leave(trusted: bool) -> None:
+    if not trusted:
+        raise typer.Exit(NOT_TRUSTED)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: errors are one line on standard error, warnings likewise."""
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # type: ignore[assignment]
+    try:
+        app(arguments, standalone_mode=True)
+    except (InputError, MissingExtraError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        print("interrupted; files already written are whole", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None

@@ -1,0 +1,20 @@
+"""Pictures of fits and posteriors; each returns a matplotlib figure."""
+
+from bayesgmm.plots.chains import plot_rank, plot_trace
+from bayesgmm.plots.compare import plot_compare
+from bayesgmm.plots.density import plot_density
+from bayesgmm.plots.forest import plot_forest
+from bayesgmm.plots.membership import plot_membership
+from bayesgmm.plots.priors import plot_priors
+from bayesgmm.plots.weights import plot_penetrance
+
+__all__ = [
+    "plot_compare",
+    "plot_density",
+    "plot_forest",
+    "plot_membership",
+    "plot_penetrance",
+    "plot_priors",
+    "plot_rank",
+    "plot_trace",
+]

@@ -1,0 +1,105 @@
+"""What the priors say, in the units of the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import beta, invgamma, lognorm, t
+
+from bayesgmm.plots.style import canvas, colour, line, pyplot, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bayesgmm.priors import ResolvedPriors
+
+
+def plot_priors(priors: ResolvedPriors) -> Figure:
+    """Draw prior densities of the weights, of each trait's component means and sds, and of the odds ratios.
+
+    Parameters
+    ----------
+    priors : ResolvedPriors
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    n_traits = len(priors.trait_names)
+    panels = 2 + 2 * n_traits
+    columns = 2 if panels == 4 else 3
+    rows = -(-panels // columns)
+    figure, axes = pyplot().subplots(rows, columns, figsize=(3.2 * columns, 2.8 * rows), layout="constrained", squeeze=False)
+    flat = list(axes.ravel())
+    _weights(priors, flat[0])
+    for d in range(n_traits):
+        _mean(priors, d, flat[1 + 2 * d])
+        _sd(priors, d, flat[2 + 2 * d])
+    _odds(priors, flat[1 + 2 * n_traits])
+    for ax in flat:
+        tidy(ax)
+        ax.set_yticks([])
+    for ax in flat[panels:]:
+        ax.set_visible(False)
+    return figure
+
+
+def _note(ax: Axes, text: str) -> None:
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+
+
+def _weights(priors: ResolvedPriors, ax: Axes) -> None:
+    ax.set(xlabel="weight of a component", title="weights")
+    if priors.weights_flat or priors.n_components == 1:
+        _note(ax, "flat" if priors.weights_flat else "one component")
+        return
+    x = np.linspace(0.001, 0.999, 300)
+    total = priors.concentration.sum()
+    for k, a in enumerate(dict.fromkeys(priors.concentration)):
+        ax.plot(x, beta.pdf(x, a, total - a), color=colour(k), linestyle=line(k), label=f"Dirichlet, {a:g}")
+    ax.legend(frameon=False, fontsize="small")
+
+
+def _mean(priors: ResolvedPriors, d: int, ax: Axes) -> None:
+    trait = priors.trait_names[d]
+    ax.set(xlabel=trait, title=f"mean of {trait}")
+    if priors.components_flat:
+        _note(ax, "flat (improper)")
+        return
+    dof = priors.dof - len(priors.trait_names) + 1
+    scale = np.sqrt(priors.scale[d, d] / (priors.strength * dof))
+    x = np.linspace(priors.mean[d] - 4 * scale, priors.mean[d] + 4 * scale, 300)
+    ax.plot(x, t.pdf(x, dof, priors.mean[d], scale), color=colour(0))
+
+
+def _sd(priors: ResolvedPriors, d: int, ax: Axes) -> None:
+    trait = priors.trait_names[d]
+    ax.set(xlabel=f"sd of {trait}", title=f"sd of a component, {trait}")
+    if priors.components_flat:
+        _note(ax, "flat (improper)")
+        return
+    shape, rate = (priors.dof - len(priors.trait_names) + 1) / 2, priors.scale[d, d] / 2
+    x = np.linspace(1e-3, np.sqrt(invgamma.ppf(0.99, shape, scale=rate)), 300)
+    ax.plot(x, 2 * x * invgamma.pdf(x**2, shape, scale=rate), color=colour(0))
+
+
+def _odds(priors: ResolvedPriors, ax: Axes) -> None:
+    ax.set(xlabel="odds ratio per allele (or unit)", title="effects")
+    finite = [(p, s) for p, s in zip(priors.predictor_names, priors.effect_sd, strict=True) if np.isfinite(s)]
+    if not finite:
+        _note(ax, "flat (improper)" if priors.predictor_names else "no predictors")
+        return
+    groups: dict[tuple[float, float], list[str]] = {}
+    for p, name in enumerate(priors.predictor_names):
+        if np.isfinite(priors.effect_sd[p]):
+            groups.setdefault((float(priors.effect_mean[p, 0]), float(priors.effect_sd[p])), []).append(name)
+    for k, ((mean, sd), members) in enumerate(groups.items()):
+        x = np.exp(np.linspace(mean - 3.2 * sd, mean + 3.2 * sd, 300))
+        # density of the log odds ratio over a logarithmic axis
+        label = members[0] if len(members) == 1 else f"{len(members)} predictors"
+        ax.plot(x, lognorm.pdf(x, sd, scale=np.exp(mean)) * x, color=colour(k), linestyle=line(k), label=f"{label}, sd {sd:g}")
+    ax.axvline(1.0, color="#888888", linewidth=0.8)
+    ax.set_xscale("log")
+    ax.legend(frameon=False, fontsize="small")

@@ -1,0 +1,202 @@
+"""One self-contained HTML file: verdict, pictures, tables, resolved priors, versions and seed."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from importlib.resources import files
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bayesgmm import __version__
+from bayesgmm.analysis.association import associations, penetrance
+from bayesgmm.analysis.compare import Comparison, compare
+from bayesgmm.analysis.enrichment import enrichment
+from bayesgmm.errors import MissingExtraError
+from bayesgmm.io.atomic import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.study import Study
+
+_VARIANTS_DRAWN = 6  # penetrance pictures; the table has them all
+
+
+@dataclass
+class _Picture:
+    data: str
+    caption: str
+
+
+@dataclass
+class _Section:
+    title: str
+    text: str = ""
+    figures: list[_Picture] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+
+
+def write_report(
+    path: str | PathLike[str],
+    fit: MapFit,
+    posterior: Posterior | None = None,
+    *,
+    study: Study | None = None,
+    title: str = "Mixture of traits",
+) -> Path:
+    """Write the report of a fit, and of its posterior when there is one.
+
+    Parameters
+    ----------
+    path : path
+        The ``.html`` to write; it appears whole.
+    fit : MapFit
+    posterior : Posterior, optional
+    study : Study, optional
+        Adds enrichment of its genotypes in the components.
+    title : str
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    try:
+        from jinja2 import Environment
+    except ImportError as error:
+        raise MissingExtraError("reports need the extra: pip install 'bayesgmm[report]'") from error
+    comparison = None if posterior is None else compare(fit, posterior)
+    problem = fit.problem
+    observed = int(problem.observed.sum())
+    sections = [_trait_section(fit, posterior)]
+    if problem.predictor_names and problem.n_components > 1:
+        sections += _association_sections(fit, posterior, study)
+    sections.append(_comparison_section(fit, comparison))
+    if posterior is not None:
+        sections.append(_chains_section(posterior))
+    sections += [_priors_section(fit), _provenance_section(fit, posterior)]
+    template = (files("bayesgmm") / "templates" / "report.html.j2").read_text(encoding="utf-8")
+    page = Environment(autoescape=True).from_string(template).render(
+        title=title,
+        subtitle=f"{problem.n_components} components of {', '.join(problem.trait_names)}; {observed} people with traits "
+        f"of {problem.n_samples}",
+        verdict=_verdict(fit, comparison),
+        flags=list(fit.flags["message"]),
+        sections=sections,
+    )
+    target = Path(path)
+    write_text(target, page)
+    return target
+
+
+def _verdict(fit: MapFit, comparison: Comparison | None) -> str:
+    if comparison is not None:
+        return comparison.verdict
+    state = "The MAP fit converged" if fit.converged else f"The MAP fit did NOT converge ({fit.reason})"
+    return f"{state}. Without a posterior nothing says whether its normal intervals can be trusted: sample it."
+
+
+def _trait_section(fit: MapFit, posterior: Posterior | None) -> _Section:
+    from bayesgmm.plots import plot_density, plot_membership
+
+    pictures = []
+    for trait in fit.problem.trait_names:
+        pictures.append(_picture(plot_density(fit, posterior, trait=trait), f"{trait} and the fitted components"))
+        pictures.append(_picture(plot_membership(posterior or fit, trait=trait), f"{trait} by person"))
+    return _Section("The trait and its components", figures=pictures)
+
+
+def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study | None) -> list[_Section]:
+    from bayesgmm.plots import plot_forest, plot_penetrance
+
+    both = [associations(fit)] + ([] if posterior is None else [associations(posterior)])
+    table = pd.concat(both).sort_values("predictor", kind="stable")
+    result = posterior or fit
+    sections = [
+        _Section(
+            "Associations",
+            "Odds of belonging to a component against the reference, per allele or unit of the predictor, with 95% "
+            "intervals. log10_bayes_factor above 1 is strong evidence of an effect, below -1 of none.",
+            [_picture(plot_forest(fit, posterior), "Odds ratios, MAP beside posterior")],
+            [_html(table)],
+        )
+    ]
+    if fit.problem.variant_names:
+        pictures = [
+            _picture(plot_penetrance(result, v), f"Component by genotype of {v}")
+            for v in fit.problem.variant_names[:_VARIANTS_DRAWN]
+        ]
+        sections.append(
+            _Section("Penetrance", "Component weights of the average person by genotype.", pictures, [_html(penetrance(result))])
+        )
+    if study is not None and study.variant_names:
+        sections.append(
+            _Section(
+                "Enrichment",
+                "Effect-allele frequency in each component with the uncertainty of membership, beside the chi-square "
+                "test on hard assignments, which understates it.",
+                tables=[_html(enrichment(result, study))],
+            )
+        )
+    return sections
+
+
+def _comparison_section(fit: MapFit, comparison: Comparison | None) -> _Section:
+    if comparison is None:
+        return _Section("Parameters", "MAP with standard errors from the observed information.", tables=[_html(fit.summary())])
+    c = comparison.classification
+    text = (
+        f"{100 * c['agreement']:.1f}% of people are assigned alike; membership probabilities differ by "
+        f"{c['responsibility_gap']:.4f} on average; membership entropy is {100 * c['entropy']:.0f}% of the largest possible."
+    )
+    return _Section("MAP and posterior", text, [_picture(comparison.plot(), "Where the MAP falls")], [_html(comparison.table)])
+
+
+def _chains_section(posterior: Posterior) -> _Section:
+    from bayesgmm.plots import plot_rank, plot_trace
+
+    text = f"{posterior.n_divergences} divergent transitions. Chains that agree have ranks within the band."
+    pictures = [_picture(plot_trace(posterior), "Traces of relabelled draws"), _picture(plot_rank(posterior), "Ranks")]
+    return _Section("Chains", text, pictures)
+
+
+def _priors_section(fit: MapFit) -> _Section:
+    priors = fit.problem.priors
+    return _Section("Priors, as resolved for these data", figures=[_picture(priors.plot(), "Prior densities")], tables=[_html(priors.table())])
+
+
+def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
+    problem = fit.problem
+    rows = [
+        ("model", f"{problem.n_components} components, covariance VVV, weights: {problem.formula or 'constant'}"),
+        ("people with traits", f"{int(problem.observed.sum())} of {problem.n_samples}"),
+        ("missing genotypes set to the mean", ", ".join(f"{v}: {m}" for v, m in problem.imputed.items()) or "none"),
+        ("MAP", f"{fit.reason}; {fit.n_iterations} steps, gradient {fit.gradient_norm:.1e}, seed {fit.seed}"),
+        ("log posterior, log likelihood", f"{fit.log_posterior:.6f}, {fit.log_likelihood:.6f}"),
+        ("BIC, ICL, AIC (smaller is better)", f"{fit.bic:.2f}, {fit.icl:.2f}, {fit.aic:.2f}"),
+        ("starts that reached the best mode", f"{int(fit.starts['reached_best'].sum())} of {len(fit.starts)}"),
+    ]
+    if posterior is not None:
+        sizes = posterior.tree["posterior"].sizes
+        rows.append(("posterior", f"{sizes['chain']} chains of {sizes['draw']} draws, seed {posterior.tree.attrs['seed']}"))
+    rows.append(("versions", f"bayesgmm {__version__}" if posterior is None else str(posterior.tree.attrs["versions"])))
+    return _Section("How this was made", tables=[_html(pd.DataFrame(rows, columns=["what", "value"]))])
+
+
+def _picture(figure: Figure, caption: str) -> _Picture:
+    from bayesgmm.plots.style import pyplot
+
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
+    pyplot().close(figure)
+    return _Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
+
+
+def _html(table: pd.DataFrame) -> str:
+    return str(table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}"))
