@@ -55,7 +55,7 @@ class Moments:
     second: Array
 
 
-@njit(cache=True, fastmath=_REDUCE)
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
 def _log_densities(
     traits: Array, start: int, size: int, mean: Array, root: Array, log_constant: float, diff: Array, out: Array
 ) -> None:
@@ -105,7 +105,7 @@ def _log_densities(
         out[i] = log_constant - 0.5 * out[i]
 
 
-@njit(cache=True, fastmath=_REDUCE)
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
 def _normalise(joint: Array, size: int, largest: Array, total: Array) -> float:
     """Turn log joint densities (K, BLOCK) into responsibilities in place; return the sum of log marginals.
 
@@ -138,7 +138,7 @@ def _normalise(joint: Array, size: int, largest: Array, total: Array) -> float:
     return log_marginal
 
 
-@njit(cache=True, fastmath=_REDUCE)
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
 def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array) -> float:
     """Add one component's moments over a block; return the sum of its responsibilities."""
     n_traits = diff.shape[0]
@@ -158,7 +158,7 @@ def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array) 
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def _chunk(
     traits: Array,
     pattern: Index,
@@ -213,7 +213,7 @@ def _chunk(
     return log_likelihood
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def fused_pass(
     traits: Array,
     pattern: Index,
@@ -239,7 +239,7 @@ def fused_pass(
     return log_likelihood, counts, first, second
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _symmetrise(second: Array) -> None:
     for k in range(second.shape[0]):
         for d in range(second.shape[1]):
@@ -247,7 +247,7 @@ def _symmetrise(second: Array) -> None:
                 second[k, e, d] = second[k, d, e]
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, error_model="numpy", parallel=True)
 def _fused_pass_threads(
     traits: Array,
     pattern: Index,
@@ -287,9 +287,13 @@ def _fused_pass_threads(
     for c in range(1, n_chunks):
         start = c * CHUNK
         stop = min(start + CHUNK, n_people)
+        # rows of patterns that nobody has still hold what an earlier chunk left there
+        for u in range(pattern[start - 1] + 1, pattern[start]):
+            rows[u] = 0.0
         for u in range(pattern[start], pattern[stop - 1] + 1):
             for k in range(n_components):
                 rows[u, k] = rows[u, k] + rows[u + c, k] if u == pattern[start - 1] else rows[u + c, k]
+    rows[pattern[n_people - 1] + 1 : n_patterns] = 0.0
     total_first = np.zeros((n_components, n_traits))
     total_second = np.zeros((n_components, n_traits, n_traits))
     log_likelihood = 0.0

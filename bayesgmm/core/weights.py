@@ -84,7 +84,7 @@ def full_logits(alpha: Array, beta: Array, predictors: Array) -> Array:
     return logits
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def log_softmax(logits: Array) -> Array:
     """Log weights of each row of logits (U, K)."""
     n_rows, n_components = logits.shape
@@ -102,7 +102,7 @@ def log_softmax(logits: Array) -> Array:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _expected_value_and_curvature(
     alpha: Array, beta: Array, predictors: Array, counts: Array, gradient: Array, hessian: Array
 ) -> float:

@@ -116,7 +116,11 @@ class WhitenedDensity:
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at ``x`` (size,)."""
-        value, gradient, *_ = self._evaluate(x, self.centre, self.scale, *self._data)
+        try:
+            value, gradient, *_ = self._evaluate(x, self.centre, self.scale, *self._data)
+        except ZeroDivisionError:
+            # compiled graphs divide as Python does; far out, where exponentials underflow, the density is zero
+            return -np.inf, np.zeros(self.size)
         return float(value), gradient
 
     def parameters(self, x: Array) -> tuple[float, Parameters]:

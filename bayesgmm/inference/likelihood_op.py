@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 _VERSION = 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def likelihood_and_gradient(
     logits: Array, means: Array, roots: Array, traits: Array, pattern: NDArray[np.int32], totals: Array
 ) -> tuple[Array, Array, Array, Array]:

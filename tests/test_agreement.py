@@ -1,0 +1,243 @@
+"""The engines agree: PyMC's density, the kernel in the graph and independent graphs, references of other programs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+
+import bayesgmm as bg
+from bayesgmm import names
+from bayesgmm.core.objective import Parameters
+from bayesgmm.inference.density import WhitenedDensity
+from bayesgmm.inference.pymc_model import build_core_model, data_of, natural_values
+from bayesgmm.problem import Problem
+from bayesgmm.study import Study
+from tests.test_objective import random_parameters
+
+
+def problem_of(d: int, k: int, p: int, seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(60, d)) @ rng.normal(size=(d, d)) + 3.0 * rng.integers(0, 2, 60)[:, None]
+    columns = [f"x{j}" for j in range(p)]
+    covariates = pd.DataFrame(rng.normal(size=(60, p)), columns=columns) if p else None
+    priors = bg.Priors(
+        weights=bg.Dirichlet(1.7),
+        components=bg.NormalInverseWishart(strength=0.3, dof=d + 2.5),
+        effects=bg.LogOddsNormal(sd=0.7, mean=0.2),
+    )
+    return bg.Mixture(k, weights=" + ".join(columns) or None, priors=priors).problem(Study(pd.DataFrame(y), covariates=covariates))
+
+
+def log_jacobian(problem: Problem, parameters: Parameters) -> float:
+    """log |d(A_dd^2, A_below) / d Sigma|, summed over components: from the sampler's variables to the natural ones.
+
+    With L = C A: dA_dd^2 = 2 A_dd dA_dd, dL = prod_d C_dd^(d+1) dA, dP = 2^D prod_d L_dd^(D-d) dL (d from 0) for the
+    symmetric P = L L', and dSigma = |P|^-(D+1) dP.
+    """
+    scale = data_of(problem.arrays)["prior_precision_root"]
+    size = len(scale)
+    d = np.arange(size)
+    total = 0.0
+    for root in parameters.roots:
+        diagonal = np.diag(root)
+        log_dp_dl = size * np.log(2.0) + ((size - d) * np.log(diagonal)).sum()
+        log_dl_da = ((d + 1) * np.log(np.diag(scale))).sum()
+        log_dc_da = np.log(2.0 * diagonal / np.diag(scale)).sum()
+        log_dsigma_dp = -(size + 1) * 2.0 * np.log(diagonal).sum()
+        total += log_dc_da - log_dl_da - log_dp_dl - log_dsigma_dp
+    return total
+
+
+@pytest.mark.parametrize(("d", "k", "p"), [(1, 2, 1), (2, 3, 2), (3, 2, 0), (1, 1, 0)])
+def test_pymc_density_equals_map_objective_up_to_one_constant(d, k, p):
+    problem = problem_of(d, k, p)
+    arrays = problem.arrays
+    model, _ = build_core_model(arrays)
+    values = model.rvs_to_values
+    log_density = model.compile_fn(model.logp(jacobian=False), inputs=list(values.values()), on_unused_input="ignore", mode="FAST_COMPILE")
+    gaps = []
+    for seed in range(6):
+        parameters = random_parameters(problem, seed)
+        point = {}
+        for rv in model.free_RVs:
+            natural = natural_values(arrays, parameters)[rv.name]
+            transform = model.rvs_to_transforms[rv]
+            forward = natural if transform is None else transform.forward(pt.as_tensor(natural), *rv.owner.inputs).eval()
+            point[values[rv].name] = forward
+        ours, _ = arrays.log_posterior_and_gradient(parameters)
+        gaps.append(float(log_density(point)) + log_jacobian(problem, parameters) - ours)
+        scale = abs(ours)
+    assert np.ptp(gaps) < 1e-8 * scale
+
+
+def independent_likelihood(d: int):
+    """Marginal log likelihood written with PyMC's own distributions: nothing of the project's kernel."""
+    logits, means, covariances = pt.dmatrix("logits"), pt.dmatrix("means"), pt.dtensor3("covariances")
+    traits = pt.dmatrix("traits")
+    log_weights = pt.special.log_softmax(logits, axis=1)
+
+    def one(k):
+        if d == 1:
+            return pm.logp(pm.Normal.dist(means[k, 0], pt.sqrt(covariances[k, 0, 0])), traits[:, 0])
+        return pm.logp(pm.MvNormal.dist(means[k], cov=covariances[k]), traits)
+
+    return one, logits, means, covariances, traits, log_weights
+
+
+@pytest.mark.parametrize(("d", "k", "p"), [(1, 2, 1), (2, 3, 2)])
+def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
+    import pytensor
+
+    from bayesgmm.inference.likelihood_op import likelihood_and_gradient, marginal_mixture_likelihood
+
+    problem = problem_of(d, k, p)
+    arrays = problem.arrays
+    parameters = random_parameters(problem, 1)
+    one, logits, means, covariances, traits, log_weights = independent_likelihood(d)
+    joint = pt.stack([one(j) for j in range(k)], axis=1) + log_weights
+    value = pt.logsumexp(joint, axis=1).sum()
+    gradients = pytensor.grad(value, [logits, means, covariances])
+    function = pytensor.function([logits, means, covariances, traits], [value, *gradients], mode="FAST_COMPILE")
+    from bayesgmm.core.gaussian import covariances_from_roots
+    from bayesgmm.core.weights import full_logits
+
+    table = full_logits(parameters.alpha, parameters.beta, arrays.predictors)
+    sigma = covariances_from_roots(parameters.roots)
+    expected = function(table[arrays.pattern], parameters.means, sigma, arrays.traits.T.copy())
+    got = likelihood_and_gradient(table, parameters.means, parameters.roots, arrays.traits, arrays.pattern, arrays.totals)
+    assert float(got[0]) == pytest.approx(float(expected[0]), rel=1e-10)
+    by_pattern = np.zeros_like(table)
+    np.add.at(by_pattern, arrays.pattern, expected[1])
+    np.testing.assert_allclose(got[1], by_pattern, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(got[2], expected[2], rtol=1e-8, atol=1e-8)
+    # d/dL of f(Sigma(L)): Sigma = (L L')^-1, dSigma = -Sigma (dL L' + L dL') Sigma
+    for j in range(k):
+        symmetric = 0.5 * (expected[3][j] + expected[3][j].T)
+        chained = np.tril(-2.0 * sigma[j] @ symmetric @ sigma[j] @ parameters.roots[j])
+        np.testing.assert_allclose(got[3][j], chained, rtol=1e-8, atol=1e-8)
+    graph = [pt.as_tensor(x) for x in (table, parameters.means, parameters.roots)]
+    node = marginal_mixture_likelihood(*graph, arrays.traits, arrays.pattern, arrays.totals)[0]
+    assert float(node.eval(mode="FAST_COMPILE")) == pytest.approx(float(expected[0]), rel=1e-10)
+
+
+def test_the_sampler_starts_at_the_map():
+    problem = problem_of(2, 2, 1)
+    from bayesgmm.inference.map_fit import fit_map
+
+    fit = fit_map(problem)
+    arrays, parameters = problem.arrays, fit.parameters
+    density = WhitenedDensity.__new__(WhitenedDensity)
+    density.__init__(arrays, parameters)
+    value, gradient = density(np.zeros(density.size))
+    # whitening has moved the centre to the mode of the unconstrained density, where the gradient vanishes
+    assert np.abs(gradient).max() < 1e-2
+    step = np.zeros(density.size)
+    step[0] = 1e-4
+    curvature = (density(step)[0] - 2 * value + density(-step)[0]) / 1e-8
+    assert curvature == pytest.approx(-1.0, abs=0.1)
+
+
+def test_one_compiled_density_serves_other_data_and_priors():
+    from bayesgmm.inference import density
+
+    density._compiled.cache_clear()
+    for seed in (1, 2, 3):
+        problem = problem_of(1, 2, 1, seed)
+        WhitenedDensity(problem.arrays, random_parameters(problem, seed))
+    assert density._compiled.cache_info().misses == 1
+
+
+# -- references -----------------------------------------------------------------------------------
+
+
+def test_design_reference_map(geno600, reference_dir):
+    reference = json.loads((reference_dir / "design" / "map_geno600.json").read_text())
+    for expected in reference["fits"]:
+        priors = bg.Priors(weights=bg.Dirichlet(expected["dirichlet"]), effects=bg.LogOddsNormal(expected["effect_sd"]))
+        formula = " + ".join(expected["predictors"]) or None
+        fit = bg.Mixture(3, weights=formula, priors=priors).fit(geno600, seed=1)
+        assert fit.log_posterior == pytest.approx(expected["log_posterior"], rel=1e-8)
+        np.testing.assert_allclose(fit.params["means"], expected["means"], atol=1e-4)
+        if formula:
+            np.testing.assert_allclose(fit.params["effects"], expected["effects_vs_component_0"], atol=1e-4)
+
+
+@pytest.mark.parametrize(("key", "formula"), [("none (constant weights)", None), ("~g", "g"), ("~g+age_s", "g + age_s"), ("~factor(g)", "C(g)")])
+def test_gating_reference_maximum_likelihood(geno600, reference_dir, key, formula):
+    results = json.loads((reference_dir / "gating" / "reference_em.json").read_text())["results"]
+    expected = results[f"ML VVV {key}"]
+    start = pd.read_csv(reference_dir / "data" / "geno600_init.csv").iloc[:, -1].to_numpy()
+    fit = bg.Mixture(3, weights=formula, priors=bg.Priors.flat()).fit(geno600, init=start)
+    assert fit.log_likelihood == pytest.approx(expected["loglik"], rel=1e-8)
+    if formula is None:
+        return
+    # the reference keeps components in the order of its start: 0, 1, 2 are our 0, 2, 1
+    order = [list(np.argsort([m[0] for m in expected["mean"]])).index(k) - 1 for k in (1, 2)]
+    coefficients = np.array(expected["gating_coef_baseline1"])[:, 1:].T
+    errors = np.array(expected["se_observed_information"])[:, 1:].T
+    np.testing.assert_allclose(fit.params["effects"].values[:, order], coefficients, atol=1e-4)
+    np.testing.assert_allclose(fit.standard_errors["effects"].values[:, order], errors, atol=1e-3)
+
+
+@pytest.mark.parametrize("data", ["faithful", "iris"])
+@pytest.mark.parametrize("prior", ["none", "default"])
+def test_mclust_reference_unrestricted_covariances(reference_dir, data, prior):
+    frame = pd.read_csv(reference_dir / "data" / f"{data}.csv")
+    y = frame.select_dtypes("number").to_numpy()
+    starts = pd.read_csv(reference_dir / "data" / f"{data}_hcVVV_SVD_init_G1to5.csv")
+    expected = json.loads((reference_dir / "mclust" / f"{data}_prior-{prior}_tol-tight.json").read_text())
+    priors = bg.Priors.flat() if prior == "none" else bg.Priors(weights=bg.Dirichlet(1.0), effects=bg.Flat())
+    table = pd.read_csv(reference_dir / "mclust" / f"{data}_prior-{prior}_tol-tight.csv")
+    rows = table[(table["model"] == "VVV") & (~table["failed"].astype(bool))]
+    assert len(rows) >= 3
+    assert expected["dataset"] == data
+    for row in rows.itertuples():
+        fit = bg.Mixture(int(row.G), priors=priors).fit(y, init=starts[str(row.G)].to_numpy())
+        tolerance = 1e-6 * abs(row.loglik)
+        if prior == "none":
+            assert fit.log_likelihood >= row.loglik - tolerance
+            assert -fit.bic >= row.bic - 2 * tolerance
+        else:
+            # with a prior the mode of the posterior, not of the likelihood, is what both climb
+            assert fit.log_likelihood == pytest.approx(row.loglik, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("file", "n_components", "strength", "dof", "scale_divisor"),
+    [
+        ("faithful_K2_NIW_kappa0.01_nu4_PsiCovOver2_alpha2.csv", 2, 0.01, 4, 2),
+        ("geno600_K3_NIW_kappa2_nu10_PsiCov_alpha2_orderedby_y1.csv", 3, 2.0, 10, 1),
+    ],
+)
+def test_posterior_equals_gibbs_reference(reference_dir, file, n_components, strength, dof, scale_divisor):
+    lines = (reference_dir / "bayesm" / file).read_text().splitlines()
+    # parameters are named like Sigma[1,2,1], unquoted: numbers are the last six fields
+    fields = [line.rsplit(",", 6) for line in lines[1:]]
+    columns = lines[0].split(",")[1:]
+    expected = pd.DataFrame([f[1:] for f in fields], index=[f[0] for f in fields], columns=columns).astype(float)
+    frame = pd.read_csv(reference_dir / "data" / f"{file.split('_')[0]}.csv")
+    y = frame[["y1", "y2"] if "y1" in frame else list(frame.select_dtypes("number").columns)]
+    scale = np.cov(y.to_numpy().T) / scale_divisor
+    priors = bg.Priors(components=bg.NormalInverseWishart(strength=strength, dof=dof, scale=scale))
+    model = bg.Mixture(n_components, priors=priors)
+    post = model.sample(y, draws=4000, chains=2, seed=4)
+    draws = post.posterior
+    summary = post.summary().set_index("parameter")
+    for k in range(n_components):
+        # their draws are ordered by the first trait's mean, which with these separated components is our labelling
+        pairs = {f"pi[{k + 1}]": f"weights[{k}]"}
+        for d, trait in enumerate(y.columns):
+            pairs[f"mu[{k + 1},{d + 1}]"] = f"means[{k}, {trait}]"
+            for e, other in enumerate(y.columns[: d + 1]):
+                pairs[f"Sigma[{k + 1},{d + 1},{e + 1}]"] = f"covariances[{k}, {trait}, {other}]"
+        for theirs, ours in pairs.items():
+            want, got = expected.loc[theirs], summary.loc[ours]
+            error = np.hypot(want["mcse_between_chains"], got["sd"] / np.sqrt(got["ess_bulk"]))
+            assert abs(got["mean"] - want["mean"]) < 4 * error, ours
+            assert got["sd"] == pytest.approx(want["sd"], rel=0.05), ours
+    assert draws.sizes[names.COMPONENT] == n_components
