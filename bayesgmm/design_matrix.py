@@ -111,7 +111,7 @@ class Design:
             imputed=pd.DataFrame({"variant": list(variants), "n_missing": [int(missing[v].sum()) for v in variants]}),
             _dependence=dependence,
             _spec=spec,
-            _levels={c: set(data[c].dropna()) for c in covariates if data[c].dtype == object},
+            _levels={c: set(data[c].dropna()) for c in covariates if not pd.api.types.is_numeric_dtype(data[c])},
         )
         design._check_columns()
         return design

@@ -104,7 +104,7 @@ def test_names_are_quoted_at_token_boundaries_only():
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        ("rs2", "'rs2' is neither a variant nor a covariate; did you mean 'rs1'"),
+        ("rs2", "'rs2' is neither a variant nor a covariate; did you mean 'rs1"),
         ("rs1 + ", "not a formula|is neither"),
         ("y ~ rs1", "right-hand side only"),
         ("rs1 + additive(rs1)", "collinear predictors"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bayesgmm.problem import Problem
 
 # Lightness falls from colour to colour, so that they differ in grey; hues are told apart by the colour-blind.
-PALETTE = ("#0b3c6f", "#d9822b", "#3a9e8c", "#f2c14e", "#7a3b69", "#9ecae1")
+PALETTE = ("#0b3c6f", "#d9822b", "#2f7f71", "#f2c14e", "#7a3b69", "#9ecae1")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 MARKERS = ("o", "^", "s", "D", "v", "P")
 MAP_COLOUR = "#b5402f"

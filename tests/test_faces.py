@@ -1,0 +1,165 @@
+"""Simulation, model cards and the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesgmm as bg
+from bayesgmm.cards import bundled_cards, load_card
+from bayesgmm.cli import main
+from bayesgmm.demo import demo_folder, make_demo_tables
+from bayesgmm.errors import InputError
+from bayesgmm.simulate import simulate_genotypes, simulate_study, standardize
+
+
+def test_genotypes_are_in_hardy_weinberg_proportions():
+    g = simulate_genotypes(200_000, [0.3], seed=1)["rs1"].value_counts(normalize=True)
+    np.testing.assert_allclose([g[0], g[1], g[2]], [0.49, 0.42, 0.09], atol=0.005)
+    inbred = simulate_genotypes(200_000, [0.3], inbreeding=0.5, seed=1)["rs1"]
+    assert (inbred == 1).mean() == pytest.approx(0.21, abs=0.005)
+
+
+def test_a_fit_recovers_a_simulated_truth():
+    made = simulate_study(20_000, means=((0.0,), (4.0,)), seed=3)
+    fit = bg.Mixture(2, weights="rs1 + rs2").fit(made.study)
+    for name in ("weights", "means", "covariances", "effects"):
+        gap = np.abs(fit.params[name].values - made.truth[name].values)
+        assert (gap < 4.5 * fit.standard_errors[name].values).all(), name
+    assigned = fit.assign()["component"]
+    assert (assigned == made.membership).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"allele_frequencies": (0.0, 0.4)}, "must be above 0 and below 1"),
+        ({"weights": (0.5, 0.6)}, "add to 1"),
+        ({"covariances": ((( -1.0,),), ((1.0,),))}, "positive definite"),
+        ({"effects": ((0.1,),)}, "effects have shape"),
+        ({"n": 0}, "n = 0"),
+    ],
+)
+def test_impossible_simulations_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        simulate_study(**options)
+
+
+def test_standardize():
+    z = standardize(pd.DataFrame({"y": [1.0, 2.0, np.nan, 6.0]}))
+    assert z["y"].mean() == pytest.approx(0.0)
+    assert z["y"].std() == pytest.approx(1.0)
+    assert z["y"].isna().sum() == 1
+
+
+def test_the_bundled_study_is_what_its_seed_gives():
+    for name, table in make_demo_tables().items():
+        stored = pd.read_csv(demo_folder() / f"{name}.tsv", sep="\t", index_col="sample")
+        pd.testing.assert_frame_equal(stored, table, check_dtype=False)
+
+
+def card(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "card.toml"
+    path.write_text('[card]\nname = "x"\n' + text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[model]\nn_component = 2", "unknown key 'model.n_component'; did you mean 'n_components'|'model.n_components' is missing"),
+        ("[model]\nn_components = 2\n[prior]\n", "unknown key 'prior'; did you mean 'priors'"),
+        ("[model]\nn_components = 0", "model.n_components = 0: input should be greater than or equal to 1"),
+        ("[model]\nn_components = 2\n[priors.effects]\nsigma = 1", "unknown key 'priors.effects.sigma'"),
+        ("[model]\nn_components = 2\n[fit]\nseed = 'x'", "fit.seed = 'x'"),
+        ("[model\n", "not valid TOML"),
+        ("", "the key 'model' is missing"),
+    ],
+)
+def test_faulty_cards_are_told_by_key(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        load_card(card(tmp_path, text))
+
+
+def test_cards_describe_the_model():
+    assert bundled_cards() == ["listeria", "two-humps"]
+    model = bg.Mixture.from_card("listeria")
+    assert model == bg.Mixture(2, weights="D5M357 + D13M147", priors=bg.Priors(effects=bg.LogOddsNormal(sd=100.0)))
+    with pytest.raises(InputError, match="no model card 'listerya'"):
+        bg.Mixture.from_card("listerya")
+
+
+def run(capsys, *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as leaving:
+        main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return int(leaving.value.code or 0), captured.out, captured.err
+
+
+def test_simulate_fit_and_read_from_the_command_line(tmp_path, capsys):
+    code, out, _ = run(capsys, "simulate", "--out", tmp_path, "--n", 400, "--separation", 4, "--seed", 2)
+    assert code == 0
+    assert "card.toml" in out
+    files = ("--traits", tmp_path / "traits.tsv", "--genotypes", tmp_path / "genotypes.tsv", "--out", tmp_path / "out")
+    code, out, _ = run(capsys, "fit", tmp_path / "card.toml", *files)
+    assert code == 0
+    assert "converged" in out
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert written == {"fit.nc", "parameters.tsv", "responsibilities.tsv", "associations.tsv", "priors.txt"}
+    table = pd.read_csv(tmp_path / "out" / "associations.tsv", sep="\t")
+    assert list(table["predictor"]) == ["rs1", "rs2"]
+    assert bg.read_fit(tmp_path / "out" / "fit.nc").converged
+
+
+def test_the_card_and_the_folders_files_end_in_a_report(tmp_path, capsys, data_dir):
+    folder = data_dir / "rqtl_listeria"
+    files = ("--traits", folder / "phenotypes.csv", "--genotypes", folder / "genotypes.csv", "--out", tmp_path)
+    code, out, _ = run(capsys, "report", "listeria", *files, "--draws", 1000, "--chains", 4)
+    assert code == 0
+    assert "report.html" in out
+    page = (tmp_path / "report.html").read_text()
+    assert "D5M357" in page
+    assert "InverseWishart(3," in page
+    table = pd.read_csv(tmp_path / "associations_posterior.tsv", sep="\t").set_index("predictor")
+    assert table.loc["D5M357", "sd"] == pytest.approx(0.395, rel=0.2)
+    assert table.loc["D13M147", "sd"] == pytest.approx(0.373, rel=0.2)
+    code, out, _ = run(capsys, "compare", tmp_path)
+    assert code == 0
+    assert "effects[D5M357, 1 vs 0]" in out
+
+
+def test_errors_are_one_line(tmp_path, capsys):
+    code, out, err = run(capsys, "fit", "listeria", "--traits", tmp_path / "none.csv", "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: cannot read")
+    assert err.count("\n") == 1
+    code, _, err = run(capsys, "compare", tmp_path)
+    assert code == 2
+    assert "fit.nc" in err
+
+
+def test_a_fit_that_did_not_converge_leaves_with_its_own_code(tmp_path, capsys):
+    run(capsys, "simulate", "--out", tmp_path, "--n", 200)
+    text = (tmp_path / "card.toml").read_text() + "\n[fit]\nmax_iterations = 2\nrestarts = 1\n"
+    (tmp_path / "card.toml").write_text(text)
+    files = ("--traits", tmp_path / "traits.tsv", "--genotypes", tmp_path / "genotypes.tsv", "--out", tmp_path)
+    code, _, err = run(capsys, "fit", tmp_path / "card.toml", *files)
+    assert code == 3
+    assert "warning: the fit did not converge" in err
+
+
+@pytest.mark.parametrize("command", ["demo", "fit", "sample", "compare", "report", "simulate"])
+def test_help_teaches_by_example(command, capsys):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert "Example" in out
+
+
+def test_the_installed_command_answers():
+    done = subprocess.run([sys.executable, "-m", "bayesgmm", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"bayesgmm {bg.__version__}"
