@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from bayesgmm.inference.posterior import Posterior, read_posterior
     from bayesgmm.model import Mixture
     from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors
-    from bayesgmm.simulate import simulate_study
     from bayesgmm.report import write_report
+    from bayesgmm.simulate import simulate_study
     from bayesgmm.study import Study, read_study
 
 

@@ -72,7 +72,12 @@ def demo(out: Out = Path("demo-out"), draws: Draws = None, chains: Chains = None
 
 @app.command()
 def fit(
-    card: CardArgument, traits: Traits, out: Out, genotypes: Genotypes = None, covariates: Covariates = None, seed: Seed = None
+    card: CardArgument,
+    traits: Traits,
+    out: Out,
+    genotypes: Genotypes = None,
+    covariates: Covariates = None,
+    seed: Seed = None,
 ) -> None:
     """Find the posterior mode (MAP) by EM; milliseconds.
 
@@ -165,8 +170,12 @@ def report(
 def simulate(
     out: Out,
     n: Annotated[int, typer.Option(min=1, help="People.")] = 1000,
-    frequency: Annotated[list[float] | None, typer.Option(help="Effect-allele frequency; repeat for each variant.")] = None,
-    log_odds: Annotated[list[float] | None, typer.Option(help="Log odds ratio per allele; repeat for each variant.")] = None,
+    frequency: Annotated[
+        list[float] | None, typer.Option(help="Effect-allele frequency; repeat for each variant.")
+    ] = None,
+    log_odds: Annotated[
+        list[float] | None, typer.Option(help="Log odds ratio per allele; repeat for each variant.")
+    ] = None,
     separation: Annotated[float, typer.Option(help="Distance between the two components, in sds.")] = 3.0,
     weight: Annotated[float, typer.Option(help="Weight of the high component.")] = 0.4,
     seed: Seed = 0,
@@ -201,7 +210,8 @@ def simulate(
     formula = " + ".join(made.study.variant_names)
     write_text(
         out / "card.toml",
-        f'[card]\nname = "simulated"\n\n[study]\ntrait_columns = ["trait"]\n\n[model]\nn_components = 2\nweights = "{formula}"\n',
+        '[card]\nname = "simulated"\n\n[study]\ntrait_columns = ["trait"]\n\n'
+        f'[model]\nn_components = 2\nweights = "{formula}"\n',
     )
     typer.echo(f"wrote traits.tsv, genotypes.tsv, membership.tsv and card.toml to {out}")
 
@@ -215,6 +225,8 @@ def _load(card: str, traits: Path, genotypes: Path | None, covariates: Path | No
 
 
 def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
+    import pandas as pd
+
     from bayesgmm.analysis.association import associations
     from bayesgmm.io.atomic import write_table, write_text
 
@@ -226,7 +238,9 @@ def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
     out.mkdir(parents=True, exist_ok=True)
     result.save(out / "fit.nc")
     write_table(out / "parameters.tsv", result.summary())
-    membership = result.responsibilities.to_pandas().rename(columns=lambda k: f"component_{k}")
+    r = result.responsibilities
+    columns = [f"component_{k}" for k in r["component"].values]
+    membership = pd.DataFrame(r.values, index=pd.Index(r["sample"].values, name="sample"), columns=columns)
     write_table(out / "responsibilities.tsv", membership, index=True)
     write_text(out / "priors.txt", f"{result.problem.priors}\n")
     if result.problem.predictor_names and result.problem.n_components > 1:
@@ -273,7 +287,7 @@ def _leave(trusted: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: errors are one line on standard error, warnings likewise."""
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)  # type: ignore[assignment]
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
         app(arguments, standalone_mode=True)
     except (InputError, MissingExtraError, OSError) as error:

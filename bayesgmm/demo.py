@@ -18,7 +18,7 @@ TABLES = ("traits", "genotypes", "covariates")
 
 
 def make_demo_tables(seed: int = SEED) -> dict[str, pd.DataFrame]:
-    """Simulate the bundled tables: ``rs101`` raises and ``rs202`` lowers the odds of the high hump, ``rs303`` is idle."""
+    """Simulate the bundled tables: rs101 raises, rs202 lowers the odds of the high hump, rs303 is idle."""
     from bayesgmm.simulate import simulate_study
 
     simulated = simulate_study(
@@ -52,6 +52,4 @@ def demo_folder() -> Path:
 def demo_study() -> Study:
     """Read the bundled study: 600 people, one biomarker, three variants, age and sex."""
     folder = demo_folder()
-    return read_study(
-        *(folder / f"{table}.tsv" for table in TABLES), units={"biomarker": "log2 ng/mL"}
-    )
+    return read_study(*(folder / f"{table}.tsv" for table in TABLES), units={"biomarker": "log2 ng/mL"})

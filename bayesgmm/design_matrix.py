@@ -147,13 +147,17 @@ class Design:
     def _check_columns(self) -> None:
         n_samples, n_columns = self.matrix.shape
         if n_columns >= n_samples:
-            raise InputError(f"weights = {self.formula!r} makes {n_columns} predictors for {n_samples} people; use fewer")
+            raise InputError(
+                f"weights = {self.formula!r} makes {n_columns} predictors for {n_samples} people; use fewer"
+            )
         for j, column in enumerate(self.columns):
             if not np.isfinite(self.matrix[:, j]).all():
                 raise InputError(f"predictor {column!r} is not finite for every person; check the formula's functions")
             if np.ptp(self.matrix[:, j]) == 0.0:
                 monomorphic = [v for v in self.variants if self._dependence[v] == [j]]
-                what = f"variant {monomorphic[0]!r} is monomorphic" if monomorphic else f"predictor {column!r} is constant"
+                what = (
+                    f"variant {monomorphic[0]!r} is monomorphic" if monomorphic else f"predictor {column!r} is constant"
+                )
                 raise InputError(f"{what} ({self.matrix[0, j]:g} for every person), so it has no effect; leave it out")
         centred = self.matrix - self.matrix.mean(axis=0)
         scaled = centred / np.linalg.norm(centred, axis=0)
@@ -164,7 +168,8 @@ class Design:
             weight, *_ = np.linalg.lstsq(scaled[:, others], scaled[:, dependent], rcond=None)
             involved = [self.columns[j] for j, w in zip(others, weight, strict=True) if abs(w) > 1e-6]
             raise InputError(
-                f"collinear predictors: {self.columns[dependent]!r} is a combination of {first_few(involved)}; leave one out"
+                f"collinear predictors: {self.columns[dependent]!r} is a combination of {first_few(involved)}; "
+                "leave one out"
             )
 
 
@@ -227,7 +232,7 @@ def _impute(raw: Array, dependence: dict[str, list[int]], missing: dict[str, NDA
     for variant, columns in dependence.items():
         for j in columns:
             gone[:, j] |= missing[variant]
-    for j in np.flatnonzero(gone.any(axis=0)):
+    for j in np.flatnonzero(gone.any(axis=0)).tolist():
         matrix[gone[:, j], j] = raw[~gone[:, j], j].mean()
     return matrix
 
@@ -246,8 +251,8 @@ def _refuse_missing_covariates(data: pd.DataFrame, covariates: list[str]) -> Non
         gone = data[name].isna()
         if gone.any():
             raise InputError(
-                f"covariate {name!r} is missing for {int(gone.sum())} people: {first_few(data.index[gone])}; fill in or "
-                "leave out those people, or take it out of the formula"
+                f"covariate {name!r} is missing for {int(gone.sum())} people: {first_few(data.index[gone])}; fill in "
+                "or leave out those people, or take it out of the formula"
             )
 
 

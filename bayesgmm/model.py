@@ -85,7 +85,7 @@ class Mixture:
 
     @classmethod
     def from_card(cls, path: str | PathLike[str]) -> Mixture:
-        """Read the specification from a model card (TOML): a path, or the name of a card that comes with the package."""
+        """Read the specification from a model card: a TOML file, or the name of a card that comes along."""
         from bayesgmm.cards import load_card
 
         return load_card(path).mixture()

@@ -102,7 +102,9 @@ class NormalInverseWishart:
             )
         mean = np.nanmean(traits, axis=0) if self.mean is None else np.atleast_1d(np.asarray(self.mean, dtype=float))
         if mean.shape != (size,) or not np.isfinite(mean).all():
-            raise InputError(f"components prior: mean = {self.mean!r}; it must be {size} finite number(s), one per trait")
+            raise InputError(
+                f"components prior: mean = {self.mean!r}; it must be {size} finite number(s), one per trait"
+            )
         return NiwPrior(mean, float(self.strength), dof, self._scale(traits, n_components))
 
     def _scale(self, traits: Array, n_components: int) -> Array:
@@ -130,7 +132,8 @@ class NormalInverseWishart:
         least = float(np.linalg.eigvalsh(scale)[0])
         if least <= 0:
             raise InputError(
-                f"components prior: scale is not positive definite (smallest eigenvalue {least:.3g}); it must be above 0"
+                f"components prior: scale is not positive definite (smallest eigenvalue {least:.3g}); it must "
+                "be above 0"
             )
         return scale
 
@@ -232,9 +235,7 @@ class Priors:
         concentration = np.ones(n_components) if isinstance(self.weights, Flat) else self.weights.resolve(n_components)
         flat_components = isinstance(self.components, Flat)
         niw = (
-            NiwPrior.flat(size)
-            if isinstance(self.components, Flat)
-            else self.components.resolve(traits, n_components)
+            NiwPrior.flat(size) if isinstance(self.components, Flat) else self.components.resolve(traits, n_components)
         )
         if isinstance(self.effects, Flat):
             mean, sd = np.zeros(len(predictors)), np.full(len(predictors), np.inf)

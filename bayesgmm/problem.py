@@ -115,7 +115,9 @@ class Problem:
             profiles=design.profiles - centers,
             variant_names=tuple(design.variants),
             variant_columns={variant: list(design.columns_of(variant)) for variant in design.variants},
-            imputed={str(v): int(m) for v, m in zip(design.imputed["variant"], design.imputed["n_missing"], strict=True)},
+            imputed={
+                str(v): int(m) for v, m in zip(design.imputed["variant"], design.imputed["n_missing"], strict=True)
+            },
             units=dict(attributes.get("units", {})),
             formula=mixture.weights,
             design=design,
@@ -264,7 +266,8 @@ class Problem:
         """Log weights (m, K) at centred predictors (m, P)."""
         logits = np.zeros((len(predictors), len(parameters.alpha) + 1))
         logits[:, 1:] = parameters.alpha + predictors @ parameters.beta
-        return log_softmax(logits)
+        log_weights: Array = log_softmax(logits)
+        return log_weights
 
     # -- storage --------------------------------------------------------------------------------
 

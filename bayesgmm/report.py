@@ -82,13 +82,17 @@ def write_report(
         sections.append(_chains_section(posterior))
     sections += [_priors_section(fit), _provenance_section(fit, posterior)]
     template = (files("bayesgmm") / "templates" / "report.html.j2").read_text(encoding="utf-8")
-    page = Environment(autoescape=True).from_string(template).render(
-        title=title,
-        subtitle=f"{problem.n_components} components of {', '.join(problem.trait_names)}; {observed} people with traits "
-        f"of {problem.n_samples}",
-        verdict=_verdict(fit, comparison),
-        flags=list(fit.flags["message"]),
-        sections=sections,
+    page = (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(
+            title=title,
+            subtitle=f"{problem.n_components} components of {', '.join(problem.trait_names)}; {observed} people with traits "
+            f"of {problem.n_samples}",
+            verdict=_verdict(fit, comparison),
+            flags=list(fit.flags["message"]),
+            sections=sections,
+        )
     )
     target = Path(path)
     write_text(target, page)
@@ -133,7 +137,12 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
             for v in fit.problem.variant_names[:_VARIANTS_DRAWN]
         ]
         sections.append(
-            _Section("Penetrance", "Component weights of the average person by genotype.", pictures, [_html(penetrance(result))])
+            _Section(
+                "Penetrance",
+                "Component weights of the average person by genotype.",
+                pictures,
+                [_html(penetrance(result))],
+            )
         )
     if study is not None and study.variant_names:
         sections.append(
@@ -149,13 +158,18 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
 
 def _comparison_section(fit: MapFit, comparison: Comparison | None) -> _Section:
     if comparison is None:
-        return _Section("Parameters", "MAP with standard errors from the observed information.", tables=[_html(fit.summary())])
+        return _Section(
+            "Parameters", "MAP with standard errors from the observed information.", tables=[_html(fit.summary())]
+        )
     c = comparison.classification
     text = (
         f"{100 * c['agreement']:.1f}% of people are assigned alike; membership probabilities differ by "
-        f"{c['responsibility_gap']:.4f} on average; membership entropy is {100 * c['entropy']:.0f}% of the largest possible."
+        f"{c['responsibility_gap']:.4f} on average; membership entropy is {100 * c['entropy']:.0f}% of the "
+        "largest possible."
     )
-    return _Section("MAP and posterior", text, [_picture(comparison.plot(), "Where the MAP falls")], [_html(comparison.table)])
+    return _Section(
+        "MAP and posterior", text, [_picture(comparison.plot(), "Where the MAP falls")], [_html(comparison.table)]
+    )
 
 
 def _chains_section(posterior: Posterior) -> _Section:
@@ -168,7 +182,11 @@ def _chains_section(posterior: Posterior) -> _Section:
 
 def _priors_section(fit: MapFit) -> _Section:
     priors = fit.problem.priors
-    return _Section("Priors, as resolved for these data", figures=[_picture(priors.plot(), "Prior densities")], tables=[_html(priors.table())])
+    return _Section(
+        "Priors, as resolved for these data",
+        figures=[_picture(priors.plot(), "Prior densities")],
+        tables=[_html(priors.table())],
+    )
 
 
 def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
@@ -184,7 +202,9 @@ def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
     ]
     if posterior is not None:
         sizes = posterior.tree["posterior"].sizes
-        rows.append(("posterior", f"{sizes['chain']} chains of {sizes['draw']} draws, seed {posterior.tree.attrs['seed']}"))
+        rows.append(
+            ("posterior", f"{sizes['chain']} chains of {sizes['draw']} draws, seed {posterior.tree.attrs['seed']}")
+        )
     rows.append(("versions", f"bayesgmm {__version__}" if posterior is None else str(posterior.tree.attrs["versions"])))
     return _Section("How this was made", tables=[_html(pd.DataFrame(rows, columns=["what", "value"]))])
 

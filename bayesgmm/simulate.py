@@ -36,7 +36,12 @@ class SimulatedStudy:
 
 
 def simulate_genotypes(
-    n: int, frequencies: ArrayLike, *, inbreeding: float = 0.0, seed: int | None = None, ids: Sequence[str] | None = None
+    n: int,
+    frequencies: ArrayLike,
+    *,
+    inbreeding: float = 0.0,
+    seed: int | None = None,
+    ids: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Simulate genotypes of unrelated people at unlinked variants.
 

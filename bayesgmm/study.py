@@ -127,7 +127,9 @@ class Study:
     @property
     def covariate_names(self) -> list[str]:
         """Names of the covariates."""
-        return [str(v).removeprefix(COVARIATE_PREFIX) for v in self.dataset.data_vars if str(v).startswith(COVARIATE_PREFIX)]
+        return [
+            str(v).removeprefix(COVARIATE_PREFIX) for v in self.dataset.data_vars if str(v).startswith(COVARIATE_PREFIX)
+        ]
 
     @property
     def n_samples(self) -> int:
@@ -265,7 +267,8 @@ def transform_trait(table: pd.DataFrame, trait: str, transform: str) -> pd.Serie
         ranks[present] = norm.ppf((rankdata(values[present]) - 0.5) / present.sum())
         return ranks
     raise InputError(
-        f"trait_transform of {trait!r} is {transform!r}; it must be log, log2, log10, sqrt, standardize or quantile-normal"
+        f"trait_transform of {trait!r} is {transform!r}; it must be log, log2, log10, sqrt, standardize or "
+        "quantile-normal"
     )
 
 
@@ -310,7 +313,9 @@ def _checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
     frame.index = frame.index.astype(str)
     frame.columns = frame.columns.astype(str)
     if frame.shape[1] == 0 or len(frame) == 0:
-        raise InputError(f"{what}: the table has {len(frame)} rows and {frame.shape[1]} columns; it needs at least one each")
+        raise InputError(
+            f"{what}: the table has {len(frame)} rows and {frame.shape[1]} columns; it needs at least one each"
+        )
     if frame.index.has_duplicates:
         twice = frame.index[frame.index.duplicated()].unique()
         raise InputError(f"{what}: duplicated sample ids {first_few(twice)}; keep one row per person")
@@ -346,15 +351,20 @@ def _numeric_traits(frame: pd.DataFrame) -> Array:
         wrong = numbers.isna() & column.notna()
         if wrong.any() or column.dtype == bool:
             offenders = column[wrong] if wrong.any() else column
-            raise InputError(f"trait {name!r} is not numeric: {first_few(offenders)} (people {first_few(offenders.index)})")
+            raise InputError(
+                f"trait {name!r} is not numeric: {first_few(offenders)} (people {first_few(offenders.index)})"
+            )
         if np.isinf(numbers).any():
             raise InputError(f"trait {name!r} is infinite for people {first_few(frame.index[np.isinf(numbers)])}")
         present = numbers.dropna()
         if len(present) == 0:
             raise InputError(f"trait {name!r} is missing for everyone")
         if len(present) > 1 and present.min() == present.max():
-            raise InputError(f"trait {name!r} is constant ({present.iloc[0]:g} for all {len(present)} people); leave it out")
-    return frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+            raise InputError(
+                f"trait {name!r} is constant ({present.iloc[0]:g} for all {len(present)} people); leave it out"
+            )
+    values: Array = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    return values
 
 
 def _checked_dosages(frame: pd.DataFrame) -> Array:
@@ -370,7 +380,8 @@ def _checked_dosages(frame: pd.DataFrame) -> Array:
             f"variant {frame.columns[column]!r}: dosages must be numbers from 0 to 2; {len(people)} are not ({shown}). "
             "If the file has codes, give genotype_coding"
         )
-    return np.clip(values, 0.0, 2.0)
+    clipped: Array = np.clip(values, 0.0, 2.0)
+    return clipped
 
 
 def _variant_facts(variants: list[str], dosages: Array, about: pd.DataFrame | None) -> dict[str, Any]:
@@ -400,7 +411,9 @@ def _covariate(column: pd.Series[Any]) -> NDArray[Any]:
     if pd.api.types.is_numeric_dtype(column):
         values = column.to_numpy(dtype=float)
         if np.isinf(values).any():
-            raise InputError(f"covariate {column.name!r} is infinite for people {first_few(column.index[np.isinf(values)])}")
+            raise InputError(
+                f"covariate {column.name!r} is infinite for people {first_few(column.index[np.isinf(values)])}"
+            )
         return values
     return np.array([None if pd.isna(v) else str(v) for v in column], dtype=object)
 

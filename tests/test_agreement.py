@@ -30,7 +30,9 @@ def problem_of(d: int, k: int, p: int, seed: int = 0) -> Problem:
         components=bg.NormalInverseWishart(strength=0.3, dof=d + 2.5),
         effects=bg.LogOddsNormal(sd=0.7, mean=0.2),
     )
-    return bg.Mixture(k, weights=" + ".join(columns) or None, priors=priors).problem(Study(pd.DataFrame(y), covariates=covariates))
+    return bg.Mixture(k, weights=" + ".join(columns) or None, priors=priors).problem(
+        Study(pd.DataFrame(y), covariates=covariates)
+    )
 
 
 def log_jacobian(problem: Problem, parameters: Parameters) -> float:
@@ -59,7 +61,9 @@ def test_pymc_density_equals_map_objective_up_to_one_constant(d, k, p):
     arrays = problem.arrays
     model, _ = build_core_model(arrays)
     values = model.rvs_to_values
-    log_density = model.compile_fn(model.logp(jacobian=False), inputs=list(values.values()), on_unused_input="ignore", mode="FAST_COMPILE")
+    log_density = model.compile_fn(
+        model.logp(jacobian=False), inputs=list(values.values()), on_unused_input="ignore", mode="FAST_COMPILE"
+    )
     gaps = []
     for seed in range(6):
         parameters = random_parameters(problem, seed)
@@ -67,7 +71,9 @@ def test_pymc_density_equals_map_objective_up_to_one_constant(d, k, p):
         for rv in model.free_RVs:
             natural = natural_values(arrays, parameters)[rv.name]
             transform = model.rvs_to_transforms[rv]
-            forward = natural if transform is None else transform.forward(pt.as_tensor(natural), *rv.owner.inputs).eval()
+            forward = (
+                natural if transform is None else transform.forward(pt.as_tensor(natural), *rv.owner.inputs).eval()
+            )
             point[values[rv].name] = forward
         ours, _ = arrays.log_posterior_and_gradient(parameters)
         gaps.append(float(log_density(point)) + log_jacobian(problem, parameters) - ours)
@@ -109,7 +115,9 @@ def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
     table = full_logits(parameters.alpha, parameters.beta, arrays.predictors)
     sigma = covariances_from_roots(parameters.roots)
     expected = function(table[arrays.pattern], parameters.means, sigma, arrays.traits.T.copy())
-    got = likelihood_and_gradient(table, parameters.means, parameters.roots, arrays.traits, arrays.pattern, arrays.totals)
+    got = likelihood_and_gradient(
+        table, parameters.means, parameters.roots, arrays.traits, arrays.pattern, arrays.totals
+    )
     assert float(got[0]) == pytest.approx(float(expected[0]), rel=1e-10)
     by_pattern = np.zeros_like(table)
     np.add.at(by_pattern, arrays.pattern, expected[1])
@@ -167,7 +175,10 @@ def test_design_reference_map(geno600, reference_dir):
             np.testing.assert_allclose(fit.params["effects"], expected["effects_vs_component_0"], atol=1e-4)
 
 
-@pytest.mark.parametrize(("key", "formula"), [("none (constant weights)", None), ("~g", "g"), ("~g+age_s", "g + age_s"), ("~factor(g)", "C(g)")])
+@pytest.mark.parametrize(
+    ("key", "formula"),
+    [("none (constant weights)", None), ("~g", "g"), ("~g+age_s", "g + age_s"), ("~factor(g)", "C(g)")],
+)
 def test_gating_reference_maximum_likelihood(geno600, reference_dir, key, formula):
     results = json.loads((reference_dir / "gating" / "reference_em.json").read_text())["results"]
     expected = results[f"ML VVV {key}"]

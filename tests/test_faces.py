@@ -40,7 +40,7 @@ def test_a_fit_recovers_a_simulated_truth():
     [
         ({"allele_frequencies": (0.0, 0.4)}, "must be above 0 and below 1"),
         ({"weights": (0.5, 0.6)}, "add to 1"),
-        ({"covariances": ((( -1.0,),), ((1.0,),))}, "positive definite"),
+        ({"covariances": (((-1.0,),), ((1.0,),))}, "positive definite"),
         ({"effects": ((0.1,),)}, "effects have shape"),
         ({"n": 0}, "n = 0"),
     ],
@@ -72,7 +72,10 @@ def card(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[model]\nn_component = 2", "unknown key 'model.n_component'; did you mean 'n_components'|'model.n_components' is missing"),
+        (
+            "[model]\nn_component = 2",
+            "unknown key 'model.n_component'; did you mean 'n_components'|'model.n_components' is missing",
+        ),
         ("[model]\nn_components = 2\n[prior]\n", "unknown key 'prior'; did you mean 'priors'"),
         ("[model]\nn_components = 0", "model.n_components = 0: input should be greater than or equal to 1"),
         ("[model]\nn_components = 2\n[priors.effects]\nsigma = 1", "unknown key 'priors.effects.sigma'"),

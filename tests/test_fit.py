@@ -43,7 +43,10 @@ def test_mouse_cd8_maximum_likelihood_reaches_the_reference(data_dir, genetics_d
     reference = reference[reference["trait"] == "CD8"]
     folder = data_dir / "mouse_hs1940"
     study = bg.read_study(
-        folder / "phenotypes.tsv", folder / "plink" / "mouse_hs1940.bed", trait_columns=["CD8"], variants=list(reference["snp"])
+        folder / "phenotypes.tsv",
+        folder / "plink" / "mouse_hs1940.bed",
+        trait_columns=["CD8"],
+        variants=list(reference["snp"]),
     )
     assert len(reference) == 10
     for row in reference.itertuples():
@@ -91,7 +94,7 @@ def test_prediction_for_the_same_people_repeats_the_responsibilities(demo, demo_
 def test_simulated_people_look_like_the_fit(demo_fit):
     people = demo_fit.simulate(20_000, seed=3)
     assert people["biomarker"].mean() == pytest.approx(
-        float((demo_fit.responsibilities.mean("sample") @ demo_fit.params["means"].sel(trait="biomarker"))), abs=0.05
+        float(demo_fit.responsibilities.mean("sample") @ demo_fit.params["means"].sel(trait="biomarker")), abs=0.05
     )
     assert people.groupby("component")["biomarker"].std().to_numpy() == pytest.approx(
         np.sqrt(demo_fit.params["covariances"].values.ravel()), rel=0.05
@@ -167,7 +170,10 @@ def test_stopping_early_is_told():
             lambda: bg.Mixture(2).fit(np.column_stack([two_humps(), 2 * two_humps()])),
             "sample covariance of the traits is not positive definite",
         ),
-        (lambda: bg.Mixture(2).fit(np.where(np.eye(300, 2) > 0, np.nan, np.c_[two_humps(), two_humps(seed=1)])), "some of the traits"),
+        (
+            lambda: bg.Mixture(2).fit(np.where(np.eye(300, 2) > 0, np.nan, np.c_[two_humps(), two_humps(seed=1)])),
+            "some of the traits",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_by_name(make, message):

@@ -32,9 +32,7 @@ def case(n, k, d, u, seed):
     return y, pattern, log_weights, rng.normal(size=(k, d)), covariances, roots
 
 
-@given(
-    st.integers(1, 700), st.integers(1, 5), st.integers(1, 4), st.integers(1, 900), st.integers(0, 2**32 - 1)
-)
+@given(st.integers(1, 700), st.integers(1, 5), st.integers(1, 4), st.integers(1, 900), st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_moments_equal_naive_sums(n, k, d, u, seed):
     y, pattern, log_weights, means, covariances, roots = case(n, k, d, u, seed)

@@ -25,10 +25,16 @@ def random_problem(seed: int, flat: bool = False) -> Problem:
     y = centres[rng.integers(0, k, n)] + rng.normal(size=(n, d)) * rng.uniform(0.3, 2.0, d)
     names = [f"x{j}" for j in range(p)]
     covariates = pd.DataFrame(rng.normal(size=(n, p)), columns=names) if p else None
-    priors = bg.Priors.flat() if flat else bg.Priors(
-        weights=bg.Dirichlet(float(rng.uniform(1.0, 3.0))),
-        components=bg.NormalInverseWishart(strength=float(rng.uniform(0.01, 2)), dof=d + float(rng.uniform(0.5, 6))),
-        effects=bg.LogOddsNormal(sd=float(rng.uniform(0.2, 3))),
+    priors = (
+        bg.Priors.flat()
+        if flat
+        else bg.Priors(
+            weights=bg.Dirichlet(float(rng.uniform(1.0, 3.0))),
+            components=bg.NormalInverseWishart(
+                strength=float(rng.uniform(0.01, 2)), dof=d + float(rng.uniform(0.5, 6))
+            ),
+            effects=bg.LogOddsNormal(sd=float(rng.uniform(0.2, 3))),
+        )
     )
     model = bg.Mixture(k, weights=" + ".join(names) or None, priors=priors)
     return model.problem(Study(pd.DataFrame(y), covariates=covariates))
@@ -39,7 +45,9 @@ def random_parameters(problem: Problem, seed: int) -> Parameters:
     k, d, p = problem.n_components, len(problem.trait_names), len(problem.predictor_names)
     factor = rng.normal(size=(k, d, d)) + 2 * np.eye(d)
     return Parameters(
-        rng.normal(size=k - 1), rng.normal(size=(p, k - 1)), rng.normal(size=(k, d)),
+        rng.normal(size=k - 1),
+        rng.normal(size=(p, k - 1)),
+        rng.normal(size=(k, d)),
         precision_roots(factor @ factor.transpose(0, 2, 1)),
     )
 

@@ -22,7 +22,9 @@ def tables(n: int = 40, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, pd.D
     rng = np.random.default_rng(seed)
     index = pd.Index([f"P{i}" for i in range(n)])
     traits = pd.DataFrame({"y": rng.normal(size=n), "z": rng.normal(size=n)}, index=index)
-    genotypes = pd.DataFrame(rng.integers(0, 3, (n, 3)).astype(float), index=index, columns=["rs1", "rs1:2", "1_2345_A_G"])
+    genotypes = pd.DataFrame(
+        rng.integers(0, 3, (n, 3)).astype(float), index=index, columns=["rs1", "rs1:2", "1_2345_A_G"]
+    )
     covariates = pd.DataFrame({"sex": rng.choice(["f", "m"], n), "age": rng.normal(50, 9, n)}, index=index)
     return traits, genotypes, covariates
 
@@ -202,7 +204,7 @@ def test_broken_plink_files_are_told_by_file_and_place(tmp_path, rng):
     write_plink(tmp_path, rng.integers(0, 3, (9, 4)))
     bed = tmp_path / "p.bed"
     whole = bed.read_bytes()
-    with pytest.raises(InputError, match="variant 'rs9' is not in .*did you mean 'rs"):
+    with pytest.raises(InputError, match=r"variant 'rs9' is not in .*did you mean 'rs"):
         read_plink(bed, ["rs9"])
     bed.write_bytes(whole[:-2])
     with pytest.raises(InputError, match=r"p.bed has 13 bytes; .* make 15; the file is truncated"):
@@ -228,7 +230,7 @@ def test_mouse_genotypes_agree_with_their_frequencies(data_dir):
     )
     assert study.n_samples == 1940
     assert study.variant_names == variants
-    assert int(study.dataset["traits"].notnull().sum()) == 1410
+    assert int(study.dataset["traits"].notna().sum()) == 1410
     # decoded here, two bits a person, without bed-reader
     lines = (folder / "plink" / "mouse_hs1940.bim").read_text().splitlines()
     index = next(i for i, line in enumerate(lines) if line.split()[1] == "rs3671932")
@@ -240,7 +242,7 @@ def test_mouse_genotypes_agree_with_their_frequencies(data_dir):
 
 def test_listeria_keeps_the_mice_without_a_trait(listeria):
     assert listeria.n_samples == 120
-    assert int(listeria.dataset["traits"].isnull().sum()) == 4
+    assert int(listeria.dataset["traits"].isna().sum()) == 4
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit = bg.Mixture.from_card("listeria").fit(listeria)

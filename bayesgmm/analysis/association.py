@@ -12,9 +12,9 @@ from scipy.stats import gaussian_kde, norm
 
 from bayesgmm import names
 from bayesgmm.errors import InputError
+from bayesgmm.inference.map_fit import MapFit
 
 if TYPE_CHECKING:
-    from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
 
 Array = NDArray[np.float64]
@@ -60,31 +60,28 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
     problem = result.problem
     if not problem.predictor_names or problem.n_components < 2:
         raise InputError("associations: the model has no predictors of the weights or only one component")
-    from_posterior = not hasattr(result, "standard_errors")
+    fit = result if isinstance(result, MapFit) else None
     draws = _draws(result)
-    estimate_at = draws.mean((names.CHAIN, names.DRAW)) if from_posterior else result.params  # type: ignore[union-attr]
     shifts = _trait_shifts(problem, draws)
-    at_estimate = _trait_shifts(problem, estimate_at.expand_dims({names.CHAIN: 1, names.DRAW: 1}))
+    centre = shifts.mean(axis=0) if fit is None else _trait_shifts(problem, _as_one_draw(fit))[0]
     rows: list[dict[str, Any]] = []
     for p, predictor in enumerate(problem.predictor_names):
         for label, high, low in _pairs(problem, contrasts):
             values = _contrast(problem, draws[names.EFFECTS].values, high, low)[..., p].ravel()
-            if from_posterior:
+            if fit is None:
                 summary = _summarise_draws(values, level)
             else:
-                point = float(_contrast(problem, result.params[names.EFFECTS].values, high, low)[p])  # type: ignore[union-attr]
-                summary = _summarise_normal(point, _standard_error(result, p, high, low), level)  # type: ignore[arg-type]
+                point = float(_contrast(problem, fit.params[names.EFFECTS].values, high, low)[p])
+                summary = _summarise_normal(point, _standard_error(fit, p, high, low), level)
             row = {"predictor": predictor, names.CONTRAST: label, **summary}
             row["log10_bayes_factor"] = _log10_bayes_factor(
-                values if from_posterior else None, summary, *_prior_of(problem, p, high, low)
+                values if fit is None else None, summary, *_prior_of(problem, p, high, low)
             )
             for d, trait in enumerate(problem.trait_names):
                 tails = np.quantile(shifts[:, p, d], [(1 - level) / 2, (1 + level) / 2])
-                row[f"shift_{trait}"] = (
-                    float(shifts[:, p, d].mean()) if from_posterior else float(at_estimate[0, p, d])
-                )
+                row[f"shift_{trait}"] = float(centre[p, d])
                 row[f"shift_{trait}_lower"], row[f"shift_{trait}_upper"] = map(float, tails)
-            row["engine"] = "posterior" if from_posterior else "map"
+            row["engine"] = "posterior" if fit is None else "map"
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -114,14 +111,15 @@ def penetrance(result: MapFit | Posterior, *, level: float = 0.95) -> pd.DataFra
     if not problem.variant_names:
         raise InputError("penetrance: the formula of the weights has no variant")
     draws = _draws(result)
-    from_posterior = not hasattr(result, "standard_errors")
-    params = None if from_posterior else result.params.expand_dims({names.CHAIN: 1, names.DRAW: 1})  # type: ignore[union-attr]
+    fit = result if isinstance(result, MapFit) else None
     tails = [(1 - level) / 2, (1 + level) / 2]
     rows = []
     for v, variant in enumerate(problem.variant_names):
         for g in names.GENOTYPES:
             weights = _weights_at(problem, draws, problem.profiles[v, g])
-            centre = weights.mean(axis=0) if params is None else _weights_at(problem, params, problem.profiles[v, g])[0]
+            centre = weights.mean(axis=0)
+            if fit is not None:
+                centre = _weights_at(problem, _as_one_draw(fit), problem.profiles[v, g])[0]
             lower, upper = np.quantile(weights, tails, axis=0)
             for k in range(problem.n_components):
                 rows.append((variant, g, k, float(centre[k]), float(lower[k]), float(upper[k])))
@@ -134,9 +132,11 @@ def _check_level(level: float) -> None:
 
 
 def _draws(result: MapFit | Posterior) -> xr.Dataset:
-    if hasattr(result, "standard_errors"):
-        return result.normal_draws(_DRAWS, seed=0)
-    return result.posterior
+    return result.normal_draws(_DRAWS, seed=0) if isinstance(result, MapFit) else result.posterior
+
+
+def _as_one_draw(fit: MapFit) -> xr.Dataset:
+    return fit.params.expand_dims({names.CHAIN: 1, names.DRAW: 1})
 
 
 def _pairs(problem: Any, contrasts: str) -> list[tuple[str, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,11 @@ def summarise_array(values: Array) -> dict[str, float]:
     from arviz_stats.base import array_stats
 
     flat = values.ravel()
-    row = {"mean": flat.mean(), "sd": flat.std(ddof=1), "median": np.median(flat)}
+    row: dict[str, float] = {
+        "mean": float(flat.mean()),
+        "sd": float(flat.std(ddof=1)),
+        "median": float(np.median(flat)),
+    }
     for level in INTERVALS:
         tail = 50.0 * (1.0 - level)
         low, high = np.percentile(flat, [tail, 100.0 - tail])
@@ -134,26 +139,28 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
     *skewed* (skewness beyond 0.5); *shifted* (the MAP over half a posterior sd from the mean, without skewness);
     else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy.
     """
-    if fit.problem.sample_ids != posterior.problem.sample_ids or set(parameter_rows(fit.params)["parameter"]) != set(
+    if fit.problem.sample_ids != posterior.problem.sample_ids or set(parameter_rows(fit.params)["parameter"]) != {
         name for name, _, _ in parameter_index(posterior.posterior)
-    ):
+    }:
         raise InputError("compare: the fit and the posterior are of different models or people")
     at_map = parameter_rows(fit.params).set_index("parameter")["value"]
     rows = []
     for name, variable, where in parameter_index(posterior.posterior):
         values = posterior.posterior[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
         estimate = float(at_map[name])
-        row = {"parameter": name, "variable": variable, "map": estimate, **summarise_array(values)}
-        row["map_quantile"] = float((values < estimate).mean())
+        numbers = summarise_array(values)
         prior_sd = (
             float(posterior.problem.priors.effect_sd[where[names.PREDICTOR]]) if variable == names.EFFECTS else np.inf
         )
-        row["verdict"] = parameter_verdict(values, estimate, prior_sd, row["r_hat"], row["ess_bulk"], row["ess_tail"])
-        rows.append(row)
+        verdict = parameter_verdict(
+            values, estimate, prior_sd, numbers["r_hat"], numbers["ess_bulk"], numbers["ess_tail"]
+        )
+        about = {"map_quantile": float((values < estimate).mean()), "verdict": verdict}
+        rows.append({"parameter": name, "variable": variable, "map": estimate, **numbers, **about})
     table = pd.DataFrame(rows)
     classification = _classification(fit, posterior)
-    findings, verdict = _whole(table, classification, fit, posterior)
-    return Comparison(table, verdict, findings, classification)
+    findings, sentence = _whole(table, classification, fit, posterior)
+    return Comparison(table, sentence, findings, classification)
 
 
 def parameter_verdict(
@@ -190,7 +197,7 @@ def has_several_modes(flat: Array) -> bool:
     height = gaussian_kde(inside, bw_method=width)(np.linspace(low, high, 256))
     peaks = [i for i in range(1, 255) if height[i] >= height[i - 1] and height[i] > height[i + 1]]
     peaks = [i for i in peaks if height[i] > PEAK_LIMIT * height.max()]
-    for first, second in zip(peaks, peaks[1:], strict=False):
+    for first, second in pairwise(peaks):
         valley = height[first:second].min()
         if valley < VALLEY_LIMIT * min(height[first], height[second]):
             return True

@@ -64,7 +64,11 @@ def enrichment(
     chosen = study.variant_names if variants is None else variants
     unknown = [v for v in chosen if v not in study.variant_names]
     if unknown or not chosen:
-        raise InputError(f"enrichment: the study has no variant {unknown[0]!r}" if unknown else "enrichment: the study has no genotypes")
+        raise InputError(
+            f"enrichment: the study has no variant {unknown[0]!r}"
+            if unknown
+            else "enrichment: the study has no genotypes"
+        )
     problem = result.problem
     observed = [s for s, seen in zip(problem.sample_ids, problem.observed, strict=True) if seen]
     known = set(study.sample_ids)

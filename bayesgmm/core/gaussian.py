@@ -85,10 +85,7 @@ class NiwPrior:
             + 0.5 * size * np.log(self.strength / (2.0 * np.pi))
         )
         value: Array = (
-            constant
-            + (self.dof + size + 2.0) * half_log_det
-            - 0.5 * trace
-            - 0.5 * self.strength * (scaled**2).sum(-1)
+            constant + (self.dof + size + 2.0) * half_log_det - 0.5 * trace - 0.5 * self.strength * (scaled**2).sum(-1)
         )
         return value
 

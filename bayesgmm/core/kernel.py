@@ -233,7 +233,19 @@ def fused_pass(
     for start in range(0, n_people, CHUNK):
         stop = min(start + CHUNK, n_people)
         log_likelihood += _chunk(
-            traits, pattern, start, stop, 0, log_weights, means, roots, counts, first, second, responsibilities, pointwise
+            traits,
+            pattern,
+            start,
+            stop,
+            0,
+            log_weights,
+            means,
+            roots,
+            counts,
+            first,
+            second,
+            responsibilities,
+            pointwise,
         )
     _symmetrise(second)
     return log_likelihood, counts, first, second

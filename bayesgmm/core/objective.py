@@ -133,9 +133,7 @@ class MixtureArrays:
     def membership(self, parameters: Parameters) -> tuple[Array, Array]:
         """Responsibilities (n, K) and pointwise log likelihood (n,), people in the order of ``traits``."""
         log_weights = self.log_weights(parameters)
-        return kernel.posterior_membership(
-            self.traits, self.pattern, log_weights, parameters.means, parameters.roots
-        )
+        return kernel.posterior_membership(self.traits, self.pattern, log_weights, parameters.means, parameters.roots)
 
     def log_posterior_and_gradient(self, parameters: Parameters) -> tuple[float, Array]:
         """Log posterior and its gradient in flat coordinates.
@@ -177,7 +175,6 @@ class MixtureArrays:
             _, g_behind = self.log_posterior_and_gradient(parameters.unpack(behind))
             result[j] = (g_behind - g_ahead) / (ahead[j] - behind[j])
         return 0.5 * (result + result.T)
-
 
 
 def moments_of_partition(arrays: MixtureArrays, responsibilities: Array) -> tuple[kernel.Moments, Array]:

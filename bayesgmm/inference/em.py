@@ -73,9 +73,7 @@ def maximisation(arrays: MixtureArrays, moments: Moments, centres: Array, previo
         mass = np.maximum(prior.concentration - 1.0 + counts, 1e-300)
         alpha, beta = np.log(mass[1:] / mass[0]), previous.beta
     else:
-        alpha, beta = newton_weights(
-            previous.alpha, previous.beta, arrays.predictors, moments.pattern_counts, prior
-        )
+        alpha, beta = newton_weights(previous.alpha, previous.beta, arrays.predictors, moments.pattern_counts, prior)
     return Parameters(alpha, beta, means, precision_roots(covariances))
 
 

@@ -83,7 +83,9 @@ def sample_posterior(
     )
     sampled = time.perf_counter()
     stacked = _relabel(problem, fit, _parameters_of(density, raw["posterior"][_FLAT].values))
-    keep = chains * draws * int(problem.observed.sum()) <= _POINTWISE_LIMIT if log_likelihood is None else log_likelihood
+    keep = (
+        chains * draws * int(problem.observed.sum()) <= _POINTWISE_LIMIT if log_likelihood is None else log_likelihood
+    )
     tree = _assemble(problem, fit, stacked, raw, keep_pointwise=keep)
     tree.attrs = {
         "versions": _versions(),
@@ -101,7 +103,8 @@ def _as_nutpie(density: Any) -> Any:
     from nutpie.compiled_pyfunc import from_pyfunc
 
     def initial_point(seed: Any) -> Array:
-        return np.random.default_rng(seed).standard_normal(density.size)
+        point: Array = np.random.default_rng(seed).standard_normal(density.size)
+        return point
 
     def expand(x: Array, **_: Any) -> dict[str, Array]:
         return {_FLAT: x}
@@ -124,7 +127,8 @@ def _parameters_of(density: Any, x: Array) -> _Draws:
 
     def stack(values: list[Array]) -> Array:
         array = np.stack(values)
-        return array.reshape(*lead, *array.shape[1:])
+        shaped: Array = array.reshape(*lead, *array.shape[1:])
+        return shaped
 
     return _Draws(
         stack([np.exp(p.log_pi) for p in each]),
@@ -149,9 +153,7 @@ def _relabel(problem: Problem, fit: MapFit, stacked: _Draws) -> _Draws:
     every = max(1, arrays.n_people // _PEOPLE_FOR_LABELS)
     traits = np.ascontiguousarray(arrays.traits[:, ::every])
     pattern = np.ascontiguousarray(arrays.pattern[::every])
-    some = type(arrays)(
-        traits, pattern, arrays.predictors, arrays.totals, arrays.weights_prior, arrays.niw_prior
-    )
+    some = type(arrays)(traits, pattern, arrays.predictors, arrays.totals, arrays.weights_prior, arrays.niw_prior)
     pivot, _ = some.membership(problem.parameters(fit.params))
     identity = np.arange(problem.n_components)
     for chain, draw in np.ndindex(stacked.pi.shape[:2]):

@@ -102,4 +102,6 @@ def read_posterior(path: str | PathLike[str]) -> Posterior:
     from bayesgmm.inference.storage import open_tree
 
     tree = open_tree(path, needs=("posterior", "map", "constant_data"))
-    return Posterior(tree=tree, problem=Problem.from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree))
+    return Posterior(
+        tree=tree, problem=Problem.from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree)
+    )

@@ -53,7 +53,9 @@ def _traits(problem: Problem, traits: Any) -> tuple[Array, Sequence[str], Study 
     if isinstance(traits, Study):
         absent = [name for name in wanted if name not in traits.trait_names]
         if absent:
-            raise InputError(f"predict: the study lacks the trait {absent[0]!r}; it has {', '.join(traits.trait_names)}")
+            raise InputError(
+                f"predict: the study lacks the trait {absent[0]!r}; it has {', '.join(traits.trait_names)}"
+            )
         values = traits.dataset[TRAITS].sel(trait=wanted).values
         return np.asarray(values, dtype=float), list(traits.sample_ids), traits
     if isinstance(traits, pd.DataFrame):
@@ -89,5 +91,7 @@ def _predictors(problem: Problem, study: Study | None, predictors: Any, n_people
     rows = np.asarray(predictors, dtype=float)
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.shape != (n_people, len(wanted)) or not np.isfinite(rows).all():
-        raise InputError(f"predict: predictors have shape {rows.shape}; expected ({n_people}, {len(wanted)}), all finite")
+        raise InputError(
+            f"predict: predictors have shape {rows.shape}; expected ({n_people}, {len(wanted)}), all finite"
+        )
     return rows

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -57,15 +59,16 @@ def read_table(path: str | PathLike[str], *, id_column: str | None = None) -> pd
 
 
 def _read_text(source: Path) -> pd.DataFrame:
-    options = {"na_values": list(MISSING), "keep_default_na": False}
     try:
-        with pd.io.common.get_handle(source, "r", compression="infer") as handle:
-            header = handle.handle.readline()
-        separator = _separator(str(header))
+        opener: Any = gzip.open if source.suffix == ".gz" else open
+        with opener(source, "rt", encoding="utf-8") as handle:
+            separator = _separator(handle.readline())
         # ids are text: 001 is not 1
         first = pd.read_csv(source, sep=separator, nrows=0)
-        text = {c: str for c in first.columns if c in ID_COLUMNS or c in FAMILY_COLUMNS or c == first.columns[0]}
-        return pd.read_csv(source, sep=separator, dtype=text, low_memory=False, **options)
+        text: Any = {c: str for c in first.columns if c in ID_COLUMNS or c in FAMILY_COLUMNS or c == first.columns[0]}
+        return pd.read_csv(
+            source, sep=separator, dtype=text, low_memory=False, na_values=list(MISSING), keep_default_na=False
+        )
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as error:
         raise InputError(f"cannot read {source} as a table: {str(error).splitlines()[0]}") from error
 

@@ -28,7 +28,10 @@ def plot_trace(posterior: Posterior, variables: list[str] | None = None) -> Figu
     """
     plots = _arviz_plots()
     collection = plots.plot_trace_dist(
-        posterior.tree, var_names=_variables(posterior, variables), backend="matplotlib", figure_kwargs={"figsize": (10, 6)}
+        posterior.tree,
+        var_names=_variables(posterior, variables),
+        backend="matplotlib",
+        figure_kwargs={"figsize": (10, 6)},
     )
     return _figure(collection)
 

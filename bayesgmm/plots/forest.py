@@ -48,11 +48,18 @@ def plot_forest(fit: MapFit | None = None, posterior: Posterior | None = None, *
         wide, half = associations(posterior), associations(posterior, level=0.5)
         ax.hlines(y + apart, wide["or_lower"], wide["or_upper"], color=PALETTE[0], linewidth=1.5)
         ax.hlines(y + apart, half["or_lower"], half["or_upper"], color=PALETTE[0], linewidth=4.5)
-        ax.plot(wide["odds_ratio"], y + apart, "o", color=PALETTE[0], markersize=7, label="posterior: mean, 50% and 95%")
+        ax.plot(
+            wide["odds_ratio"], y + apart, "o", color=PALETTE[0], markersize=7, label="posterior: mean, 50% and 95%"
+        )
     if fit is not None:
         ax.hlines(y - apart, table["or_lower"], table["or_upper"], color=MAP_COLOUR, linewidth=1.5, linestyle="--")
         ax.plot(
-            table["odds_ratio"], y - apart, "s", color=MAP_COLOUR, markersize=6, markerfacecolor="white",
+            table["odds_ratio"],
+            y - apart,
+            "s",
+            color=MAP_COLOUR,
+            markersize=6,
+            markerfacecolor="white",
             label="MAP: mode and 95% normal",
         )
     ax.set_xscale("log")

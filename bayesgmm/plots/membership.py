@@ -43,9 +43,7 @@ def plot_membership(result: MapFit | Posterior, *, trait: str | None = None, ax:
     for k in range(problem.n_components):
         mine = likeliest == k
         alpha = 0.25 + 0.75 * np.clip((certainty[mine] - floor) / (1 - floor), 0, 1)
-        ax.scatter(
-            rank[mine], values[order][mine], s=16, marker=marker(k), color=colour(k), alpha=alpha, linewidth=0
-        )
+        ax.scatter(rank[mine], values[order][mine], s=16, marker=marker(k), color=colour(k), alpha=alpha, linewidth=0)
         ax.plot([], [], marker(k), color=colour(k), label=f"component {k} ({int(mine.sum())} people)")
     ax.set(
         xlabel="people, in order of the trait",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import beta, invgamma, lognorm, t
 
-from bayesgmm.plots.style import canvas, colour, line, pyplot, tidy
+from bayesgmm.plots.style import colour, line, pyplot, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,9 @@ def plot_priors(priors: ResolvedPriors) -> Figure:
     panels = 2 + 2 * n_traits
     columns = 2 if panels == 4 else 3
     rows = -(-panels // columns)
-    figure, axes = pyplot().subplots(rows, columns, figsize=(3.2 * columns, 2.8 * rows), layout="constrained", squeeze=False)
+    figure, axes = pyplot().subplots(
+        rows, columns, figsize=(3.2 * columns, 2.8 * rows), layout="constrained", squeeze=False
+    )
     flat = list(axes.ravel())
     _weights(priors, flat[0])
     for d in range(n_traits):
@@ -43,7 +45,8 @@ def plot_priors(priors: ResolvedPriors) -> Figure:
         ax.set_yticks([])
     for ax in flat[panels:]:
         ax.set_visible(False)
-    return figure
+    drawn: Figure = figure
+    return drawn
 
 
 def _note(ax: Axes, text: str) -> None:
@@ -99,7 +102,13 @@ def _odds(priors: ResolvedPriors, ax: Axes) -> None:
         x = np.exp(np.linspace(mean - 3.2 * sd, mean + 3.2 * sd, 300))
         # density of the log odds ratio over a logarithmic axis
         label = members[0] if len(members) == 1 else f"{len(members)} predictors"
-        ax.plot(x, lognorm.pdf(x, sd, scale=np.exp(mean)) * x, color=colour(k), linestyle=line(k), label=f"{label}, sd {sd:g}")
+        ax.plot(
+            x,
+            lognorm.pdf(x, sd, scale=np.exp(mean)) * x,
+            color=colour(k),
+            linestyle=line(k),
+            label=f"{label}, sd {sd:g}",
+        )
     ax.axvline(1.0, color="#888888", linewidth=0.8)
     ax.set_xscale("log")
     ax.legend(frameon=False, fontsize="small")

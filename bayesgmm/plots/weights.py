@@ -43,8 +43,15 @@ def plot_penetrance(result: MapFit | Posterior, variant: str | None = None, *, a
         x = rows[names.GENOTYPE] + 0.08 * (k - (n_components - 1) / 2)
         error = [rows["estimate"] - rows["lower"], rows["upper"] - rows["estimate"]]
         ax.errorbar(
-            x, rows["estimate"], yerr=error, color=colour(k), linestyle=line(k), marker=marker(k), markersize=7,
-            capsize=3, label=f"component {k}",
+            x,
+            rows["estimate"],
+            yerr=error,
+            color=colour(k),
+            linestyle=line(k),
+            marker=marker(k),
+            markersize=7,
+            capsize=3,
+            label=f"component {k}",
         )
     ax.set_xticks(list(names.GENOTYPES))
     ax.set_ylim(0, 1)
