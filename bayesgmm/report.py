@@ -87,9 +87,9 @@ def write_report(
         .from_string(template)
         .render(
             title=title,
-            subtitle=f"{problem.n_components} components of {', '.join(problem.trait_names)}; {observed} people with traits "
-            f"of {problem.n_samples}",
-            verdict=_verdict(fit, comparison),
+            subtitle=f"{problem.n_components} components of {', '.join(problem.trait_names)}; "
+        f"{observed} people with traits of {problem.n_samples}",
+        verdict=_verdict(fit, comparison),
             flags=list(fit.flags["message"]),
             sections=sections,
         )

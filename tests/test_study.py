@@ -230,7 +230,7 @@ def test_mouse_genotypes_agree_with_their_frequencies(data_dir):
     )
     assert study.n_samples == 1940
     assert study.variant_names == variants
-    assert int(study.dataset["traits"].notna().sum()) == 1410
+    assert int((~np.isnan(study.dataset["traits"].values)).sum()) == 1410
     # decoded here, two bits a person, without bed-reader
     lines = (folder / "plink" / "mouse_hs1940.bim").read_text().splitlines()
     index = next(i for i, line in enumerate(lines) if line.split()[1] == "rs3671932")
@@ -242,7 +242,7 @@ def test_mouse_genotypes_agree_with_their_frequencies(data_dir):
 
 def test_listeria_keeps_the_mice_without_a_trait(listeria):
     assert listeria.n_samples == 120
-    assert int(listeria.dataset["traits"].isna().sum()) == 4
+    assert int(np.isnan(listeria.dataset["traits"].values).sum()) == 4
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit = bg.Mixture.from_card("listeria").fit(listeria)
