@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.weights import WeightsPrior
-from bayesgmm.errors import InputError
+from bayesgmm.errors import InputError, PropernessError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -317,6 +317,22 @@ class ResolvedPriors:
                 "log odds ratio runs to infinity"
             )
         return reasons
+
+    def refuse_improper(self) -> None:
+        """Raise when the posterior has no finite integral.
+
+        Raises
+        ------
+        PropernessError
+            Saying which prior is improper and why that matters for a mixture.
+        """
+        reasons = self.why_improper()
+        if reasons:
+            raise PropernessError(
+                "this mixture cannot be sampled, its posterior has no finite integral: "
+                + "; ".join(reasons)
+                + ". Give a proper prior (the defaults are), or use the MAP fit"
+            )
 
     def table(self) -> pd.DataFrame:
         """One row per prior: parameter, distribution, and what it says in the units of the data."""

@@ -88,8 +88,8 @@ def write_report(
         .render(
             title=title,
             subtitle=f"{problem.n_components} components of {', '.join(problem.trait_names)}; "
-        f"{observed} people with traits of {problem.n_samples}",
-        verdict=_verdict(fit, comparison),
+            f"{observed} people with traits of {problem.n_samples}",
+            verdict=_verdict(fit, comparison),
             flags=list(fit.flags["message"]),
             sections=sections,
         )

@@ -12,8 +12,12 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm import names
+from bayesgmm.core.gaussian import covariances_from_roots
 from bayesgmm.core.objective import Parameters
-from bayesgmm.inference.density import WhitenedDensity
+from bayesgmm.inference import graph_density
+from bayesgmm.inference.density import FusedDensity
+from bayesgmm.inference.graph_density import GraphDensity
+from bayesgmm.inference.map_fit import fit_map
 from bayesgmm.inference.pymc_model import build_core_model, data_of, natural_values
 from bayesgmm.problem import Problem
 from bayesgmm.study import Study
@@ -109,10 +113,9 @@ def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
     value = pt.logsumexp(joint, axis=1).sum()
     gradients = pytensor.grad(value, [logits, means, covariances])
     function = pytensor.function([logits, means, covariances, traits], [value, *gradients], mode="FAST_COMPILE")
-    from bayesgmm.core.gaussian import covariances_from_roots
-    from bayesgmm.core.weights import full_logits
+    from bayesgmm.core.posterior import logits_of
 
-    table = full_logits(parameters.alpha, parameters.beta, arrays.predictors)
+    table = logits_of(parameters.alpha, parameters.beta, arrays.predictors)
     sigma = covariances_from_roots(parameters.roots)
     expected = function(table[arrays.pattern], parameters.means, sigma, arrays.traits.T.copy())
     got = likelihood_and_gradient(
@@ -133,31 +136,93 @@ def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
     assert float(node.eval(mode="FAST_COMPILE")) == pytest.approx(float(expected[0]), rel=1e-10)
 
 
-def test_the_sampler_starts_at_the_map():
+def test_the_sampler_starts_at_the_mode_in_units_of_the_curvature():
     problem = problem_of(2, 2, 1)
-    from bayesgmm.inference.map_fit import fit_map
-
-    fit = fit_map(problem)
-    arrays, parameters = problem.arrays, fit.parameters
-    density = WhitenedDensity.__new__(WhitenedDensity)
-    density.__init__(arrays, parameters)
+    density = FusedDensity(problem.arrays, fit_map(problem).parameters)
     value, gradient = density(np.zeros(density.size))
-    # whitening has moved the centre to the mode of the unconstrained density, where the gradient vanishes
     assert np.abs(gradient).max() < 1e-2
-    step = np.zeros(density.size)
-    step[0] = 1e-4
-    curvature = (density(step)[0] - 2 * value + density(-step)[0]) / 1e-8
-    assert curvature == pytest.approx(-1.0, abs=0.1)
+    for j in range(density.size):
+        step = np.zeros(density.size)
+        step[j] = 1e-4
+        curvature = (density(step)[1][j] - density(-step)[1][j]) / 2e-4
+        assert curvature == pytest.approx(-1.0, abs=0.02)
+        assert density(step)[0] < value + 1e-12
 
 
-def test_one_compiled_density_serves_other_data_and_priors():
-    from bayesgmm.inference import density
+@pytest.mark.parametrize(("d", "k", "p"), [(1, 2, 1), (2, 3, 2)])
+def test_both_densities_of_the_sampler_are_one(d, k, p):
+    problem = problem_of(d, k, p)
+    start = fit_map(problem).parameters
+    fused, graph = FusedDensity(problem.arrays, start), GraphDensity(problem.arrays, start)
+    rng = np.random.default_rng(0)
+    gaps = []
+    for _ in range(6):
+        x = rng.standard_normal(graph.size)
+        parameters = graph.parameters(x)
+        log_density, _ = graph(x)
+        # densities of different coordinates of the same point: compare them in the natural parameters
+        ours, _ = problem.arrays.log_posterior_and_gradient(parameters)
+        with_jacobian, _ = problem.arrays.value_and_gradient(parameters.pack(), jacobian=True)
+        again = fused.parameters(np.linalg.solve(fused.scale, parameters.pack() - fused.centre))
+        np.testing.assert_allclose(again.roots, parameters.roots, rtol=1e-9)
+        graph_jacobian = np.log(np.exp(parameters.log_pi)).sum() - log_jacobian_graph(parameters)
+        gaps.append(log_density - (ours + graph_jacobian))
+        assert np.isfinite(with_jacobian)
+    assert np.ptp(gaps) < 1e-8 * abs(ours)
 
-    density._compiled.cache_clear()
+
+def log_jacobian_graph(parameters: Parameters) -> float:
+    """- log |dSigma / d(log A_dd^2, A_below)| + constant: A scales with L row by row, so only the diagonal moves it."""
+    size = parameters.roots.shape[1]
+    d = np.arange(size)
+    log_diagonal = np.log(np.diagonal(parameters.roots, axis1=1, axis2=2))
+    # dSigma = |P|^-(D+1) dP, dP = 2^D prod L_dd^(D-d) dL, dL_dd = L_dd dlog(L_dd)
+    return float((((size + 1) * 2.0 - (size - d) - 1.0) * log_diagonal).sum())
+
+
+def test_one_compiled_graph_serves_other_data_and_priors():
+    graph_density._compiled.cache_clear()
     for seed in (1, 2, 3):
         problem = problem_of(1, 2, 1, seed)
-        WhitenedDensity(problem.arrays, random_parameters(problem, seed))
-    assert density._compiled.cache_info().misses == 1
+        GraphDensity(problem.arrays, random_parameters(problem, seed))
+    assert graph_density._compiled.cache_info().misses == 1
+
+
+def test_flat_jacobian_is_that_of_the_natural_parameters():
+    problem = problem_of(2, 2, 0)
+    parameters = random_parameters(problem, 4)
+    flat = parameters.pack()
+
+    def natural(at):
+        moved = parameters.unpack(at)
+        sigma = covariances_from_roots(moved.roots)
+        return np.concatenate(([np.exp(moved.log_pi[1])], moved.means.ravel(), sigma[:, [0, 1, 1], [0, 0, 1]].ravel()))
+
+    def gap(at):
+        matrix = np.stack([(natural(at + s) - natural(at - s)) / 2e-6 for s in 1e-6 * np.eye(len(at))], axis=1)
+        with_jacobian, _ = problem.arrays.value_and_gradient(at, jacobian=True)
+        without, _ = problem.arrays.value_and_gradient(at)
+        return with_jacobian - without - np.linalg.slogdet(matrix)[1]
+
+    other = flat + 0.3 * np.random.default_rng(1).standard_normal(len(flat))
+    assert gap(flat) == pytest.approx(gap(other), abs=1e-6)
+    value, gradient = problem.arrays.value_and_gradient(flat, jacobian=True)
+    for j in range(len(flat)):
+        step = np.zeros(len(flat))
+        step[j] = 1e-5
+        up, down = (problem.arrays.value_and_gradient(flat + s, jacobian=True)[0] for s in (step, -step))
+        assert gradient[j] == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-4)
+    assert np.isfinite(value)
+
+
+def test_draws_through_the_pymc_graph_are_the_same_posterior(demo, demo_fit, demo_posterior):
+    by_graph = bg.Mixture.from_card("two-humps").sample(
+        demo, init=demo_fit, draws=500, chains=2, seed=9, density="pymc"
+    )
+    one, two = demo_posterior.summary().set_index("parameter"), by_graph.summary().set_index("parameter")
+    error = np.hypot(one["sd"] / np.sqrt(one["ess_bulk"]), two["sd"] / np.sqrt(two["ess_bulk"]))
+    assert ((one["mean"] - two["mean"]).abs() < 4 * error).all()
+    np.testing.assert_allclose(one["sd"], two["sd"], rtol=0.15)
 
 
 # -- references -----------------------------------------------------------------------------------

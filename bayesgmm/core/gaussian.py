@@ -57,6 +57,18 @@ class NiwPrior:
             return self
         return NiwPrior((self.mean - centre) / unit, self.strength, self.dof, self.scale / np.outer(unit, unit))
 
+    def log_constant(self) -> float:
+        """Part of the log density of one component that does not depend on it; zero when flat."""
+        if self.is_flat:
+            return 0.0
+        size = len(self.mean)
+        return float(
+            0.5 * self.dof * np.linalg.slogdet(self.scale)[1]
+            - 0.5 * self.dof * size * np.log(2.0)
+            - multigammaln(0.5 * self.dof, size)
+            + 0.5 * size * np.log(self.strength / (2.0 * np.pi))
+        )
+
     def log_density(self, means: Array, roots: Array) -> Array:
         """Log density of (mu, Sigma), with every constant, as a density in Sigma.
 
@@ -77,15 +89,11 @@ class NiwPrior:
         offset = means - self.mean
         scaled = np.einsum("...de,...d->...e", roots, offset)
         trace = np.einsum("...de,...ce,dc->...", roots, roots, self.scale)
-        sign_and_log_det = np.linalg.slogdet(self.scale)
-        constant = (
-            0.5 * self.dof * sign_and_log_det[1]
-            - 0.5 * self.dof * size * np.log(2.0)
-            - multigammaln(0.5 * self.dof, size)
-            + 0.5 * size * np.log(self.strength / (2.0 * np.pi))
-        )
         value: Array = (
-            constant + (self.dof + size + 2.0) * half_log_det - 0.5 * trace - 0.5 * self.strength * (scaled**2).sum(-1)
+            self.log_constant()
+            + (self.dof + size + 2.0) * half_log_det
+            - 0.5 * trace
+            - 0.5 * self.strength * (scaled**2).sum(-1)
         )
         return value
 

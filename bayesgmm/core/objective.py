@@ -8,7 +8,8 @@ the mode is the same in any coordinates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from bayesgmm.core import kernel
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.labels import canonical_order
-from bayesgmm.core.weights import WeightsPrior, full_logits, log_softmax
+from bayesgmm.core.posterior import Hyper, logits_of, value_and_gradient
+from bayesgmm.core.weights import WeightsPrior, log_softmax
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int32]
@@ -116,13 +118,22 @@ class MixtureArrays:
 
     def log_weights(self, parameters: Parameters) -> Array:
         """Log mixing weights of each pattern (U, K)."""
-        return log_softmax(full_logits(parameters.alpha, parameters.beta, self.predictors))
+        return log_softmax(logits_of(parameters.alpha, parameters.beta, self.predictors))
 
     def log_prior(self, parameters: Parameters) -> float:
         """Log prior density in the natural parameters, with every constant."""
-        weights = self.weights_prior.log_density_weights(parameters.log_pi)
-        effects = self.weights_prior.log_density_effects(parameters.beta).sum()
-        return float(weights + effects + self.niw_prior.log_density(parameters.means, parameters.roots).sum())
+        prior, niw, roots = self.weights_prior, self.niw_prior, parameters.roots
+        value = self.hyper.constant + float((prior.concentration - 1.0) @ parameters.log_pi)
+        if len(parameters.beta):
+            offset = parameters.beta - prior.effect_mean
+            value -= 0.5 * float(np.einsum("pk,pkl,pl->", offset, self.hyper.effect_precision, offset))
+        if niw.is_flat:
+            return value
+        size = roots.shape[1]
+        pulled = (roots * (parameters.means - niw.mean)[:, :, None]).sum(axis=1)
+        value += (niw.dof + size + 2.0) * float(np.log(np.diagonal(roots, axis1=1, axis2=2)).sum())
+        value -= 0.5 * float((roots * (niw.scale @ roots)).sum()) + 0.5 * niw.strength * float((pulled**2).sum())
+        return value
 
     def expectation(self, parameters: Parameters) -> kernel.Moments:
         """E step: log likelihood and moments of the responsibilities."""
@@ -135,32 +146,37 @@ class MixtureArrays:
         log_weights = self.log_weights(parameters)
         return kernel.posterior_membership(self.traits, self.pattern, log_weights, parameters.means, parameters.roots)
 
-    def log_posterior_and_gradient(self, parameters: Parameters) -> tuple[float, Array]:
-        """Log posterior and its gradient in flat coordinates.
-
-        By Fisher's identity the gradient of the marginal log likelihood is the expected gradient of the complete-data
-        log likelihood under the responsibilities.
-        """
-        moments = self.expectation(parameters)
-        value = moments.log_likelihood + self.log_prior(parameters)
-        residual = moments.pattern_counts - self.totals[:, None] * np.exp(self.log_weights(parameters))
+    @cached_property
+    def hyper(self) -> Hyper:
+        """Hyperparameters as the compiled log posterior takes them."""
         prior, niw = self.weights_prior, self.niw_prior
-        excess = prior.concentration - 1.0
-        d_alpha = residual.sum(0)[1:] + excess[1:] - excess.sum() * np.exp(parameters.log_pi[1:])
-        d_beta = self.predictors.T @ residual[:, 1:]
-        d_beta = d_beta - np.einsum("pkl,pl->pk", prior.effect_precision(), parameters.beta - prior.effect_mean)
-        counts = moments.pattern_counts.sum(0)
-        offset = parameters.means - niw.mean
-        roots = parameters.roots
-        pull = moments.first - niw.strength * offset
-        d_means = np.einsum("kde,kce,kc->kd", roots, roots, pull)
-        scatter = niw.scale + moments.second + niw.strength * offset[:, :, None] * offset[:, None, :]
-        d_roots = -scatter @ roots
-        size = roots.shape[1]
-        below = np.tril_indices(size, -1)
-        d_log_diagonal = (niw.dof + size + 2.0 + counts)[:, None] + np.diagonal(d_roots * roots, axis1=1, axis2=2)
-        parts = (d_alpha, d_beta, d_means, d_log_diagonal, d_roots[:, below[0], below[1]])
-        return value, np.concatenate([part.ravel() for part in parts])
+        finite = np.where(np.isinf(prior.effect_sd), 1.0, prior.effect_sd)
+        at_mean = replace(prior, effect_sd=finite).log_density_effects(prior.effect_mean)
+        constant = (
+            float(prior.log_density_weights(np.zeros(prior.n_components)))
+            + float(at_mean[~np.isinf(prior.effect_sd)].sum())
+            + prior.n_components * niw.log_constant()
+        )
+        return Hyper(
+            prior.concentration,
+            prior.effect_mean,
+            prior.effect_precision(),
+            niw.mean,
+            float(niw.strength),
+            float(niw.dof),
+            niw.scale,
+            constant,
+        )
+
+    def log_posterior_and_gradient(self, parameters: Parameters) -> tuple[float, Array]:
+        """Log posterior, a density in the natural parameters, and its gradient in flat coordinates."""
+        return self.value_and_gradient(parameters.pack())
+
+    def value_and_gradient(self, flat: Array, *, jacobian: bool = False) -> tuple[float, Array]:
+        """Log posterior and gradient at flat coordinates; see :func:`bayesgmm.core.posterior.value_and_gradient`."""
+        gradient = np.empty(len(flat))
+        data = (self.traits, self.pattern, self.predictors, self.totals)
+        return value_and_gradient(flat, *data, self.hyper, jacobian, gradient), gradient
 
     def negative_hessian(self, parameters: Parameters) -> Array:
         """Observed information of the log posterior in flat coordinates, from differences of the exact gradient."""
@@ -171,8 +187,8 @@ class MixtureArrays:
             ahead, behind = centre.copy(), centre.copy()
             ahead[j] += step
             behind[j] -= step
-            _, g_ahead = self.log_posterior_and_gradient(parameters.unpack(ahead))
-            _, g_behind = self.log_posterior_and_gradient(parameters.unpack(behind))
+            _, g_ahead = self.value_and_gradient(ahead)
+            _, g_behind = self.value_and_gradient(behind)
             result[j] = (g_behind - g_ahead) / (ahead[j] - behind[j])
         return 0.5 * (result + result.T)
 

@@ -77,13 +77,6 @@ class WeightsPrior:
         return result
 
 
-def full_logits(alpha: Array, beta: Array, predictors: Array) -> Array:
-    """Logits (U, K) of every pattern, component 0 at zero."""
-    logits = np.zeros((predictors.shape[0], len(alpha) + 1))
-    logits[:, 1:] = alpha + predictors @ beta
-    return logits
-
-
 @njit(cache=True, error_model="numpy")
 def log_softmax(logits: Array) -> Array:
     """Log weights of each row of logits (U, K)."""

@@ -1,21 +1,18 @@
-"""The sampler's log density: compiled once per shape of model, evaluated without the interpreter's lock."""
+"""What the sampler evaluates: the log density in whitened coordinates, without the interpreter's lock.
+
+Two sources of the same density: the project's compiled log posterior (:class:`FusedDensity`), which needs no PyMC and
+compiles once for every model, and the PyMC graph (:class:`GraphDensity`), compiled once per shape of model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from abc import ABC, abstractmethod
 
 import numpy as np
-import pytensor
-import pytensor.tensor as pt
 from numpy.typing import NDArray
-from pytensor.link.numba.dispatch.basic import numba_njit
 
-from bayesgmm import names
 from bayesgmm.core.objective import MixtureArrays, Parameters
-from bayesgmm.inference.pymc_model import CHI_SQUARED, build_core_model, data_of, natural_values
+from bayesgmm.core.posterior import whitened_value_and_gradient
 
 Array = NDArray[np.float64]
 
@@ -24,110 +21,30 @@ _LEAST_CURVATURE = 0.01  # of a direction in which the density is flat or rises:
 _NEWTON_STEPS = 10
 
 
-@dataclass(frozen=True)
-class CompiledShape:
-    """Compiled density of every mixture of one shape; data and hyperparameters are arguments."""
-
-    evaluate: Callable[..., Any]
-    argument_names: tuple[str, ...]
-    variables: tuple[tuple[str, tuple[int, ...]], ...]
-
-
-@lru_cache(maxsize=32)
-def _compiled(n_components: int, n_traits: int, n_predictors: int) -> CompiledShape:
-    arrays = _template(n_components, n_traits, n_predictors)
-    model, parameters = build_core_model(arrays)
-    log_density = model.logp()
-    gradients = pytensor.grad(log_density, model.value_vars)
-    outputs = [log_density, pt.concatenate([g.ravel() for g in gradients])]
-    outputs += model.replace_rvs_by_values([parameters[key] for key in ("weights", "beta", "means", "roots")])
-    values = natural_values(arrays, _template_parameters(n_components, n_traits, n_predictors))
-    variables = tuple((rv.name, _value_shape(rv.name, values[rv.name].shape)) for rv in model.free_RVs)
-    x, centre, scale = pt.dvector("x"), pt.dvector("centre"), pt.dmatrix("scale")
-    flat = centre + pt.dot(scale, x)
-    replacements, position = {}, 0
-    for value_var, (_, shape) in zip(model.value_vars, variables, strict=True):
-        length = int(np.prod(shape))
-        piece = flat[position : position + length].reshape(shape)
-        replacements[value_var] = pt.specify_shape(piece, shape)
-        position += length
-    outputs = pytensor.graph.graph_replace(outputs, replacements, strict=False)
-    outputs[1] = pt.dot(scale.T, outputs[1])
-    function = pytensor.function([x, centre, scale], outputs, mode="NUMBA")
-    # The same compiled function as PyTensor's, kept on disk likewise, but chains may run it at the same time.
-    evaluate = numba_njit(function.vm.jit_fn.py_func, final_function=True, cache=True, nogil=True)
-    return CompiledShape(evaluate, tuple(shared.name for shared in function.get_shared()), variables)
-
-
-def _value_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0] - 1,) if name == names.WEIGHTS else shape
-
-
-def _template_parameters(n_components: int, n_traits: int, n_predictors: int) -> Parameters:
-    return Parameters(
-        np.zeros(n_components - 1),
-        np.zeros((n_predictors, n_components - 1)),
-        np.zeros((n_components, n_traits)),
-        np.tile(np.eye(n_traits), (n_components, 1, 1)),
-    )
-
-
-def _template(n_components: int, n_traits: int, n_predictors: int) -> MixtureArrays:
-    from bayesgmm.core.gaussian import NiwPrior
-    from bayesgmm.core.weights import WeightsPrior
-
-    return MixtureArrays(
-        traits=np.zeros((n_traits, 2)),
-        pattern=np.zeros(2, dtype=np.int32),
-        predictors=np.zeros((1, n_predictors)),
-        totals=np.array([2.0]),
-        weights_prior=WeightsPrior(
-            np.full(n_components, 2.0), np.zeros((n_predictors, n_components - 1)), np.ones(n_predictors)
-        ),
-        niw_prior=NiwPrior(np.zeros(n_traits), 0.01, n_traits + 2.0, np.eye(n_traits)),
-    )
-
-
-class WhitenedDensity:
+class WhitenedDensity(ABC):
     """Log density of one problem in coordinates in which the posterior is close to a standard normal.
 
     The sampler moves in ``x``; the model's unconstrained variables are ``centre + scale @ x``, with ``centre`` the mode
     and ``scale`` a root of the inverse curvature there. A linear map changes the density by a constant, so nothing is
     approximated; trajectories are merely short.
-
-    Parameters
-    ----------
-    arrays : MixtureArrays
-    start : Parameters
-        Where to begin the search for the mode: the MAP.
     """
 
-    def __init__(self, arrays: MixtureArrays, start: Parameters) -> None:
-        n_components, n_traits = start.means.shape
-        shape = _compiled(n_components, n_traits, len(start.beta))
-        data = data_of(arrays)
-        self._evaluate = shape.evaluate
-        self._data = tuple(np.asarray(data[name], order="C") for name in shape.argument_names)
-        values = natural_values(arrays, start)
-        flat = np.concatenate([_unconstrain(name, values[name]).ravel() for name, _ in shape.variables])
-        self.size = len(flat)
-        self.centre, self.scale = flat, np.eye(self.size)
+    size: int
+    centre: Array
+    scale: Array
+
+    def __init__(self, start: Array) -> None:
+        self.size = len(start)
+        self.centre, self.scale = start, np.eye(self.size)
         self._whiten()
 
+    @abstractmethod
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at ``x`` (size,)."""
-        try:
-            value, gradient, *_ = self._evaluate(x, self.centre, self.scale, *self._data)
-        except ZeroDivisionError:
-            # compiled graphs divide as Python does; far out, where exponentials underflow, the density is zero
-            return -np.inf, np.zeros(self.size)
-        return float(value), gradient
 
-    def parameters(self, x: Array) -> tuple[float, Parameters]:
-        """Log density and the mixture's parameters (standardised) at ``x`` (size,)."""
-        value, _, weights, beta, means, roots = self._evaluate(x, self.centre, self.scale, *self._data)
-        log_weights = np.log(weights)
-        return float(value), Parameters(log_weights[1:] - log_weights[0], beta, means, roots)
+    @abstractmethod
+    def parameters(self, x: Array) -> Parameters:
+        """Parameters of the mixture (standardised) at ``x`` (size,)."""
 
     def _whiten(self) -> None:
         """Move the centre to the mode by damped Newton steps and scale by the curvature there."""
@@ -164,11 +81,26 @@ class WhitenedDensity:
         return result
 
 
-def _unconstrain(name: str, value: Array) -> Array:
-    """Forward transform of a free variable as PyMC declares it: log for positive ones, centred log for the simplex."""
-    if name == CHI_SQUARED:
-        return np.log(value)
-    if name == names.WEIGHTS:
-        log_value = np.log(value)
-        return np.asarray(log_value[:-1] - log_value.mean())
-    return value
+class FusedDensity(WhitenedDensity):
+    """The project's compiled log posterior with the Jacobian of its flat coordinates.
+
+    Parameters
+    ----------
+    arrays : MixtureArrays
+    start : Parameters
+        Where to begin the search for the mode: the MAP.
+    """
+
+    def __init__(self, arrays: MixtureArrays, start: Parameters) -> None:
+        self._shape = start
+        self._data = (arrays.traits, arrays.pattern, arrays.predictors, arrays.totals, arrays.hyper)
+        super().__init__(start.pack())
+
+    def __call__(self, x: Array) -> tuple[float, Array]:
+        """Log density and gradient at ``x`` (size,)."""
+        value, gradient = whitened_value_and_gradient(x, self.centre, self.scale, *self._data)
+        return value, gradient
+
+    def parameters(self, x: Array) -> Parameters:
+        """Parameters of the mixture (standardised) at ``x`` (size,)."""
+        return self._shape.unpack(self.centre + self.scale @ x)

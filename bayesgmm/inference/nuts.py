@@ -17,6 +17,7 @@ from bayesgmm.core.gaussian import covariances_from_roots
 from bayesgmm.core.labels import best_permutation
 from bayesgmm.core.objective import Parameters
 from bayesgmm.errors import InputError, MissingExtraError
+from bayesgmm.inference.density import FusedDensity, WhitenedDensity
 from bayesgmm.inference.map_fit import MapFit, fit_map
 from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.tidy import without_empty
@@ -51,28 +52,28 @@ def sample_posterior(
     cores: int | None = None,
     progress: bool = False,
     log_likelihood: bool | None = None,
+    density: str = "fused",
 ) -> Posterior:
     """Sample; the arguments are those of :meth:`bayesgmm.Mixture.sample`."""
     for name, value, least in (("draws", draws, 4), ("tune", tune, 50), ("chains", chains, 1)):
         if value < least:
             raise InputError(f"{name} = {value}; it must be at least {least}")
+    if density not in ("fused", "pymc"):
+        raise InputError(f"density = {density!r}; it must be 'fused' or 'pymc'")
     try:
         import nutpie
-
-        from bayesgmm.inference.density import WhitenedDensity
-        from bayesgmm.inference.pymc_model import refuse_improper
     except ImportError as error:
         raise MissingExtraError(f"sampling needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
-    refuse_improper(problem)
+    problem.priors.refuse_improper()
     seed = 0 if seed is None else seed
     fit = init if init is not None else fit_map(problem, seed=seed)
     if fit.problem.n_components != problem.n_components or fit.problem.predictor_names != problem.predictor_names:
         raise InputError("init is a fit of another model: its components or predictors differ")
     began = time.perf_counter()
-    density = WhitenedDensity(problem.arrays, problem.parameters(fit.params))
+    target = _density(problem, fit, density)
     ready = time.perf_counter()
     raw = nutpie.sample(
-        _as_nutpie(density),
+        _as_nutpie(target),
         draws=draws,
         tune=tune,
         chains=chains,
@@ -82,7 +83,7 @@ def sample_posterior(
         save_warmup=False,
     )
     sampled = time.perf_counter()
-    stacked = _relabel(problem, fit, _parameters_of(density, raw["posterior"][_FLAT].values))
+    stacked = _relabel(problem, fit, _parameters_of(target, raw["posterior"][_FLAT].values))
     keep = (
         chains * draws * int(problem.observed.sum()) <= _POINTWISE_LIMIT if log_likelihood is None else log_likelihood
     )
@@ -91,11 +92,23 @@ def sample_posterior(
         "versions": _versions(),
         "priors": str(problem.priors),
         "seed": int(seed),
+        "density": density,
         "tune": int(tune),
         "seconds_to_compile": ready - began,
         "seconds_to_sample": sampled - ready,
     }
     return Posterior(tree=tree, problem=problem, map=fit)
+
+
+def _density(problem: Problem, fit: MapFit, source: str) -> WhitenedDensity:
+    start = problem.parameters(fit.params)
+    if source == "fused":
+        return FusedDensity(problem.arrays, start)
+    try:
+        from bayesgmm.inference.graph_density import GraphDensity
+    except ImportError as error:
+        raise MissingExtraError(f"the PyMC model needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
+    return GraphDensity(problem.arrays, start)
 
 
 def _as_nutpie(density: Any) -> Any:
@@ -122,7 +135,7 @@ def _as_nutpie(density: Any) -> Any:
 
 def _parameters_of(density: Any, x: Array) -> _Draws:
     flat = x.reshape(-1, x.shape[-1])
-    each = [density.parameters(np.ascontiguousarray(row))[1] for row in flat]
+    each = [density.parameters(np.ascontiguousarray(row)) for row in flat]
     lead = x.shape[:2]
 
     def stack(values: list[Array]) -> Array:

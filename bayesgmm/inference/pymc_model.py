@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.objective import MixtureArrays, Parameters
-from bayesgmm.errors import PropernessError
 from bayesgmm.inference.likelihood_op import marginal_mixture_likelihood
 
 if TYPE_CHECKING:
@@ -31,23 +30,6 @@ MEANS_STANDARD = "means_standard"
 CHI_SQUARED = "bartlett_squared_diagonal"
 LOWER = "bartlett_lower"
 EFFECTS_STANDARD = "effects_standard"
-
-
-def refuse_improper(problem: Problem) -> None:
-    """Raise when the posterior has no finite integral.
-
-    Raises
-    ------
-    PropernessError
-        Saying which prior is improper and why that matters for a mixture.
-    """
-    reasons = problem.priors.why_improper()
-    if reasons:
-        raise PropernessError(
-            "this mixture cannot be sampled, its posterior has no finite integral: "
-            + "; ".join(reasons)
-            + ". Give a proper prior (the defaults are), or use the MAP fit"
-        )
 
 
 def effect_factor(n_components: int) -> Array:
@@ -96,7 +78,7 @@ def build_model(problem: Problem) -> pm.Model:
     PropernessError
         If the prior is improper.
     """
-    refuse_improper(problem)
+    problem.priors.refuse_improper()
     with pm.Model(coords=_coords(problem)) as model:
         parameters = _declare(problem.arrays)
         unit, centre = problem.unit, problem.centre
