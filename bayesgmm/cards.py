@@ -99,7 +99,7 @@ class SampleOptions(_Section):
 
     seed: int = 0
     draws: int = Field(default=1000, ge=4)
-    tune: int = Field(default=300, ge=50)
+    tune: int = Field(default=500, ge=50)
     chains: int = Field(default=4, ge=1)
 
 

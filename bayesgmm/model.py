@@ -152,7 +152,7 @@ class Mixture:
         *,
         init: MapFit | None = None,
         draws: int = 1000,
-        tune: int = 300,
+        tune: int = 500,
         chains: int = 4,
         seed: int | None = None,
         cores: int | None = None,

@@ -344,7 +344,9 @@ class ResolvedPriors:
         if self.components_flat:
             rows.append(("means, covariances", "flat: maximum likelihood", "no bound on a component's narrowness"))
         else:
-            mean = ", ".join(f"{m:.4g}" for m in self.mean)
+            # the mean of a standardised trait is zero but for rounding
+            unit = np.sqrt(np.diag(self.scale))
+            mean = ", ".join(f"{m:.4g}" for m in np.where(np.abs(self.mean) < 1e-10 * unit, 0.0, self.mean))
             rows.append(
                 ("means", f"Normal(({mean}), covariance / {self.strength:g})", f"worth {self.strength:g} observations")
             )

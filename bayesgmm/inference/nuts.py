@@ -46,7 +46,7 @@ def sample_posterior(
     *,
     init: MapFit | None = None,
     draws: int = 1000,
-    tune: int = 300,
+    tune: int = 500,
     chains: int = 4,
     seed: int | None = None,
     cores: int | None = None,

@@ -48,7 +48,7 @@ def legend_below(figure: Figure, ax: Axes) -> None:
     if len(figure.axes) == 1:
         figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize="small", ncols=3)
     else:
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(frameon=False, fontsize="small", loc="lower right")
 
 
 def trait_label(problem: Problem, trait: str) -> str:

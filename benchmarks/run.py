@@ -1,0 +1,138 @@
+"""Measure and print the tables of ``docs/performance.md``; each peer side by side in one run.
+
+Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw, posterior.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+import bayesgmm as bg
+from benchmarks.data import study
+
+REPEATS = 5
+
+
+def spread(values: list[float], unit: str = "", digits: int = 3) -> str:
+    """Median with the smallest and largest value: the machine's noise."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.{digits}g} ({low:.{digits}g} to {high:.{digits}g}){unit}"
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def kernel() -> None:
+    """Time one fused pass, one thread, per person and component."""
+    from bayesgmm.core.kernel import fused_pass
+
+    print("\n| people | traits | components | ns per person and component |\n| --- | --- | --- | --- |")
+    for n, d, k in ((5_000, 1, 2), (5_000, 1, 3), (5_000, 3, 3), (100_000, 5, 4), (1_000_000, 1, 3)):
+        data = study(n, n_traits=d, n_components=k)
+        problem = bg.Mixture(k, weights="rs1 + rs2").problem(data)
+        arrays = problem.arrays
+        from bayesgmm.inference.em import start_from
+
+        parameters = start_from(arrays, np.eye(k)[np.arange(n) % k])
+        inputs = (arrays.traits, arrays.pattern, arrays.log_weights(parameters), parameters.means, parameters.roots)
+        empty = (np.empty((0, 0)), np.empty(0))
+        fused_pass(*inputs, *empty)
+        calls = max(1, 2_000_000 // n)
+        seconds = [
+            timed(lambda i=inputs, c=calls, e=empty: [fused_pass(*i, *e) for _ in range(c)]) / calls
+            for _ in range(REPEATS)
+        ]
+        print(f"| {n:,} | {d} | {k} | {spread([1e9 * s / (n * k) for s in seconds])} |")
+
+
+def fit() -> None:
+    """Time a whole fit beside scikit-learn's, from as many starts, each to the same tolerance of the optimum."""
+    from sklearn.mixture import GaussianMixture
+
+    print("\n| people | traits | components | bayesgmm, 10 starts (s) | scikit-learn, 10 starts (s) | ratio |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for n, d, k in ((600, 2, 3), (5_000, 1, 2), (100_000, 1, 3)):
+        y = study(n, n_traits=d, n_components=k).dataset["traits"].values
+        bg.Mixture(k).fit(y)
+        ours, theirs = [], []
+        for seed in range(REPEATS):
+            ours.append(timed(lambda s=seed: bg.Mixture(k).fit(y, seed=s)))
+            peer = GaussianMixture(k, n_init=10, tol=1e-9, max_iter=2000, random_state=seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                theirs.append(timed(lambda p=peer: p.fit(y)))
+        ratio = [b / a for a, b in zip(ours, theirs, strict=True)]
+        print(f"| {n:,} | {d} | {k} | {spread(ours)} | {spread(theirs)} | {spread(ratio)} |")
+
+
+def first_draw() -> None:
+    """Time the first draw in new processes, with nothing and with everything cached on disk."""
+    print("\n| traits | caches | fit (s) | first draw (s) |\n| --- | --- | --- | --- |")
+    for d in (1, 3):
+        cold: list[list[float]] = []
+        warm: list[list[float]] = []
+        for _ in range(3):
+            with tempfile.TemporaryDirectory() as folder:
+                environment = os.environ | {"NUMBA_CACHE_DIR": folder}
+                for times in (cold, warm):
+                    command = [sys.executable, "-m", "benchmarks.first_draw", str(d)]
+                    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+                    times.append([float(number) for number in out.split()])
+        for label, times in (("empty", cold), ("filled", warm)):
+            print(f"| {d} | {label} | {spread([t[0] for t in times])} | {spread([t[1] for t in times])} |")
+
+
+def posterior() -> None:
+    """Effective samples a second of the worst parameter, beside the plain PyMC graph under nutpie."""
+    import nutpie
+
+    from benchmarks import plain_graph
+
+    print("\n| people | components | engine | compile (s) | ESS a second, worst parameter |\n| --- | --- | --- | --- | --- |")
+    for n, k in ((500, 2), (5_000, 2), (5_000, 3)):
+        data = study(n, n_components=k)
+        model = bg.Mixture(k, weights="rs1 + rs2")
+        start = model.fit(data, seed=1)
+        plain = plain_graph.build(start.problem, start)
+        began = time.perf_counter()
+        compiled = nutpie.compile_pymc_model(plain, jitter_rvs=set())
+        compile_plain = time.perf_counter() - began
+        ours, theirs, compile_ours = [], [], []
+        for seed in range(3):
+            post = model.sample(data, init=start, draws=1000, chains=2, seed=seed, log_likelihood=False)
+            compile_ours.append(post.tree.attrs["seconds_to_compile"])
+            ours.append(worst(post.posterior) / post.tree.attrs["seconds_to_sample"])
+            seconds, tree = plain_graph.sample(compiled, draws=1000, chains=2, seed=seed)
+            theirs.append(worst(tree["posterior"].to_dataset()[["weights", "squared", "means", "effects"]]) / seconds)
+        print(f"| {n:,} | {k} | bayesgmm | {spread(compile_ours)} | {spread(ours)} |")
+        print(f"| {n:,} | {k} | plain graph | {compile_plain:.3g} | {spread(theirs)} |")
+        print(f"| {n:,} | {k} | ratio | | {spread([a / b for a, b in zip(ours, theirs, strict=True)])} |")
+
+
+def worst(draws: object) -> float:
+    """Smallest bulk effective sample size."""
+    from arviz_stats import ess
+
+    sizes = ess(draws, method="bulk")
+    return float(min(np.nanmin(sizes[name].values) for name in sizes.data_vars if sizes[name].size))
+
+
+SECTIONS = {"kernel": kernel, "fit": fit, "first-draw": first_draw, "posterior": posterior}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or SECTIONS:
+        print(f"\n## {name}")
+        SECTIONS[name]()
