@@ -121,6 +121,7 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
 
     both = [associations(fit)] + ([] if posterior is None else [associations(posterior)])
     table = pd.concat(both).sort_values("predictor", kind="stable")
+    table.insert(0, "engine", table.pop("engine"))
     result = posterior or fit
     sections = [
         _Section(

@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -69,11 +70,11 @@ def fit() -> None:
         bg.Mixture(k).fit(y)
         ours, theirs = [], []
         for seed in range(REPEATS):
-            ours.append(timed(lambda s=seed: bg.Mixture(k).fit(y, seed=s)))
+            ours.append(timed(partial(bg.Mixture(k).fit, y, seed=seed)))
             peer = GaussianMixture(k, n_init=10, tol=1e-9, max_iter=2000, random_state=seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                theirs.append(timed(lambda p=peer: p.fit(y)))
+                theirs.append(timed(partial(peer.fit, y)))
         ratio = [b / a for a, b in zip(ours, theirs, strict=True)]
         print(f"| {n:,} | {d} | {k} | {spread(ours)} | {spread(theirs)} | {spread(ratio)} |")
 
@@ -101,7 +102,8 @@ def posterior() -> None:
 
     from benchmarks import plain_graph
 
-    print("\n| people | components | engine | compile (s) | ESS a second, worst parameter |\n| --- | --- | --- | --- | --- |")
+    print("\n| people | components | engine | compile (s) | ESS a second, worst parameter |")
+    print("| --- | --- | --- | --- | --- |")
     for n, k in ((500, 2), (5_000, 2), (5_000, 3)):
         data = study(n, n_components=k)
         model = bg.Mixture(k, weights="rs1 + rs2")

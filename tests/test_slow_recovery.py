@@ -8,7 +8,7 @@ import pytest
 import bayesgmm as bg
 from bayesgmm.simulate import simulate_study
 
-EFFECTS = (0.6, -0.4)
+EFFECTS = np.array([0.6, -0.4])
 STUDIES = 100
 
 
@@ -25,7 +25,7 @@ def test_95_percent_intervals_cover_90_to_99_of_100():
         post = model.sample(made.study, init=fit, draws=500, chains=2, seed=seed, log_likelihood=False)
         for engine, result in (("map", fit), ("posterior", post)):
             table = bg.associations(result)
-            inside[engine] += ((table["lower"] <= EFFECTS) & (table["upper"] >= EFFECTS)).to_numpy()
+            inside[engine] += (table["lower"].to_numpy() <= EFFECTS) & (table["upper"].to_numpy() >= EFFECTS)
             widths[engine].append(float((table["upper"] - table["lower"]).mean()))
     print("\n| engine | effect | true log odds ratio | intervals that cover, of 100 | mean width |")
     print("| --- | --- | --- | --- | --- |")
