@@ -270,7 +270,7 @@ def _compare(start: MapFit, posterior: Posterior, out: Path) -> bool:
     from bayesgmm.io.atomic import write_table
 
     comparison = compare(start, posterior)
-    write_table(out / "comparison.tsv", comparison.table)
+    write_table(out / "comparison.tsv", comparison)
     return NOT_CONVERGED not in comparison.findings
 
 

@@ -169,7 +169,7 @@ def _comparison_section(fit: MapFit, comparison: Comparison | None) -> _Section:
         "largest possible."
     )
     return _Section(
-        "MAP and posterior", text, [_picture(comparison.plot(), "Where the MAP falls")], [_html(comparison.table)]
+        "MAP and posterior", text, [_picture(comparison.plot(), "Where the MAP falls")], [_html(comparison)]
     )
 
 

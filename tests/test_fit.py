@@ -219,3 +219,29 @@ def test_import_does_not_pay_for_pymc():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_the_map_does_not_depend_on_the_labels_of_the_start(demo):
+    start = (demo.dataset["traits"].values[:, 0] > 5).astype(int) + (demo.dataset["traits"].values[:, 0] > 6)
+    model = bg.Mixture(3, weights="rs101 + rs202")
+    one, two = model.fit(demo, init=start), model.fit(demo, init=np.array([2, 0, 1])[start])
+    assert one.log_posterior == pytest.approx(two.log_posterior, rel=1e-12)
+    np.testing.assert_allclose(one.params["effects"], two.params["effects"], atol=1e-5)
+    np.testing.assert_allclose(one.params["means"], two.params["means"], atol=1e-5)
+
+
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, demo_fit, monkeypatch):
+    import xarray as xr
+
+    demo_fit.save(tmp_path / "fit.nc")
+    before = (tmp_path / "fit.nc").read_bytes()
+
+    def interrupted(self, path, **options):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        demo_fit.save(tmp_path / "fit.nc")
+    assert (tmp_path / "fit.nc").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "fit.nc"]

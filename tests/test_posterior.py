@@ -98,7 +98,7 @@ def test_one_normal_has_one_mode(seed):
 
 def test_comparison_of_the_demo(demo_fit, demo_posterior):
     comparison = bg.compare(demo_fit, demo_posterior)
-    table = comparison.table.set_index("parameter")
+    table = comparison.set_index("parameter")
     effect = table.loc["effects[rs101, 1 vs 0]"]
     assert effect["verdict"] == c.AGREE
     assert effect["map"] == pytest.approx(float(demo_fit.params["effects"][0, 0]))
@@ -227,7 +227,7 @@ def test_pictures_carry_units_and_the_tables_numbers(demo_fit, demo_posterior):
     assert len(plots.plot_rank(demo_posterior).axes) >= 7
     assert len(demo_fit.problem.priors.plot().axes) == 4
     comparison = bg.compare(demo_fit, demo_posterior)
-    assert len(comparison.plot().axes[0].get_yticks()) == len(comparison.table)
+    assert len(comparison.plot().axes[0].get_yticks()) == len(comparison)
 
 
 def test_report_is_whole_and_needs_nothing_else(tmp_path, demo, demo_fit, demo_posterior):
@@ -248,3 +248,25 @@ def test_report_is_whole_and_needs_nothing_else(tmp_path, demo, demo_fit, demo_p
     for text in ("Dirichlet(2, 2)", "InverseWishart", "nutpie", "rs101", "hard_chi_square"):
         assert text in page
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_posterior_summaries_do_not_depend_on_the_labels_of_the_chains(demo, rng):
+    from bayesgmm.inference.density import FusedDensity
+    from bayesgmm.inference.nuts import _Draws, _parameters_of, _relabel
+
+    fit = bg.Mixture(3, weights="rs101").fit(demo)
+    density = FusedDensity(fit.problem.arrays, fit.parameters)
+    draws = _parameters_of(density, 0.5 * rng.standard_normal((2, 20, density.size)))
+    mixed = _Draws(*(part.copy() for part in (draws.pi, draws.beta, draws.means, draws.roots)))
+    for chain, draw in np.ndindex(2, 20):
+        log_pi = np.log(draws.pi[chain, draw])
+        from bayesgmm.core.objective import Parameters
+
+        moved = Parameters(
+            log_pi[1:] - log_pi[0], draws.beta[chain, draw], draws.means[chain, draw], draws.roots[chain, draw]
+        ).permuted(rng.permutation(3))
+        mixed.pi[chain, draw], mixed.beta[chain, draw] = np.exp(moved.log_pi), moved.beta
+        mixed.means[chain, draw], mixed.roots[chain, draw] = moved.means, moved.roots
+    one, two = _relabel(fit.problem, fit, draws), _relabel(fit.problem, fit, mixed)
+    for part in ("pi", "beta", "means", "roots"):
+        np.testing.assert_allclose(getattr(one, part), getattr(two, part), rtol=1e-9, atol=1e-12)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -45,18 +44,17 @@ WEAKLY_SEPARATED = "weakly separated"
 SHIFTED = "shifted"
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """What :func:`compare` returns.
+class Comparison(pd.DataFrame):
+    """What :func:`compare` returns: a tidy table, one row per free parameter, with verdicts on the whole.
+
+    Columns: ``parameter``, ``variable``, ``map``, ``mean``, ``sd``, ``median``, interval ends ``eti89_lb`` to
+    ``eti95_ub``, ``ess_bulk``, ``ess_tail``, ``r_hat``, ``map_quantile`` (share of draws below the MAP) and
+    ``verdict``.
 
     Attributes
     ----------
-    table : pandas.DataFrame
-        One row per free parameter: ``parameter``, ``variable``, ``map``, ``mean``, ``sd``, ``median``, interval ends
-        ``eti89_lb`` to ``eti95_ub``, ``map_quantile`` (share of draws below the MAP), ``ess_bulk``, ``ess_tail``,
-        ``r_hat`` and ``verdict``.
     verdict : str
-        The whole in one sentence or two.
+        The whole in one sentence or more.
     findings : list of str
         Verdicts that hold for the whole, ``["agree"]`` when nothing stands out.
     classification : dict
@@ -64,22 +62,33 @@ class Comparison:
         probabilities) and ``entropy`` (0: certain, 1: memberships say nothing).
     """
 
-    table: pd.DataFrame
+    _metadata: ClassVar[list[str]] = ["verdict", "findings", "classification"]  # pandas carries these along
+
     verdict: str
     findings: list[str]
     classification: dict[str, float]
 
-    def plot(self, **options: Any) -> Figure:
+    @classmethod
+    def build(
+        cls, table: pd.DataFrame, verdict: str, findings: list[str], classification: dict[str, float]
+    ) -> Comparison:
+        """Attach verdicts to a table."""
+        comparison = cls(table)
+        comparison.verdict, comparison.findings, comparison.classification = verdict, findings, classification
+        return comparison
+
+    # takes the place of pandas' own plots, which say nothing about such a table
+    def plot(self, **options: Any) -> Figure:  # type: ignore[override]
         """Draw MAP and posterior intervals in units of the posterior standard deviation."""
         from bayesgmm.plots.compare import plot_compare
 
         return plot_compare(self, **options)
 
     def __repr__(self) -> str:
-        return f"{self.verdict}\n{self.table.round(4).to_string(index=False)}"
+        return f"{self.verdict}\n{self.round(4).to_string(index=False)}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.verdict}</p>{self.table.round(4).to_html(index=False)}"
+        return f"<p>{self.verdict}</p>{self.round(4).to_html(index=False)}"
 
 
 def summarise_draws(draws: xr.Dataset) -> pd.DataFrame:
@@ -160,7 +169,7 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
     table = pd.DataFrame(rows)
     classification = _classification(fit, posterior)
     findings, sentence = _whole(table, classification, fit, posterior)
-    return Comparison(table, sentence, findings, classification)
+    return Comparison.build(table, sentence, findings, classification)
 
 
 def parameter_verdict(

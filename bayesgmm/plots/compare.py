@@ -27,7 +27,7 @@ def plot_compare(comparison: Comparison, *, ax: Axes | None = None) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    table = comparison.table
+    table = comparison
     figure, ax = canvas(ax, width=7.2, height=1.2 + 0.3 * len(table))
     y = np.arange(len(table))[::-1]
     sd = table["sd"].where(table["sd"] > 0, 1.0)
