@@ -74,6 +74,8 @@ class Mixture:
             raise InputError(
                 f"covariance = {self.covariance!r}; the families available are {', '.join(COVARIANCE_FAMILIES)}"
             )
+        if self.weights is not None and not isinstance(self.weights, str):
+            raise InputError(f"weights = {self.weights!r}; it must be a formula, e.g. 'rs1 + age', or None")
         if self.means is not None:
             raise InputError(f"means = {self.means!r}; covariates of the means are not available yet, leave means out")
         if not 0 <= self.reference < self.n_components:
@@ -134,7 +136,7 @@ class Mixture:
         InputError
             If the study cannot carry the model.
         """
-        from bayesgmm.inference.map_fit import fit_map
+        from bayesgmm.inference.search import fit_map
 
         return fit_map(
             self.problem(study),

@@ -25,6 +25,11 @@ COVARIANCES: Final = "covariances"
 EFFECTS: Final = "effects"
 PARAMETERS: Final = (WEIGHTS, MEANS, COVARIANCES, EFFECTS)
 
+# data
+TRAITS: Final = "traits"
+DOSAGES: Final = "dosages"
+PREDICTORS: Final = "predictors"
+
 # further results
 RESPONSIBILITIES: Final = "responsibilities"
 LOG_POSTERIOR: Final = "log_posterior"

@@ -364,6 +364,8 @@ class ResolvedPriors:
 
     def _effect_row(self, p: int) -> tuple[str, str]:
         sd = self.effect_sd[p]
+        if self.n_components == 1:
+            return "none", "one component: nothing for a predictor to act on"
         if np.isinf(sd):
             return "flat: maximum likelihood", "an effect that separates the data is infinite"
         means = self.effect_mean[p]

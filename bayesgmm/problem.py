@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from bayesgmm.study import Study
 
 Array = NDArray[np.float64]
-TRAITS = "traits"
-PREDICTORS = "predictors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +80,7 @@ class Problem:
         InputError
             If the study cannot carry the model; the message says what and where.
         """
-        traits = np.asarray(study.dataset[TRAITS].values, dtype=float)
+        traits = np.asarray(study.dataset[names.TRAITS].values, dtype=float)
         trait_names = tuple(study.trait_names)
         observed = _observed(traits, trait_names, tuple(study.sample_ids))
         n_observed = int(observed.sum())
@@ -280,7 +278,7 @@ class Problem:
             names.COMPONENT: np.arange(self.n_components),
         }
         data: dict[str, Any] = {
-            TRAITS: ((names.SAMPLE, names.TRAIT), self.traits),
+            names.TRAITS: ((names.SAMPLE, names.TRAIT), self.traits),
             "prior_concentration": ((names.COMPONENT,), self.priors.concentration),
             "prior_mean": ((names.TRAIT,), self.priors.mean),
             "prior_strength": ((), self.priors.strength),
@@ -289,7 +287,7 @@ class Problem:
         }
         if self.predictor_names:
             coords[names.PREDICTOR] = list(self.predictor_names)
-            data[PREDICTORS] = ((names.SAMPLE, names.PREDICTOR), self.predictors)
+            data[names.PREDICTORS] = ((names.SAMPLE, names.PREDICTOR), self.predictors)
             data["predictor_centers"] = ((names.PREDICTOR,), self.predictor_centers)
             data["prior_effect_sd"] = ((names.PREDICTOR,), self.priors.effect_sd)
             if self.n_components > 1:
@@ -338,8 +336,8 @@ class Problem:
             components_flat=about["components_flat"],
         )
         return cls(
-            traits=array(TRAITS, ()),
-            predictors=array(PREDICTORS, (stored.sizes[names.SAMPLE], 0)),
+            traits=array(names.TRAITS, ()),
+            predictors=array(names.PREDICTORS, (stored.sizes[names.SAMPLE], 0)),
             predictor_centers=array("predictor_centers", (0,)),
             sample_ids=tuple(str(s) for s in stored[names.SAMPLE].values),
             trait_names=trait_names,

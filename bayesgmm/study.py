@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Table = pd.DataFrame | str | PathLike[str]
 
-TRAITS = "traits"
-DOSAGES = "dosages"
 COVARIATE_PREFIX = "covariate_"
 VARIANT_FACTS = ("contig", "position", "effect_allele", "other_allele", "effect_allele_frequency")
 _TOLERANCE = 1e-6  # dosages are often written with a few digits: 2.0000001 is 2
@@ -80,11 +78,11 @@ class Study:
         samples = _shared_samples(given)
         data: dict[str, Any] = {}
         values = _numeric_traits(given["traits"].loc[samples])
-        data[TRAITS] = ((names.SAMPLE, names.TRAIT), values)
+        data[names.TRAITS] = ((names.SAMPLE, names.TRAIT), values)
         coords: dict[str, Any] = {names.SAMPLE: samples, names.TRAIT: list(given["traits"].columns)}
         if "genotypes" in given:
             dosages = _checked_dosages(given["genotypes"].loc[samples])
-            data[DOSAGES] = ((names.SAMPLE, names.VARIANT), dosages)
+            data[names.DOSAGES] = ((names.SAMPLE, names.VARIANT), dosages)
             coords[names.VARIANT] = list(given["genotypes"].columns)
             coords |= _variant_facts(coords[names.VARIANT], dosages, variants)
         if "covariates" in given:
@@ -141,7 +139,7 @@ class Study:
         parts = {name: self.dataset[COVARIATE_PREFIX + name].values for name in self.covariate_names}
         frame = pd.DataFrame(parts, index=pd.Index(self.sample_ids, name=names.SAMPLE))
         if self.variant_names:
-            dosages = pd.DataFrame(self.dataset[DOSAGES].values, index=frame.index, columns=self.variant_names)
+            dosages = pd.DataFrame(self.dataset[names.DOSAGES].values, index=frame.index, columns=self.variant_names)
             shared = [c for c in frame.columns if c in dosages.columns]
             if shared:
                 raise InputError(f"{first_few(shared)} names both a variant and a covariate; rename one")
@@ -167,9 +165,9 @@ class Study:
         """One row per trait, variant and covariate: kind, people with a value, mean, sd, allele frequency."""
         rows = []
         for name in self.trait_names:
-            rows.append(_summary_row("trait", name, self.dataset[TRAITS].sel(trait=name).values))
+            rows.append(_summary_row("trait", name, self.dataset[names.TRAITS].sel(trait=name).values))
         for name in self.variant_names:
-            row = _summary_row("variant", name, self.dataset[DOSAGES].sel(variant=name).values)
+            row = _summary_row("variant", name, self.dataset[names.DOSAGES].sel(variant=name).values)
             row["allele_frequency"] = row["mean"] / 2.0
             rows.append(row)
         rows += [_summary_row("covariate", n, self.dataset[COVARIATE_PREFIX + n].values) for n in self.covariate_names]

@@ -17,8 +17,8 @@ from bayesgmm.core.objective import Parameters
 from bayesgmm.inference import graph_density
 from bayesgmm.inference.density import FusedDensity
 from bayesgmm.inference.graph_density import GraphDensity
-from bayesgmm.inference.map_fit import fit_map
 from bayesgmm.inference.pymc_model import build_core_model, data_of, natural_values
+from bayesgmm.inference.search import fit_map
 from bayesgmm.problem import Problem
 from bayesgmm.study import Study
 from tests.test_objective import random_parameters

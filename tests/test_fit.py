@@ -162,6 +162,8 @@ def test_stopping_early_is_told():
         (lambda: bg.Mixture(2.5), "must be a whole number"),
         (lambda: bg.Mixture(2, covariance="XYZ"), "the families available are VVV"),
         (lambda: bg.Mixture(2, reference=2), "reference = 2"),
+        (lambda: bg.Mixture(2, weights=3), "weights = 3; it must be a formula"),
+        (lambda: bg.Mixture(2, means="sex"), "not available yet"),
         (lambda: bg.Mixture(5).fit(np.arange(3.0)), "only 3 people have traits"),
         (lambda: bg.Mixture(2).fit(two_humps(), restarts=0), "restarts = 0"),
         (lambda: bg.Mixture(2).fit(two_humps(), init=np.zeros(7)), "init has shape"),

@@ -73,6 +73,11 @@ def test_one_component_and_several_traits_can_be_sampled():
     assert summary.loc["means[0, trait1]", "sd"] == pytest.approx(y[:, 1].std() / np.sqrt(200), rel=0.12)
 
 
+def test_a_predictor_of_one_component_has_nothing_to_act_on(demo):
+    post = bg.Mixture(1, weights="rs101").sample(demo, draws=100, chains=1)
+    assert set(post.summary()["variable"]) == {"weights", "means", "covariances"}
+
+
 # -- verdicts ---------------------------------------------------------------------------------------
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
 from bayesgmm import names
 from bayesgmm.errors import InputError
+from bayesgmm.inference.summary import summarise_array
 from bayesgmm.inference.tidy import parameter_index, parameter_rows
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from bayesgmm.inference.posterior import Posterior
 
 Array = NDArray[np.float64]
-
-INTERVALS = (0.89, 0.95)
 
 # Thresholds of the verdicts, each tested.
 R_HAT_LIMIT = 1.01  # Vehtari et al. 2021
@@ -89,38 +87,6 @@ class Comparison(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         return f"<p>{self.verdict}</p>{self.round(4).to_html(index=False)}"
-
-
-def summarise_draws(draws: xr.Dataset) -> pd.DataFrame:
-    """One row per free parameter: mean, sd, median, intervals, ESS and R-hat; draws (chain, draw, ...)."""
-    rows = []
-    for name, variable, where in parameter_index(draws):
-        values = draws[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
-        rows.append({"parameter": name, "variable": variable, **summarise_array(values)})
-    return pd.DataFrame(rows)
-
-
-def summarise_array(values: Array) -> dict[str, float]:
-    """Summary of the draws (chain, draw) of one number; equal-tailed intervals."""
-    from arviz_stats.base import array_stats
-
-    flat = values.ravel()
-    row: dict[str, float] = {
-        "mean": float(flat.mean()),
-        "sd": float(flat.std(ddof=1)),
-        "median": float(np.median(flat)),
-    }
-    for level in INTERVALS:
-        tail = 50.0 * (1.0 - level)
-        low, high = np.percentile(flat, [tail, 100.0 - tail])
-        row[f"eti{round(100 * level)}_lb"], row[f"eti{round(100 * level)}_ub"] = low, high
-    if np.ptp(flat) == 0.0:
-        row |= {"ess_bulk": float(values.size), "ess_tail": float(values.size), "r_hat": 1.0}
-        return row
-    row["ess_bulk"] = float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="bulk"))
-    row["ess_tail"] = float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="tail", prob=0.95))
-    row["r_hat"] = float(array_stats.rhat(values, chain_axis=0, draw_axis=1)) if len(values) > 1 else float("nan")
-    return row
 
 
 def compare(fit: MapFit, posterior: Posterior) -> Comparison:

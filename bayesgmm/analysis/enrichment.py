@@ -76,7 +76,7 @@ def enrichment(
     if not people:
         raise InputError("enrichment: no person of the fit is in the study; check the sample ids")
     membership = result.responsibilities.sel(sample=people).values
-    columns = study.dataset["dosages"].sel(sample=people)
+    columns = study.dataset[names.DOSAGES].sel(sample=people)
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for variant in chosen:

@@ -18,8 +18,9 @@ from bayesgmm.core.labels import best_permutation
 from bayesgmm.core.objective import Parameters
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.density import FusedDensity, WhitenedDensity
-from bayesgmm.inference.map_fit import MapFit, fit_map
+from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
+from bayesgmm.inference.search import fit_map
 from bayesgmm.inference.tidy import without_empty
 from bayesgmm.problem import Problem
 

@@ -72,7 +72,7 @@ class Posterior:
 
     def summary(self) -> pd.DataFrame:
         """One row per free parameter: mean, sd, median, 89% and 95% intervals, effective sample sizes and R-hat."""
-        from bayesgmm.analysis.compare import summarise_draws
+        from bayesgmm.inference.summary import summarise_draws
 
         return summarise_draws(self.posterior)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm import names
 from bayesgmm.core.kernel import posterior_membership
 from bayesgmm.core.objective import Parameters
 from bayesgmm.errors import InputError
-from bayesgmm.problem import TRAITS, Problem
+from bayesgmm.problem import Problem
 from bayesgmm.study import Study
 
 Array = NDArray[np.float64]
@@ -56,7 +57,7 @@ def _traits(problem: Problem, traits: Any) -> tuple[Array, Sequence[str], Study 
             raise InputError(
                 f"predict: the study lacks the trait {absent[0]!r}; it has {', '.join(traits.trait_names)}"
             )
-        values = traits.dataset[TRAITS].sel(trait=wanted).values
+        values = traits.dataset[names.TRAITS].sel(trait=wanted).values
         return np.asarray(values, dtype=float), list(traits.sample_ids), traits
     if isinstance(traits, pd.DataFrame):
         absent = [name for name in wanted if name not in traits.columns]
