@@ -256,7 +256,7 @@ def _sample(
 
     options: dict[str, Any] = card.sample.model_dump()
     options |= {k: v for k, v in (("draws", draws), ("chains", chains), ("seed", seed)) if v is not None}
-    with _status("sampling (the first run of a model also compiles it, some 20 seconds)"):
+    with _status("sampling (the first run on a machine also compiles, some 10 seconds)"):
         posterior = card.mixture().sample(study, init=start, **options)
     posterior.save(out / "posterior.nc")
     write_table(out / "posterior.tsv", posterior.summary())
