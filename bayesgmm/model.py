@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm.core.families import ALIASES, FAMILIES, ONE_TRAIT, family_of
 from bayesgmm.errors import InputError
 from bayesgmm.priors import Priors
 from bayesgmm.problem import Problem
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     StudyLike = Study | pd.DataFrame | pd.Series | NDArray[Any]
 
-COVARIANCE_FAMILIES = ("VVV",)
-
 
 @dataclass(frozen=True)
 class Mixture:
@@ -33,15 +32,25 @@ class Mixture:
     n_components : int
         Number of components.
     covariance : str, default "VVV"
-        Covariance family; "VVV" is an unrestricted covariance matrix of each component's own.
+        Covariance family, by the letters of mclust (volume, shape, orientation: Equal, Variable or I for none): EII,
+        VII, EEI, VEI, EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV, VVV; E or V for one trait; or scikit-learn's full,
+        tied, diag, spherical. "VVV" is an unrestricted covariance matrix of each component's own.
     weights : str, optional
         Formula of the predictors of the mixing weights, e.g. ``"rs1 + rs2 + C(sex)"``. None: constant weights.
     means : str, optional
-        Formula of the covariates of the means. Not available yet: must be None.
+        Formula of covariates that shift every component's mean alike, e.g. ``"sex + age"``: the component means are
+        then those of the average person, and ``shifts`` the slopes.
     priors : Priors
         Priors of weights, components and effects.
     reference : int, default 0
         Component against which log odds ratios are reported; components are sorted by their mean on the first trait.
+    missing_genotypes : {"average", "mean"}, default "average"
+        A person who lacks at most two of the genotypes in ``weights`` (or has probabilities instead) is averaged over
+        what they may be, given the allele frequency; with more, or with "mean", the columns are set to what is
+        expected. :attr:`MapFit.genotypes` says for how many.
+    compress : bool, optional
+        Compute on distinct rows with counts where people are alike in everything; the answer is the same. None: when
+        that saves at least a tenth of the rows.
 
     Raises
     ------
@@ -64,20 +73,27 @@ class Mixture:
     means: str | None = None
     priors: Priors = field(default_factory=Priors)
     reference: int = 0
+    missing_genotypes: Literal["average", "mean"] = "average"
+    compress: bool | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.n_components, bool) or not isinstance(self.n_components, int | np.integer):
             raise InputError(f"n_components = {self.n_components!r}; it must be a whole number, at least 1")
         if self.n_components < 1:
             raise InputError(f"n_components = {self.n_components}; it must be at least 1")
-        if self.covariance not in COVARIANCE_FAMILIES:
-            raise InputError(
-                f"covariance = {self.covariance!r}; the families available are {', '.join(COVARIANCE_FAMILIES)}"
-            )
+        try:
+            family_of(self.covariance)
+        except (KeyError, TypeError):
+            known = ", ".join((*FAMILIES, *ONE_TRAIT, *ALIASES))
+            raise InputError(f"covariance = {self.covariance!r}; the families are {known}") from None
         if self.weights is not None and not isinstance(self.weights, str):
             raise InputError(f"weights = {self.weights!r}; it must be a formula, e.g. 'rs1 + age', or None")
-        if self.means is not None:
-            raise InputError(f"means = {self.means!r}; covariates of the means are not available yet, leave means out")
+        if self.means is not None and not isinstance(self.means, str):
+            raise InputError(f"means = {self.means!r}; it must be a formula, e.g. 'sex + age', or None")
+        if self.missing_genotypes not in ("average", "mean"):
+            raise InputError(f"missing_genotypes = {self.missing_genotypes!r}; it must be 'average' or 'mean'")
+        if self.compress not in (None, True, False):
+            raise InputError(f"compress = {self.compress!r}; it must be True, False or None")
         if not 0 <= self.reference < self.n_components:
             raise InputError(
                 f"reference = {self.reference}; it must be one of the components 0 to {self.n_components - 1}"
@@ -92,9 +108,10 @@ class Mixture:
 
         return load_card(path).mixture()
 
-    def problem(self, study: StudyLike) -> Problem:
+    def problem(self, study: StudyLike, sample_weight: Any = None) -> Problem:
         """Bring the specification and a study together: aligned data, predictors and resolved priors."""
-        return Problem.build(self, _as_study(study))
+        made = _as_study(study)
+        return Problem.build(self, made if sample_weight is None else made.with_weights(sample_weight))
 
     def fit(
         self,
@@ -106,6 +123,7 @@ class Mixture:
         max_iterations: int = 5000,
         tolerance: float = 1e-8,
         progress: bool = False,
+        sample_weight: pd.Series[Any] | NDArray[Any] | None = None,
     ) -> MapFit:
         """Find the posterior mode (MAP) by EM from several starts.
 
@@ -126,6 +144,8 @@ class Mixture:
             Stop when the log posterior is estimated to be this close to its limit.
         progress : bool, default False
             Show a progress bar.
+        sample_weight : Series or ndarray (n_samples,), optional
+            How many people each row stands for (a Series by sample id); 0 is absence.
 
         Returns
         -------
@@ -139,7 +159,7 @@ class Mixture:
         from bayesgmm.inference.search import fit_map
 
         return fit_map(
-            self.problem(study),
+            self.problem(study, sample_weight),
             seed=seed,
             restarts=restarts,
             init=init,
@@ -161,6 +181,7 @@ class Mixture:
         progress: bool = False,
         log_likelihood: bool | None = None,
         density: Literal["fused", "pymc"] = "fused",
+        sample_weight: pd.Series[Any] | NDArray[Any] | None = None,
     ) -> Posterior:
         """Draw from the posterior with the No-U-Turn sampler.
 
@@ -183,6 +204,8 @@ class Mixture:
             Where the log density comes from: the project's compiled log posterior, or the compiled graph of
             :meth:`to_pymc`'s model. They are the same density (tested to 1e-8); the graph takes a minute or so to
             compile the first time a shape of model is met.
+        sample_weight : Series or ndarray (n_samples,), optional
+            As in :meth:`fit`.
 
         Returns
         -------
@@ -195,7 +218,7 @@ class Mixture:
         """
         from bayesgmm.inference.nuts import sample_posterior
 
-        problem = self.problem(study)
+        problem = self.problem(study, sample_weight)
         return sample_posterior(
             problem,
             init=init,

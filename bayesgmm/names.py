@@ -23,11 +23,13 @@ WEIGHTS: Final = "weights"
 MEANS: Final = "means"
 COVARIANCES: Final = "covariances"
 EFFECTS: Final = "effects"
-PARAMETERS: Final = (WEIGHTS, MEANS, COVARIANCES, EFFECTS)
+SHIFTS: Final = "shifts"
+PARAMETERS: Final = (WEIGHTS, MEANS, COVARIANCES, EFFECTS, SHIFTS)
 
 # data
 TRAITS: Final = "traits"
 DOSAGES: Final = "dosages"
+SAMPLE_WEIGHT: Final = "sample_weight"
 PREDICTORS: Final = "predictors"
 
 # further results

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm.core.gaussian import NiwPrior
+from bayesgmm.core.families import Family, family_of
+from bayesgmm.core.gaussian import UNRESTRICTED, NiwPrior
 from bayesgmm.core.weights import WeightsPrior
 from bayesgmm.errors import InputError, PropernessError
 
@@ -73,6 +74,12 @@ class NormalInverseWishart:
     scale : array_like (n_traits, n_traits) or float, optional
         ``Psi0``, in the traits' units squared; a number means that multiple of the identity. Default:
         ``S / K^(2/D)`` with ``S`` the sample covariance (Fraley and Raftery 2007, J. Classification 24:155).
+
+    Notes
+    -----
+    For diagonal families each variance is inverse-gamma with shape ``dof / 2`` and rate half the entry of ``scale``'s
+    diagonal; for spherical families with half the mean of that diagonal. The default scale is then the diagonal of
+    ``S / K^(2/D)``, or its mean: the first does not change when a trait's unit does.
     """
 
     mean: ArrayLike | None = None
@@ -80,42 +87,45 @@ class NormalInverseWishart:
     dof: float | None = None
     scale: ArrayLike | None = None
 
-    def resolve(self, traits: Array, n_components: int) -> NiwPrior:
-        """Numbers for these traits (n_samples, n_traits), NaN where missing.
+    def resolve(
+        self, mean: Array, covariance: Array | None, n_components: int, family: Family = UNRESTRICTED
+    ) -> NiwPrior:
+        """Numbers for traits of this sample mean and covariance; None when there are too few people for one.
 
         Raises
         ------
         InputError
             If a value is out of bounds; the message names it and the bound.
         """
-        size = traits.shape[1]
+        size = len(mean)
         if not (np.isfinite(self.strength) and self.strength > 0):
             raise InputError(
                 f"components prior: strength = {self.strength!r}; it must be above 0 and finite (for no prior use "
                 "bayesgmm.Flat())"
             )
         dof = size + 2.0 if self.dof is None else float(self.dof)
-        if not (np.isfinite(dof) and dof > size - 1):
+        least = 0 if family.spherical or family.diagonal else size - 1
+        if not (np.isfinite(dof) and dof > least):
             raise InputError(
-                f"components prior: dof = {dof:g}; with {size} trait(s) it must be above {size - 1} for the prior to "
-                "be proper"
+                f"components prior: dof = {dof:g}; with {size} trait(s) and covariance family {family.name} it must be "
+                f"above {least} for the prior to be proper"
             )
-        mean = np.nanmean(traits, axis=0) if self.mean is None else np.atleast_1d(np.asarray(self.mean, dtype=float))
+        mean = mean if self.mean is None else np.atleast_1d(np.asarray(self.mean, dtype=float))
         if mean.shape != (size,) or not np.isfinite(mean).all():
             raise InputError(
                 f"components prior: mean = {self.mean!r}; it must be {size} finite number(s), one per trait"
             )
-        return NiwPrior(mean, float(self.strength), dof, self._scale(traits, n_components))
+        return NiwPrior(mean, float(self.strength), dof, self._scale(covariance, size, n_components, family), family)
 
-    def _scale(self, traits: Array, n_components: int) -> Array:
-        size = traits.shape[1]
+    def _scale(self, covariance: Array | None, size: int, n_components: int, family: Family) -> Array:
         if self.scale is None:
-            complete = traits[~np.isnan(traits).any(axis=1)]
-            centred = complete - complete.mean(axis=0)
-            covariance = centred.T @ centred / max(len(complete) - 1, 1)
-            unit = np.sqrt(np.diag(covariance))
+            if covariance is not None and (np.diag(covariance) > 0.0).all():
+                if family.spherical:
+                    covariance = np.eye(size) * np.trace(covariance) / size
+                elif family.diagonal:
+                    covariance = np.diag(np.diag(covariance))
             # one person, or traits that repeat each other, leave no covariance to stand on
-            if len(complete) < 2 or (unit <= 0).any() or _least_eigenvalue(covariance, unit) < 1e-10:
+            if covariance is None or not _positive_definite(covariance):
                 raise InputError(
                     "components prior: the sample covariance of the traits is not positive definite (traits that "
                     "repeat each other, or too few people), so the default scale cannot be formed; drop a trait or "
@@ -134,6 +144,14 @@ class NormalInverseWishart:
             raise InputError(
                 f"components prior: scale is not positive definite (smallest eigenvalue {least:.3g}); it must "
                 "be above 0"
+            )
+        off_diagonal = np.abs(scale - np.diag(np.diag(scale))).max()
+        if family.diagonal and off_diagonal > 0.0:
+            raise InputError(f"components prior: covariance family {family.name} is diagonal; scale must be too")
+        if family.spherical and (off_diagonal > 0.0 or np.ptp(np.diag(scale)) > 1e-10 * scale[0, 0]):
+            raise InputError(
+                f"components prior: covariance family {family.name} is spherical; scale must be a number, or a "
+                "multiple of the identity"
             )
         return scale
 
@@ -174,13 +192,40 @@ class LogOddsNormal:
 
 
 @dataclass(frozen=True)
+class ShiftsNormal:
+    """Normal prior of the slopes by which covariates shift every component's mean.
+
+    Parameters
+    ----------
+    sd : float, default 10.0
+        Prior standard deviation of a slope, in standard deviations of the trait per standard deviation of the
+        covariate.
+    """
+
+    sd: float = 10.0
+
+    def resolve(self, trait_sd: Array, covariate_sd: Array) -> Array:
+        """Standard deviations (n_covariates, n_traits) in the traits' and covariates' units.
+
+        Raises
+        ------
+        InputError
+            If ``sd`` is not above 0 and finite.
+        """
+        if not (np.isfinite(self.sd) and self.sd > 0):
+            raise InputError(f"shifts prior: sd = {self.sd!r}; it must be above 0 and finite")
+        sd: Array = self.sd * trait_sd[None, :] / covariate_sd[:, None]
+        return sd
+
+
+@dataclass(frozen=True)
 class Flat:
     """No prior: maximum likelihood for this part of the model. Improper, so such a model cannot be sampled."""
 
 
 @dataclass(frozen=True)
 class Priors:
-    """The three priors of a mixture.
+    """The priors of a mixture.
 
     Parameters
     ----------
@@ -190,16 +235,19 @@ class Priors:
         Means and covariances.
     effects : LogOddsNormal or Flat
         Log odds ratios of the predictors.
+    shifts : ShiftsNormal or Flat
+        Slopes of the covariates of the means.
     """
 
     weights: Dirichlet | Flat = field(default_factory=Dirichlet)
     components: NormalInverseWishart | Flat = field(default_factory=NormalInverseWishart)
     effects: LogOddsNormal | Flat = field(default_factory=LogOddsNormal)
+    shifts: ShiftsNormal | Flat = field(default_factory=ShiftsNormal)
 
     @classmethod
     def flat(cls) -> Priors:
         """Priors under which the MAP is the maximum likelihood estimate."""
-        return cls(weights=Flat(), components=Flat(), effects=Flat())
+        return cls(weights=Flat(), components=Flat(), effects=Flat(), shifts=Flat())
 
     def resolve(
         self,
@@ -209,6 +257,9 @@ class Priors:
         trait_names: Sequence[str] | None = None,
         predictors: Sequence[str] = (),
         reference: int = 0,
+        family: Family = UNRESTRICTED,
+        moments: tuple[Array, Array | None] | None = None,
+        covariates: Mapping[str, float] | None = None,
     ) -> ResolvedPriors:
         """Turn defaults into numbers for these data.
 
@@ -220,6 +271,13 @@ class Priors:
         trait_names, predictors : sequence of str
         reference : int
             Component against which a nonzero effect mean is stated.
+        family : Family
+            Covariance family.
+        moments : tuple, optional
+            Sample mean and covariance, where sample weights or missing traits make them other than those of the
+            complete rows of ``traits``.
+        covariates : mapping, optional
+            Covariates of the means and their standard deviations.
 
         Returns
         -------
@@ -230,31 +288,53 @@ class Priors:
         InputError
             If a value is out of bounds.
         """
-        size = traits.shape[1]
+        mean, covariance = sample_moments(traits) if moments is None else moments
+        size = len(mean)
         names = tuple(trait_names) if trait_names is not None else tuple(f"trait{d}" for d in range(size))
         concentration = np.ones(n_components) if isinstance(self.weights, Flat) else self.weights.resolve(n_components)
         flat_components = isinstance(self.components, Flat)
         niw = (
-            NiwPrior.flat(size) if isinstance(self.components, Flat) else self.components.resolve(traits, n_components)
+            NiwPrior.flat(size, family)
+            if isinstance(self.components, Flat)
+            else self.components.resolve(mean, covariance, n_components, family)
         )
         if isinstance(self.effects, Flat):
-            mean, sd = np.zeros(len(predictors)), np.full(len(predictors), np.inf)
+            effect_mean, sd = np.zeros(len(predictors)), np.full(len(predictors), np.inf)
         else:
-            mean, sd = self.effects.resolve(predictors)
+            effect_mean, sd = self.effects.resolve(predictors)
+        covariates = covariates or {}
+        if isinstance(self.shifts, Flat) or not covariates:
+            shift_sd = np.full((len(covariates), size), np.inf)
+        else:
+            trait_sd = np.ones(size) if covariance is None else np.sqrt(np.diag(covariance))
+            shift_sd = self.shifts.resolve(trait_sd, np.array(list(covariates.values())))
         return ResolvedPriors(
             concentration=concentration,
             mean=niw.mean,
             strength=niw.strength,
             dof=niw.dof,
             scale=niw.scale,
-            effect_mean=np.repeat(mean[:, None], n_components - 1, axis=1),
+            effect_mean=np.repeat(effect_mean[:, None], n_components - 1, axis=1),
             effect_sd=sd,
             reference=reference,
             trait_names=names,
             predictor_names=tuple(predictors),
             weights_flat=isinstance(self.weights, Flat),
             components_flat=flat_components,
+            family=family.name,
+            covariate_names=tuple(covariates),
+            shift_sd=shift_sd,
         )
+
+
+def sample_moments(traits: Array) -> tuple[Array, Array | None]:
+    """Means over the known values, and the covariance of the complete rows; None below two of those."""
+    complete = traits[~np.isnan(traits).any(axis=1)]
+    mean = np.nanmean(traits, axis=0)
+    if len(complete) < 2:
+        return mean, None
+    centred = complete - complete.mean(axis=0)
+    return mean, np.asarray(centred.T @ centred / (len(complete) - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +353,12 @@ class ResolvedPriors:
     reference : int
     trait_names, predictor_names : tuple of str
     weights_flat, components_flat : bool
+    family : str
+        Covariance family.
+    covariate_names : tuple of str
+        Covariates of the means.
+    shift_sd : ndarray (n_covariates, n_traits)
+        Prior standard deviation of each slope; infinite where flat.
     """
 
     concentration: Array
@@ -287,6 +373,9 @@ class ResolvedPriors:
     predictor_names: tuple[str, ...]
     weights_flat: bool = False
     components_flat: bool = False
+    family: str = "VVV"
+    covariate_names: tuple[str, ...] = ()
+    shift_sd: Array = field(default_factory=lambda: np.zeros((0, 1)))
 
     @property
     def n_components(self) -> int:
@@ -295,7 +384,9 @@ class ResolvedPriors:
 
     def niw(self) -> NiwPrior:
         """Prior of the components as arrays."""
-        return NiwPrior(self.mean, self.strength, self.dof, self.scale)
+        if self.components_flat:
+            return NiwPrior.flat(len(self.mean), family_of(self.family))
+        return NiwPrior(self.mean, self.strength, self.dof, self.scale, family_of(self.family))
 
     def weights_prior(self) -> WeightsPrior:
         """Prior of the weights and effects as arrays, contrasts against component 0."""
@@ -315,6 +406,11 @@ class ResolvedPriors:
             reasons.append(
                 f"the prior of the effect of {', '.join(flat)} is flat: where a predictor separates the components its "
                 "log odds ratio runs to infinity"
+            )
+        if np.isinf(self.shift_sd).any():
+            reasons.append(
+                f"the prior of the slopes of {', '.join(self.covariate_names)} is flat: where a component holds all "
+                "the people who differ in a covariate, slope and mean cannot be told apart"
             )
         return reasons
 
@@ -350,17 +446,41 @@ class ResolvedPriors:
             rows.append(
                 ("means", f"Normal(({mean}), covariance / {self.strength:g})", f"worth {self.strength:g} observations")
             )
-            scale = "; ".join(", ".join(f"{s:.4g}" for s in row) for row in self.scale)
-            sds = ", ".join(
-                f"{name}: {np.sqrt(self.scale[d, d] / max(self.dof - len(self.mean) + 1, 1e-9)):.3g}"
-                for d, name in enumerate(self.trait_names)
-            )
-            rows.append(
-                ("covariances", f"InverseWishart({self.dof:g}, [{scale}])", f"a component's sd is around {sds}")
-            )
+            rows.append(self._covariance_row())
         for p, name in enumerate(self.predictor_names):
             rows.append((f"effects[{name}]", *self._effect_row(p)))
+        for q, name in enumerate(self.covariate_names):
+            rows.append((f"shifts[{name}]", *self._shift_row(q)))
         return pd.DataFrame(rows, columns=["parameter", "prior", "meaning"])
+
+    def variance_prior(self, d: int) -> tuple[float, float]:
+        """Shape and rate of the inverse-gamma prior of a component's variance of trait ``d``."""
+        niw, size = self.niw(), len(self.mean)
+        if niw.family.spherical:
+            return self.dof / 2.0, float(np.trace(self.scale)) / (2.0 * size)
+        freedom = self.dof if niw.family.diagonal else self.dof - size + 1.0
+        return freedom / 2.0, float(self.scale[d, d]) / 2.0
+
+    def _covariance_row(self) -> tuple[str, str, str]:
+        """What the prior says of covariances, or of variances where the family has nothing else."""
+        family = self.niw().family
+        shapes, rates = np.array([self.variance_prior(d) for d in range(len(self.mean))]).T
+        spread = np.sqrt(rates / np.maximum(shapes, 1e-9))
+        if family.spherical or family.diagonal:
+            shown = ", ".join(f"{r:.4g}" for r in (rates[:1] if family.spherical else rates))
+            density = f"InverseGamma({0.5 * self.dof:g}, {shown})"
+        else:
+            scale = "; ".join(", ".join(f"{s:.4g}" for s in row) for row in self.scale)
+            density = f"InverseWishart({self.dof:g}, [{scale}])"
+        sds = ", ".join(f"{name}: {s:.3g}" for name, s in zip(self.trait_names, spread, strict=True))
+        return f"covariances ({self.family})", density, f"a component's sd is around {sds}"
+
+    def _shift_row(self, q: int) -> tuple[str, str]:
+        sds = self.shift_sd[q]
+        if np.isinf(sds).any():
+            return "flat: least squares", "no bound on a slope"
+        shown = ", ".join(f"{name}: {sd:.3g}" for name, sd in zip(self.trait_names, sds, strict=True))
+        return f"Normal(0, sd) with sd {shown}", "slope per unit of the covariate"
 
     def _effect_row(self, p: int) -> tuple[str, str]:
         sd = self.effect_sd[p]
@@ -405,8 +525,12 @@ def _per_predictor(
     return values
 
 
-def _least_eigenvalue(covariance: Array, unit: Array) -> float:
-    return float(np.linalg.eigvalsh(covariance / np.outer(unit, unit))[0])
+def _positive_definite(covariance: Array) -> bool:
+    """Whether no trait is, to twelve digits of its variance, a combination of the others."""
+    unit = np.sqrt(np.diag(covariance))
+    if not (unit > 0.0).all():
+        return False
+    return float(np.linalg.eigvalsh(covariance / np.outer(unit, unit))[0]) >= 1e-12
 
 
 def _weights_meaning(concentration: Array) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.core.families import SAMPLED, Family, family_of
+from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.one_component import gaussian_of
+from bayesgmm.core.sample import Sample
 from bayesgmm.core.weights import log_softmax
-from bayesgmm.errors import InputError, first_few
-from bayesgmm.priors import ResolvedPriors
+from bayesgmm.errors import InputError
+from bayesgmm.priors import ResolvedPriors, sample_moments
 
 if TYPE_CHECKING:
     from bayesgmm.design_matrix import Design
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from bayesgmm.study import Study
 
 Array = NDArray[np.float64]
+
+_COLLAPSED = 1e-12  # conditional variance of a collapsed component, as a share of the sample's
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +42,13 @@ class Problem:
     traits : ndarray (n_samples, n_traits)
         In the traits' units; NaN where missing.
     predictors : ndarray (n_samples, n_predictors)
-        Centred at the means over the people with traits, so that zero is the average person.
+        Of the weights, centred at their means over the people with traits, so that zero is the average person. Where a
+        genotype is not certain, what is expected.
     predictor_centers : ndarray (n_predictors,)
         What was subtracted.
-    sample_ids, trait_names, predictor_names : tuple of str
+    sample_ids : ndarray
+        Ids of the people; numbers when the traits came as an array.
+    trait_names, predictor_names : tuple of str
     n_components, reference : int
     priors : ResolvedPriors
     profiles : ndarray (n_variants, 3, n_predictors)
@@ -47,17 +57,32 @@ class Problem:
         Variants of the weights' formula.
     variant_columns : dict
         Predictors that depend on each variant.
-    imputed : dict
-        Number of people whose genotype was missing and set to the mean, by variant.
+    genotype_account : pandas.DataFrame
+        Per variant, people whose genotype was missing or uncertain and what was done about it; see
+        :class:`bayesgmm.design_matrix.Design`.
     units : dict
         Units of the traits, where known.
     formula : str or None
+        Of the weights.
+    family : Family
+        Covariance family.
+    covariates : ndarray (n_samples, n_covariates)
+        Of the means, centred at their means over the people with traits.
+    covariate_centers : ndarray (n_covariates,)
+    covariate_names : tuple of str
+    means_formula : str or None
+    sample_weight : ndarray (n_samples,) or None
+        How many people each stands for.
+    uncertain : Uncertain
+        What predictors may be (centred), for people whose genotype is not certain.
+    compress : bool or None
+        Whether people who are alike are counted as one row; None: when that pays.
     """
 
     traits: Array
     predictors: Array
     predictor_centers: Array
-    sample_ids: tuple[str, ...]
+    sample_ids: NDArray[Any]
     trait_names: tuple[str, ...]
     predictor_names: tuple[str, ...]
     n_components: int
@@ -66,10 +91,20 @@ class Problem:
     profiles: Array
     variant_names: tuple[str, ...]
     variant_columns: dict[str, list[str]]
-    imputed: dict[str, int]
+    genotype_account: pd.DataFrame
     units: dict[str, str]
     formula: str | None
+    family: Family
+    covariates: Array
+    covariate_centers: Array
+    covariate_names: tuple[str, ...]
+    means_formula: str | None
+    sample_weight: Array | None
+    uncertain: Uncertain
+    compress: bool | None = None
     design: Design | None = None
+    means_design: Design | None = None
+    _gathered: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(cls, mixture: Mixture, study: Study) -> Problem:
@@ -80,32 +115,44 @@ class Problem:
         InputError
             If the study cannot carry the model; the message says what and where.
         """
+        study = _without_absent(study)
         traits = np.asarray(study.dataset[names.TRAITS].values, dtype=float)
-        trait_names = tuple(study.trait_names)
-        observed = _observed(traits, trait_names, tuple(study.sample_ids))
-        n_observed = int(observed.sum())
+        weight = study.sample_weight
+        observed = ~np.isnan(traits).all(axis=1)
+        n_observed = float(observed.sum() if weight is None else weight[observed].sum())
         if n_observed < mixture.n_components:
             raise InputError(
-                f"n_components = {mixture.n_components}, but only {n_observed} people have traits; ask for at most "
-                f"{max(n_observed, 1)} components"
+                f"n_components = {mixture.n_components}, but only {n_observed:g} people have traits; ask for at most "
+                f"{max(int(n_observed), 1)} components"
             )
-        design = study.design(mixture.weights)
-        matrix = design.matrix
-        centers = matrix[observed].mean(axis=0) if matrix.shape[1] else np.zeros(0)
+        family = _family(mixture.covariance, traits.shape[1])
+        average = mixture.missing_genotypes == "average"
+        design = study.design(mixture.weights, average=average)
+        means_design = study.design(mixture.means, role="means", average=False)
+        shares = None if weight is None else weight[observed]
+        centers = _average(design.matrix[observed], shares)
+        covariate_centers = _average(means_design.matrix[observed], shares)
+        covariates = means_design.matrix - covariate_centers
+        spread = np.sqrt(_average(covariates[observed] ** 2, shares))
+        uncertain = design.uncertain
+        attributes: dict[Any, Any] = study.dataset.attrs
+        moments = _moments(traits[observed], shares, n_observed)
         priors = mixture.priors.resolve(
             traits[observed],
             mixture.n_components,
-            trait_names=trait_names,
+            trait_names=study.trait_names,
             predictors=design.columns,
             reference=mixture.reference,
+            family=family,
+            moments=moments,
+            covariates=dict(zip(means_design.columns, spread.tolist(), strict=True)),
         )
-        attributes: dict[Any, Any] = study.dataset.attrs
         return cls(
             traits=traits,
-            predictors=matrix - centers,
+            predictors=design.matrix - centers,
             predictor_centers=centers,
-            sample_ids=tuple(study.sample_ids),
-            trait_names=trait_names,
+            sample_ids=study.dataset[names.SAMPLE].values,
+            trait_names=tuple(study.trait_names),
             predictor_names=tuple(design.columns),
             n_components=mixture.n_components,
             reference=mixture.reference,
@@ -113,23 +160,37 @@ class Problem:
             profiles=design.profiles - centers,
             variant_names=tuple(design.variants),
             variant_columns={variant: list(design.columns_of(variant)) for variant in design.variants},
-            imputed={
-                str(v): int(m) for v, m in zip(design.imputed["variant"], design.imputed["n_missing"], strict=True)
-            },
+            genotype_account=design.imputed,
             units=dict(attributes.get("units", {})),
             formula=mixture.weights,
+            family=family,
+            covariates=covariates,
+            covariate_centers=covariate_centers,
+            covariate_names=tuple(means_design.columns),
+            means_formula=mixture.means,
+            sample_weight=weight,
+            uncertain=Uncertain(uncertain.person, uncertain.probability, uncertain.rows - centers),
+            compress=mixture.compress,
             design=design,
+            means_design=means_design,
         )
 
     @property
     def n_samples(self) -> int:
         """Number of people, with and without traits."""
-        return len(self.sample_ids)
+        return len(self.traits)
 
     @cached_property
     def observed(self) -> NDArray[np.bool_]:
-        """Who has traits (n_samples,); others add nothing to the likelihood."""
-        return ~np.isnan(self.traits).any(axis=1)
+        """Who has traits, at least one (n_samples,); others add nothing to the likelihood."""
+        return ~np.isnan(self.traits).all(axis=1)
+
+    @cached_property
+    def n_effective(self) -> float:
+        """People with traits, sample weights counted: the ``n`` of BIC."""
+        if self.sample_weight is None:
+            return float(self.observed.sum())
+        return float(self.sample_weight[self.observed].sum())
 
     @cached_property
     def contrasts(self) -> tuple[str, ...]:
@@ -137,78 +198,173 @@ class Problem:
         others = [k for k in range(self.n_components) if k != self.reference]
         return tuple(names.contrast_label(k, self.reference) for k in others)
 
+    def refuse_unsampled(self) -> None:
+        """Raise when the posterior of the covariance family cannot be sampled.
+
+        Raises
+        ------
+        InputError
+            Naming the families that can.
+        """
+        if not self.family.sampled:
+            raise InputError(
+                f"covariance = {self.family.name!r} cannot be sampled: its components share a part of their "
+                "covariances, and the prior restricted to that has no known constant. Sample "
+                f"{', '.join(SAMPLED)} (or E, V), or use the MAP fit"
+            )
+
     # -- standardised coordinates ---------------------------------------------------------------
+
+    @cached_property
+    def people(self) -> NDArray[np.int64] | slice:
+        """The people with traits, among all."""
+        return slice(None) if self.observed.all() else np.flatnonzero(self.observed)
 
     @cached_property
     def centre(self) -> Array:
         """Means of the traits, subtracted before any sum is formed so that no digits cancel."""
-        mean: Array = self.traits[self.observed].mean(axis=0)
-        return mean
+        return _average(self.traits[self.people], self._shares)
 
     @cached_property
     def unit(self) -> Array:
-        """Standard deviations of the traits, by which they are divided."""
-        spread = (self.traits[self.observed] - self.centre).std(axis=0)
-        unit: Array = np.where(spread > 0.0, spread, 1.0)
+        """Standard deviations of the traits, by which they are divided; one for all where the family needs that."""
+        variance = _average((self.traits[self.people] - self.centre) ** 2, self._shares)
+        if self.family.one_unit:
+            variance = np.full(len(variance), variance.mean())
+        unit: Array = np.where(variance > 0.0, np.sqrt(variance), 1.0)
         return unit
 
     @cached_property
-    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int32], Array, Array]:
-        people = np.flatnonzero(self.observed)
-        rows = self.predictors[people]
-        if rows.shape[1] == 0:
-            return people, np.zeros(len(people), dtype=np.int32), np.zeros((1, 0)), np.array([float(len(people))])
-        order = np.lexsort(rows.T[::-1])
-        rows = rows[order]
-        new = np.concatenate(([False], (np.diff(rows, axis=0) != 0.0).any(axis=1)))
-        pattern = np.cumsum(new, dtype=np.int32)
-        distinct = rows[np.concatenate(([True], new[1:]))]
-        return people[order], pattern, np.ascontiguousarray(distinct), np.bincount(pattern).astype(float)
+    def covariate_unit(self) -> Array:
+        """Standard deviations of the covariates of the means, by which they are divided."""
+        return np.sqrt(_average(self.covariates[self.people] ** 2, self._shares))
 
     @property
-    def people(self) -> NDArray[np.int64]:
-        """Row of ``traits`` of each column of ``arrays.traits``."""
-        return self._order[0]
+    def _shares(self) -> Array | None:
+        return None if self.sample_weight is None else self.sample_weight[self.people]
+
+    @cached_property
+    def _gather(self) -> tuple[Sample, NDArray[np.int64] | slice]:
+        people = self.people
+        uncertain = self.uncertain
+        if not isinstance(people, slice):
+            uncertain = uncertain.of(people, self.n_samples)
+        return gather(
+            self._standardised(),
+            self.predictors[people],
+            self.covariates[people] / self.covariate_unit,
+            self._shares,
+            uncertain,
+            compress=self.compress,
+        )
+
+    def _standardised(self) -> Array:
+        standard: Array = self.traits[self.people] - self.centre
+        standard /= self.unit
+        return standard
+
+    @property
+    def row_of(self) -> NDArray[np.int64] | slice:
+        """Row of the sample of each person with traits; a slice when it is the person's own number."""
+        return self._gather[1]
+
+    @property
+    def compression(self) -> float:
+        """People with traits per row that is computed on."""
+        return float(self.observed.sum()) / len(self._gather[0].pattern)
 
     @cached_property
     def arrays(self) -> MixtureArrays:
-        """Standardised data and priors, sorted for the kernel."""
-        people, pattern, distinct, totals = self._order
+        """Standardised data and priors, gathered for the kernel."""
+        sample = self._gather[0]
+        prior = self.priors
+        scale = self.unit[None, :] / self.covariate_unit[:, None]
         return MixtureArrays(
-            traits=np.ascontiguousarray(((self.traits[people] - self.centre) / self.unit).T),
-            pattern=pattern,
-            predictors=distinct,
-            totals=totals,
-            weights_prior=self.priors.weights_prior(),
-            niw_prior=self.priors.niw().rescaled(self.centre, self.unit),
+            sample=sample,
+            weights_prior=prior.weights_prior(),
+            niw_prior=prior.niw().rescaled(self.centre, self.unit),
+            shift_precision=np.ascontiguousarray((scale / prior.shift_sd) ** 2),
+            floor=self._floor,
         )
 
     @cached_property
+    def _floor(self) -> Array:
+        """Conditional variance of each standardised trait below which a component has collapsed."""
+        _, covariance = _moments(self.traits[self.people], self._shares, self.n_effective)
+        if covariance is None:
+            return np.zeros(len(self.unit))
+        covariance = covariance / np.outer(self.unit, self.unit)
+        try:
+            root = precision_roots(covariance)
+        except np.linalg.LinAlgError:
+            return np.full(len(self.unit), 1e-300)
+        return _COLLAPSED / np.diag(root) ** 2
+
+    @cached_property
+    def start_points(self) -> Array:
+        """Standardised traits of every row (n_traits, n_rows), what is missing filled by what the others foretell."""
+        sample = self._gather[0]
+        size = len(self.unit)
+        if len(sample.starts) == 2:
+            return sample.values.reshape(size, -1)
+        mean, covariance = _moments(self.traits[self.people], self._shares, self.n_effective)
+        mean = (mean - self.centre) / self.unit
+        known = np.eye(size) if covariance is None else covariance / np.outer(self.unit, self.unit)
+        out = np.empty((size, len(sample.pattern)))
+        for g in range(len(sample.starts) - 1):
+            begin, end, m = int(sample.starts[g]), int(sample.starts[g + 1]), int(sample.n_observed[g])
+            block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(m, end - begin)
+            seen, gone = sample.observed[g, :m], sample.observed[g, m:]
+            slopes = np.linalg.solve(known[np.ix_(seen, seen)], known[np.ix_(seen, gone)])
+            out[seen, begin:end] = block
+            out[gone, begin:end] = mean[gone, None] + slopes.T @ (block - mean[seen, None])
+        return out
+
+    @cached_property
+    def _log_units(self) -> Array:
+        """Sum of the logarithms of the units of each person's observed traits (people with traits)."""
+        logs: Array = (~np.isnan(self.traits[self.people])) @ np.log(self.unit)
+        return logs
+
+    def pointwise(self, values: Array) -> Array:
+        """Log likelihood of each person with traits, in the traits' units, from that of every row."""
+        return values[self.row_of] - self._log_units
+
+    @cached_property
     def log_likelihood_shift(self) -> float:
-        """What the log likelihood gains when traits go back to their own units: minus n sum log unit."""
-        return -float(self.observed.sum() * np.log(self.unit).sum())
+        """What the log likelihood gains when traits go back to their own units: minus the sum of log units."""
+        shares = self._shares
+        return -float(self._log_units.sum() if shares is None else self._log_units @ shares)
 
     @cached_property
     def log_prior_shift(self) -> float:
-        """The same for the prior density of means and covariances: ``-K (D + 2) sum log unit``."""
-        if self.priors.components_flat:
-            return 0.0
-        return -float(self.n_components * (len(self.unit) + 2) * np.log(self.unit).sum())
+        """The same for the prior density of means, covariances and slopes."""
+        powers = self.arrays.niw_prior.unit_power(self.n_components)
+        shift = -float(powers @ np.log(self.unit))
+        proper = np.isfinite(self.priors.shift_sd)
+        scale = np.log(self.unit[None, :] / self.covariate_unit[:, None])
+        return shift - float(scale[proper].sum())
 
     # -- between arrays and labelled parameters -------------------------------------------------
 
     def labelled(self, parameters: Parameters) -> xr.Dataset:
         """Parameters in standardised coordinates as a labelled dataset in the traits' units."""
-        covariances = covariances_from_roots(parameters.roots) * np.outer(self.unit, self.unit)
         return self.dataset(
-            np.exp(parameters.log_pi),
-            self.centre + self.unit * parameters.means,
-            covariances,
-            parameters.beta,
+            np.exp(parameters.log_pi), parameters.means, parameters.roots, parameters.beta, parameters.shifts
         )
 
-    def dataset(self, weights: Array, means: Array, covariances: Array, beta: Array) -> xr.Dataset:
-        """Label arrays (with any leading dims ``chain``, ``draw``); ``beta`` is against component 0."""
+    def dataset(self, weights: Array, means: Array, roots: Array, beta: Array, shifts: Array) -> xr.Dataset:
+        """Label standardised parameters, with any leading dims ``chain``, ``draw``; ``beta`` is against component 0."""
+        return self.label(
+            weights,
+            self.centre + self.unit * means,
+            covariances_from_roots(roots) * np.outer(self.unit, self.unit),
+            beta,
+            shifts * (self.unit[None, :] / self.covariate_unit[:, None]),
+        )
+
+    def label(self, weights: Array, means: Array, covariances: Array, beta: Array, shifts: Array) -> xr.Dataset:
+        """Label parameters in the traits' units; ``beta`` is against component 0."""
         leading = [names.CHAIN, names.DRAW][: weights.ndim - 1]
         full = np.concatenate((np.zeros((*beta.shape[:-1], 1)), beta), axis=-1)
         others = [k for k in range(self.n_components) if k != self.reference]
@@ -219,13 +375,15 @@ class Problem:
                 names.MEANS: ((*leading, names.COMPONENT, names.TRAIT), means),
                 names.COVARIANCES: ((*leading, names.COMPONENT, names.TRAIT, names.TRAIT_BIS), covariances),
                 names.EFFECTS: ((*leading, names.PREDICTOR, names.CONTRAST), effects),
+                names.SHIFTS: ((*leading, names.COVARIATE, names.TRAIT), shifts),
             },
             coords={
                 names.COMPONENT: np.arange(self.n_components),
                 names.TRAIT: list(self.trait_names),
                 names.TRAIT_BIS: list(self.trait_names),
-                names.PREDICTOR: np.array(self.predictor_names, dtype=object if self.predictor_names else "<U1"),
-                names.CONTRAST: np.array(self.contrasts, dtype=object if self.contrasts else "<U1"),
+                names.PREDICTOR: _labels(self.predictor_names),
+                names.CONTRAST: _labels(self.contrasts),
+                names.COVARIATE: _labels(self.covariate_names),
             },
         )
 
@@ -235,7 +393,8 @@ class Problem:
         means = (dataset[names.MEANS].values - self.centre) / self.unit
         covariances = dataset[names.COVARIANCES].values / np.outer(self.unit, self.unit)
         beta = self.beta(dataset[names.EFFECTS].values)
-        return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances))
+        shifts = dataset[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :])
+        return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances), shifts)
 
     def beta(self, effects: Array) -> Array:
         """Log odds ratios against component 0 from those against the reference (..., P, K-1)."""
@@ -243,125 +402,88 @@ class Problem:
         result: Array = full[..., 1:] - full[..., :1]
         return result
 
-    def in_sample_order(self, values: Array, missing: Array | float = np.nan) -> Array:
-        """Values of the people with traits, (n_observed, ...) in kernel order, laid out by sample."""
-        out = np.empty((self.n_samples, *values.shape[1:]))
-        out[:] = missing
-        out[self.people] = values
-        return out
-
     def responsibilities(self, parameters: Parameters) -> Array:
         """Membership probabilities (n_samples, K); a person without traits has the weights of their predictors."""
-        inside, _ = self.arrays.membership(parameters)
-        result = self.in_sample_order(inside)
-        absent = ~self.observed
-        if absent.any():
-            result[absent] = np.exp(self.log_weights_at(self.predictors[absent], parameters))
+        inside = self.arrays.membership(parameters)[0][self.row_of]
+        if isinstance(self.people, slice):
+            return inside
+        result = np.exp(self.log_weights(parameters))
+        result[self.people] = inside
         return result
 
+    def log_weights(self, parameters: Parameters) -> Array:
+        """Log mixing weights of every person (n_samples, K)."""
+        return self.log_weights_at(self.predictors, parameters, self.uncertain)
+
     @staticmethod
-    def log_weights_at(predictors: Array, parameters: Parameters) -> Array:
-        """Log weights (m, K) at centred predictors (m, P)."""
-        logits = np.zeros((len(predictors), len(parameters.alpha) + 1))
-        logits[:, 1:] = parameters.alpha + predictors @ parameters.beta
-        log_weights: Array = log_softmax(logits)
-        return log_weights
+    def log_weights_at(predictors: Array, parameters: Parameters, uncertain: Uncertain | None = None) -> Array:
+        """Log weights (m, K) at centred predictors (m, P), averaged over what is not certain."""
 
-    # -- storage --------------------------------------------------------------------------------
+        def at(rows: Array) -> Array:
+            logits = np.zeros((len(rows), len(parameters.alpha) + 1))
+            logits[:, 1:] = parameters.alpha + rows @ parameters.beta
+            log_weights: Array = log_softmax(logits)
+            return log_weights
 
-    def to_dataset(self) -> xr.Dataset:
-        """Everything but the formula's memory of its factor levels, for NetCDF and Zarr."""
-        coords = {
-            names.SAMPLE: list(self.sample_ids),
-            names.TRAIT: list(self.trait_names),
-            names.TRAIT_BIS: list(self.trait_names),
-            names.COMPONENT: np.arange(self.n_components),
-        }
-        data: dict[str, Any] = {
-            names.TRAITS: ((names.SAMPLE, names.TRAIT), self.traits),
-            "prior_concentration": ((names.COMPONENT,), self.priors.concentration),
-            "prior_mean": ((names.TRAIT,), self.priors.mean),
-            "prior_strength": ((), self.priors.strength),
-            "prior_dof": ((), self.priors.dof),
-            "prior_scale": ((names.TRAIT, names.TRAIT_BIS), self.priors.scale),
-        }
-        if self.predictor_names:
-            coords[names.PREDICTOR] = list(self.predictor_names)
-            data[names.PREDICTORS] = ((names.SAMPLE, names.PREDICTOR), self.predictors)
-            data["predictor_centers"] = ((names.PREDICTOR,), self.predictor_centers)
-            data["prior_effect_sd"] = ((names.PREDICTOR,), self.priors.effect_sd)
-            if self.n_components > 1:
-                coords[names.CONTRAST] = list(self.contrasts)
-                data["prior_effect_mean"] = ((names.PREDICTOR, names.CONTRAST), self.priors.effect_mean)
-        if self.variant_names:
-            coords[names.VARIANT] = list(self.variant_names)
-            coords[names.GENOTYPE] = list(names.GENOTYPES)
-            data["genotype_profiles"] = ((names.VARIANT, names.GENOTYPE, names.PREDICTOR), self.profiles)
-        about = {
-            "reference": self.reference,
-            "formula": self.formula,
-            "variant_columns": self.variant_columns,
-            "imputed": self.imputed,
-            "units": self.units,
-            "weights_flat": self.priors.weights_flat,
-            "components_flat": self.priors.components_flat,
-        }
-        return xr.Dataset(data, coords=coords, attrs={"problem": json.dumps(about)})
-
-    @classmethod
-    def from_dataset(cls, stored: xr.Dataset) -> Problem:
-        """Inverse of :meth:`to_dataset`."""
-        about = json.loads(stored.attrs["problem"])
-        trait_names = tuple(str(t) for t in stored[names.TRAIT].values)
-        predictors = tuple(str(p) for p in stored[names.PREDICTOR].values) if names.PREDICTOR in stored.coords else ()
-        variants = tuple(str(v) for v in stored[names.VARIANT].values) if names.VARIANT in stored.coords else ()
-        n_components = stored.sizes[names.COMPONENT]
-
-        def array(name: str, shape: tuple[int, ...]) -> Array:
-            return np.asarray(stored[name].values, dtype=float) if name in stored else np.zeros(shape)
-
-        n_predictors = len(predictors)
-        priors = ResolvedPriors(
-            concentration=array("prior_concentration", ()),
-            mean=array("prior_mean", ()),
-            strength=float(stored["prior_strength"]),
-            dof=float(stored["prior_dof"]),
-            scale=array("prior_scale", ()),
-            effect_mean=array("prior_effect_mean", (n_predictors, n_components - 1)),
-            effect_sd=array("prior_effect_sd", (n_predictors,)),
-            reference=about["reference"],
-            trait_names=trait_names,
-            predictor_names=predictors,
-            weights_flat=about["weights_flat"],
-            components_flat=about["components_flat"],
-        )
-        return cls(
-            traits=array(names.TRAITS, ()),
-            predictors=array(names.PREDICTORS, (stored.sizes[names.SAMPLE], 0)),
-            predictor_centers=array("predictor_centers", (0,)),
-            sample_ids=tuple(str(s) for s in stored[names.SAMPLE].values),
-            trait_names=trait_names,
-            predictor_names=predictors,
-            n_components=n_components,
-            reference=about["reference"],
-            priors=priors,
-            profiles=array("genotype_profiles", (0, len(names.GENOTYPES), n_predictors)),
-            variant_names=variants,
-            variant_columns=about["variant_columns"],
-            imputed=about["imputed"],
-            units=about["units"],
-            formula=about["formula"],
-        )
+        certain = at(predictors)
+        if uncertain is None or len(uncertain.person) == 0:
+            return certain
+        return uncertain.mixed(at(uncertain.rows), len(predictors), certain)
 
 
-def _observed(traits: Array, trait_names: tuple[str, ...], sample_ids: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Who has traits; a person with some traits only cannot be used yet and is named."""
-    missing = np.isnan(traits)
-    partial = missing.any(axis=1) & ~missing.all(axis=1)
-    if partial.any():
-        who = first_few(np.array(sample_ids, dtype=object)[partial])
+def _labels(given: Sequence[str]) -> NDArray[Any]:
+    return np.array(given, dtype=object if given else "<U1")
+
+
+def _family(covariance: str, n_traits: int) -> Family:
+    """Family of the specification for so many traits."""
+    family = family_of(covariance)
+    if covariance in ("E", "V") and n_traits > 1:
         raise InputError(
-            f"{int(partial.sum())} people have some of the traits {', '.join(trait_names)} but not all: {who}. Fill in "
-            "or remove the missing values, or model fewer traits"
+            f"covariance = {covariance!r} is for one trait and there are {n_traits}; use "
+            f"{'EEE' if covariance == 'E' else 'VVV'!r} or another family of three letters"
         )
-    return ~missing.any(axis=1)
+    return family.in_one_trait() if n_traits == 1 else family
+
+
+def _without_absent(study: Study) -> Study:
+    """The study without people of weight zero: they are absent from data, predictors and results."""
+    weight = study.sample_weight
+    if weight is None or (weight > 0.0).all():
+        return study
+    kept = study.dataset.isel({names.SAMPLE: np.flatnonzero(weight > 0.0)})
+    return study.of_dataset(kept)
+
+
+def _average(values: Array, shares: Array | None) -> Array:
+    """Weighted mean over people of the known values of each column."""
+    known = ~np.isnan(values)
+    if known.all():
+        average: Array = values.mean(axis=0) if shares is None else shares @ values / shares.sum()
+        return average
+    weight = known if shares is None else known * shares[:, None]
+    average = np.where(known, values, 0.0)
+    return np.asarray((weight * average).sum(axis=0) / weight.sum(axis=0))
+
+
+def _moments(traits: Array, shares: Array | None, total: float) -> tuple[Array, Array | None]:
+    """Sample mean and covariance of traits; where some are missing, those of a single Gaussian by EM."""
+    if not np.isnan(traits).any():
+        if shares is None:
+            return sample_moments(traits)
+        mean = _average(traits, shares)
+        if total <= 1.0 or len(traits) < 2:
+            return mean, None
+        centred = traits - mean
+        return mean, (centred.T * shares) @ centred / (total - 1.0)
+    centre = _average(traits, shares)
+    unit = np.sqrt(_average((traits - centre) ** 2, shares))
+    if not (unit > 0.0).all():
+        return centre, None
+    n, size = traits.shape
+    nothing = np.zeros((n, 0))
+    sample, _ = gather((traits - centre) / unit, nothing, nothing, shares, Uncertain.nobody(0), compress=False)
+    _, covariance = gaussian_of(sample, size)
+    if covariance is None or total <= 1.0:
+        return centre, None
+    return centre, covariance * np.outer(unit, unit) * (total / (total - 1.0))

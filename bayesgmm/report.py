@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.problem import Problem
     from bayesgmm.study import Study
 
 _VARIANTS_DRAWN = 6  # penetrance pictures; the table has them all
@@ -193,10 +194,18 @@ def _priors_section(fit: MapFit) -> _Section:
 def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
     problem = fit.problem
     rows = [
-        ("model", f"{problem.n_components} components, covariance VVV, weights: {problem.formula or 'constant'}"),
+        (
+            "model",
+            f"{problem.n_components} components, covariance {problem.family.name}, weights: "
+            f"{problem.formula or 'constant'}, means: {problem.means_formula or 'constant'}",
+        ),
         ("people with traits", f"{int(problem.observed.sum())} of {problem.n_samples}"),
-        ("missing genotypes set to the mean", ", ".join(f"{v}: {m}" for v, m in problem.imputed.items()) or "none"),
-        ("MAP", f"{fit.reason}; {fit.n_iterations} steps, gradient {fit.gradient_norm:.1e}, seed {fit.seed}"),
+        ("genotypes not certain", _genotypes_told(problem)),
+        (
+            "MAP",
+            f"{fit.reason}; {fit.n_iterations} steps, about {fit.gap:.1e} below the limit, gradient "
+            f"{fit.gradient_norm:.1e}, seed {fit.seed}",
+        ),
         ("log posterior, log likelihood", f"{fit.log_posterior:.6f}, {fit.log_likelihood:.6f}"),
         ("BIC, ICL, AIC (smaller is better)", f"{fit.bic:.2f}, {fit.icl:.2f}, {fit.aic:.2f}"),
         ("starts that reached the best mode", f"{int(fit.starts['reached_best'].sum())} of {len(fit.starts)}"),
@@ -208,6 +217,17 @@ def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
         )
     rows.append(("versions", f"bayesgmm {__version__}" if posterior is None else str(posterior.tree.attrs["versions"])))
     return _Section("How this was made", tables=[_html(pd.DataFrame(rows, columns=["what", "value"]))])
+
+
+def _genotypes_told(problem: Problem) -> str:
+    """What was done about genotypes that are missing or given as probabilities."""
+    told = [
+        f"{row.variant}: {row.n_missing} missing, {row.n_uncertain} uncertain; {row.n_averaged} averaged over what "
+        f"the genotype may be, {row.n_mean} set to what is expected"
+        for row in problem.genotype_account.itertuples()
+        if row.n_missing or row.n_uncertain
+    ]
+    return "; ".join(told) or "none"
 
 
 def _picture(figure: Figure, caption: str) -> _Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,19 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
 from bayesgmm import names
-from bayesgmm.errors import DataWarning, InputError, first_few
+from bayesgmm.checks import (
+    check_trait_values,
+    checked_dosages,
+    checked_names,
+    checked_probabilities,
+    checked_weights,
+    covariate_values,
+    numeric_traits,
+    shared_samples,
+    variant_facts,
+    with_expected,
+)
+from bayesgmm.errors import InputError, first_few
 
 if TYPE_CHECKING:
     from bayesgmm.design_matrix import Design
@@ -23,8 +34,7 @@ Array = NDArray[np.float64]
 Table = pd.DataFrame | str | PathLike[str]
 
 COVARIATE_PREFIX = "covariate_"
-VARIANT_FACTS = ("contig", "position", "effect_allele", "other_allele", "effect_allele_frequency")
-_TOLERANCE = 1e-6  # dosages are often written with a few digits: 2.0000001 is 2
+PROBABILITY_PREFIX = "genotype_probability_"
 
 
 class Study:
@@ -44,6 +54,11 @@ class Study:
         Indexed by variant: any of contig, position, effect_allele, other_allele, effect_allele_frequency.
     units : mapping, optional
         Units of traits, e.g. ``{"survival": "log2 hours"}``; they label the pictures.
+    sample_weight : Series, optional
+        How many people each row stands for, by sample id; 0 is absence.
+    genotype_probabilities : mapping of DataFrame, optional
+        Instead of calls: per variant, one row a person and three columns, the probabilities of 0, 1 and 2 copies of
+        the effect allele. The dosage is then what they expect.
 
     Attributes
     ----------
@@ -71,23 +86,38 @@ class Study:
         *,
         variants: pd.DataFrame | None = None,
         units: Mapping[str, str] | None = None,
+        sample_weight: pd.Series[Any] | None = None,
+        genotype_probabilities: Mapping[str, pd.DataFrame] | None = None,
     ) -> None:
         frame = traits.to_frame(traits.name or "trait") if isinstance(traits, pd.Series) else traits
+        probabilities = checked_probabilities(genotype_probabilities)
+        genotypes = with_expected(genotypes, probabilities)
         tables = {"traits": frame, "genotypes": genotypes, "covariates": covariates}
-        given = {what: _checked_names(what, table) for what, table in tables.items() if table is not None}
-        samples = _shared_samples(given)
+        given = {what: checked_names(what, table) for what, table in tables.items() if table is not None}
+        samples = shared_samples(given)
         data: dict[str, Any] = {}
-        values = _numeric_traits(given["traits"].loc[samples])
+        values = numeric_traits(given["traits"].loc[samples])
         data[names.TRAITS] = ((names.SAMPLE, names.TRAIT), values)
         coords: dict[str, Any] = {names.SAMPLE: samples, names.TRAIT: list(given["traits"].columns)}
         if "genotypes" in given:
-            dosages = _checked_dosages(given["genotypes"].loc[samples])
+            dosages = checked_dosages(given["genotypes"].loc[samples])
             data[names.DOSAGES] = ((names.SAMPLE, names.VARIANT), dosages)
             coords[names.VARIANT] = list(given["genotypes"].columns)
-            coords |= _variant_facts(coords[names.VARIANT], dosages, variants)
+            coords |= variant_facts(coords[names.VARIANT], dosages, variants)
         if "covariates" in given:
             for name in given["covariates"].columns:
-                data[COVARIATE_PREFIX + name] = ((names.SAMPLE,), _covariate(given["covariates"].loc[samples, name]))
+                data[COVARIATE_PREFIX + name] = (
+                    (names.SAMPLE,),
+                    covariate_values(given["covariates"].loc[samples, name]),
+                )
+        for variant, table in probabilities.items():
+            gone = [s for s in samples if s not in table.index]
+            if gone:
+                raise InputError(f"genotype_probabilities of {variant!r} lack the samples {first_few(gone)}")
+            data[PROBABILITY_PREFIX + variant] = ((names.SAMPLE, names.GENOTYPE), table.loc[samples].to_numpy())
+            coords[names.GENOTYPE] = list(names.GENOTYPES)
+        if sample_weight is not None:
+            data[names.SAMPLE_WEIGHT] = ((names.SAMPLE,), checked_weights(sample_weight, samples))
         unknown = set(units or {}) - set(coords[names.TRAIT])
         if unknown:
             raise InputError(f"units name {first_few(sorted(unknown))}, which is not a trait")
@@ -105,7 +135,16 @@ class Study:
         if values.ndim not in (1, 2) or values.size == 0:
             raise InputError(f"traits have shape {values.shape}; expected (n_samples,) or (n_samples, n_traits)")
         values = values[:, None] if values.ndim == 1 else values
-        return cls(pd.DataFrame(values, columns=[f"trait{d}" for d in range(values.shape[1])]))
+        labels = [f"trait{d}" for d in range(values.shape[1])]
+        check_trait_values(values, labels, np.arange(len(values)))
+        # no frame and no text ids: ten million people are read as they are
+        return cls.of_dataset(
+            xr.Dataset(
+                {names.TRAITS: ((names.SAMPLE, names.TRAIT), values)},
+                coords={names.SAMPLE: np.arange(len(values)), names.TRAIT: labels},
+                attrs={"units": {}},
+            )
+        )
 
     @property
     def sample_ids(self) -> list[str]:
@@ -134,6 +173,32 @@ class Study:
         """Number of people."""
         return int(self.dataset.sizes[names.SAMPLE])
 
+    @property
+    def sample_weight(self) -> Array | None:
+        """How many people each row stands for (n_samples,); None when every row is one person."""
+        if names.SAMPLE_WEIGHT not in self.dataset:
+            return None
+        return np.asarray(self.dataset[names.SAMPLE_WEIGHT].values, dtype=float)
+
+    def genotype_probabilities(self) -> dict[str, Array]:
+        """Probabilities of 0, 1 and 2 copies (n_samples, 3) of the variants given so."""
+        return {
+            str(name).removeprefix(PROBABILITY_PREFIX): np.asarray(self.dataset[name].values, dtype=float)
+            for name in self.dataset.data_vars
+            if str(name).startswith(PROBABILITY_PREFIX)
+        }
+
+    def with_weights(self, sample_weight: Any) -> Study:
+        """The same study with sample weights: a Series by sample id, or an array in the order of the people."""
+        if isinstance(sample_weight, pd.Series):
+            weights = checked_weights(sample_weight, self.sample_ids)
+        else:
+            given = np.asarray(sample_weight, dtype=float)
+            if given.shape != (self.n_samples,):
+                raise InputError(f"sample_weight has shape {given.shape}; it must be ({self.n_samples},)")
+            weights = checked_weights(pd.Series(given, index=self.sample_ids), self.sample_ids)
+        return self.of_dataset(self.dataset.assign({names.SAMPLE_WEIGHT: ((names.SAMPLE,), weights)}))
+
     def columns(self) -> pd.DataFrame:
         """Variants and covariates as one frame, the data of formulas."""
         parts = {name: self.dataset[COVARIATE_PREFIX + name].values for name in self.covariate_names}
@@ -146,20 +211,26 @@ class Study:
             frame = pd.concat([dosages, frame], axis=1)
         return frame
 
-    def design(self, formula: str | None) -> Design:
-        """Predictors of the weights by a formula; see :class:`bayesgmm.design_matrix.Design`."""
+    def design(self, formula: str | None, *, role: str = "weights", average: bool = True) -> Design:
+        """Columns of a formula; see :meth:`bayesgmm.design_matrix.Design.build`."""
         from bayesgmm.design_matrix import Design
 
-        return Design.build(self, formula)
+        return Design.build(self, formula, role=role, average=average)
 
     def select(self, samples: Sequence[str]) -> Study:
         """Study of some of the people, in the order given."""
         absent = [s for s in samples if s not in set(self.sample_ids)]
         if absent:
             raise InputError(f"the study has no samples {first_few(absent)}")
-        chosen = object.__new__(Study)
-        chosen.dataset = self.dataset.sel({names.SAMPLE: list(samples)})
-        return chosen
+        place = {s: i for i, s in enumerate(self.sample_ids)}
+        return self.of_dataset(self.dataset.isel({names.SAMPLE: [place[str(s)] for s in samples]}))
+
+    @classmethod
+    def of_dataset(cls, dataset: xr.Dataset) -> Study:
+        """Study of a dataset that another study has checked."""
+        made = object.__new__(cls)
+        made.dataset = dataset
+        return made
 
     def summary(self) -> pd.DataFrame:
         """One row per trait, variant and covariate: kind, people with a value, mean, sd, allele frequency."""
@@ -304,116 +375,6 @@ def _read_genotypes(
 def _code(value: Any) -> str:
     """Text of a genotype code; a column with missing values has its whole numbers read as 1.0, 2.0."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
-    frame = table.copy()
-    frame.index = frame.index.astype(str)
-    frame.columns = frame.columns.astype(str)
-    if frame.shape[1] == 0 or len(frame) == 0:
-        raise InputError(
-            f"{what}: the table has {len(frame)} rows and {frame.shape[1]} columns; it needs at least one each"
-        )
-    if frame.index.has_duplicates:
-        twice = frame.index[frame.index.duplicated()].unique()
-        raise InputError(f"{what}: duplicated sample ids {first_few(twice)}; keep one row per person")
-    if frame.columns.has_duplicates:
-        twice = frame.columns[frame.columns.duplicated()].unique()
-        kind = "variants" if what == "genotypes" else "columns"
-        raise InputError(f"{what}: duplicated {kind} {first_few(twice)}; keep one of each")
-    return frame
-
-
-def _shared_samples(given: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Ids that every table has, in the order of the traits; the others are dropped and told of."""
-    shared = set.intersection(*(set(table.index) for table in given.values()))
-    if not shared:
-        starts = "; ".join(f"{what}: {first_few(table.index, 3)}" for what, table in given.items())
-        raise InputError(f"no sample id is in every table ({starts}); check the id columns")
-    for what, table in given.items():
-        dropped = [s for s in table.index if s not in shared]
-        if dropped:
-            warnings.warn(
-                f"{what}: {len(dropped)} of {len(table)} people are missing from another table and are dropped: "
-                f"{first_few(dropped)}",
-                DataWarning,
-                stacklevel=4,
-            )
-    return [s for s in given["traits"].index if s in shared]
-
-
-def _numeric_traits(frame: pd.DataFrame) -> Array:
-    for name in frame.columns:
-        column = frame[name]
-        numbers = pd.to_numeric(column, errors="coerce")
-        wrong = numbers.isna() & column.notna()
-        if wrong.any() or column.dtype == bool:
-            offenders = column[wrong] if wrong.any() else column
-            raise InputError(
-                f"trait {name!r} is not numeric: {first_few(offenders)} (people {first_few(offenders.index)})"
-            )
-        if np.isinf(numbers).any():
-            raise InputError(f"trait {name!r} is infinite for people {first_few(frame.index[np.isinf(numbers)])}")
-        present = numbers.dropna()
-        if len(present) == 0:
-            raise InputError(f"trait {name!r} is missing for everyone")
-        if len(present) > 1 and present.min() == present.max():
-            raise InputError(
-                f"trait {name!r} is constant ({present.iloc[0]:g} for all {len(present)} people); leave it out"
-            )
-    values: Array = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    return values
-
-
-def _checked_dosages(frame: pd.DataFrame) -> Array:
-    numbers = frame.apply(pd.to_numeric, errors="coerce")
-    wrong = (numbers.isna() & frame.notna()).to_numpy()
-    values = numbers.to_numpy(dtype=float)
-    outside = wrong | (values < -_TOLERANCE) | (values > 2.0 + _TOLERANCE)
-    if outside.any():
-        column = int(np.flatnonzero(outside.any(axis=0))[0])
-        people = np.flatnonzero(outside[:, column])
-        shown = ", ".join(f"{frame.index[i]}: {frame.iloc[i, column]}" for i in people[:5])
-        raise InputError(
-            f"variant {frame.columns[column]!r}: dosages must be numbers from 0 to 2; {len(people)} are not ({shown}). "
-            "If the file has codes, give genotype_coding"
-        )
-    clipped: Array = np.clip(values, 0.0, 2.0)
-    return clipped
-
-
-def _variant_facts(variants: list[str], dosages: Array, about: pd.DataFrame | None) -> dict[str, Any]:
-    called = ~np.isnan(dosages)
-    counted = np.maximum(called.sum(axis=0), 1)
-    frequency = np.where(called.any(axis=0), np.nansum(dosages, axis=0) / (2.0 * counted), np.nan)
-    facts: dict[str, Any] = {"effect_allele_frequency": (names.VARIANT, frequency)}
-    if about is None:
-        return facts
-    known = about.copy()
-    known.index = known.index.astype(str)
-    absent = [v for v in variants if v not in known.index]
-    if absent:
-        raise InputError(f"variants: the table lacks {first_few(absent)}")
-    strange = [c for c in known.columns if c not in VARIANT_FACTS]
-    if strange:
-        raise InputError(f"variants: unknown columns {first_few(strange)}; known are {', '.join(VARIANT_FACTS)}")
-    for fact in known.columns:
-        column = known.loc[variants, fact]
-        facts[fact] = (names.VARIANT, column.to_numpy(dtype=float if fact in ("position", VARIANT_FACTS[-1]) else str))
-    return facts
-
-
-def _covariate(column: pd.Series[Any]) -> NDArray[Any]:
-    if pd.api.types.is_bool_dtype(column):
-        return column.to_numpy(dtype=float)
-    if pd.api.types.is_numeric_dtype(column):
-        values = column.to_numpy(dtype=float)
-        if np.isinf(values).any():
-            raise InputError(
-                f"covariate {column.name!r} is infinite for people {first_few(column.index[np.isinf(values)])}"
-            )
-        return values
-    return np.array([None if pd.isna(v) else str(v) for v in column], dtype=object)
 
 
 def _summary_row(kind: str, name: str, values: NDArray[Any]) -> dict[str, Any]:

@@ -40,17 +40,21 @@ def problem_of(d: int, k: int, p: int, seed: int = 0) -> Problem:
 
 
 def log_jacobian(problem: Problem, parameters: Parameters) -> float:
-    """log |d(A_dd^2, A_below) / d Sigma|, summed over components: from the sampler's variables to the natural ones.
+    """log |d(A_dd^2, A_below) / d Sigma|, summed over distinct covariances: from PyMC's variables to the natural ones.
 
     With L = C A: dA_dd^2 = 2 A_dd dA_dd, dL = prod_d C_dd^(d+1) dA, dP = 2^D prod_d L_dd^(D-d) dL (d from 0) for the
-    symmetric P = L L', and dSigma = |P|^-(D+1) dP.
+    symmetric P = L L', and dSigma = |P|^-(D+1) dP. A variance v = rate / A^2 has |dA^2 / dv| = A^4 / rate.
     """
     scale = data_of(problem.arrays)["prior_precision_root"]
-    size = len(scale)
+    size, family = len(scale), problem.family
     d = np.arange(size)
     total = 0.0
-    for root in parameters.roots:
+    for root in parameters.roots[:1] if family.shared else parameters.roots:
         diagonal = np.diag(root)
+        if family.spherical or family.diagonal:
+            terms = 4.0 * np.log(diagonal) - 2.0 * np.log(np.diag(scale))
+            total += terms[0] if family.spherical else terms.sum()
+            continue
         log_dp_dl = size * np.log(2.0) + ((size - d) * np.log(diagonal)).sum()
         log_dl_da = ((d + 1) * np.log(np.diag(scale))).sum()
         log_dc_da = np.log(2.0 * diagonal / np.diag(scale)).sum()
@@ -103,7 +107,7 @@ def independent_likelihood(d: int):
 def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
     import pytensor
 
-    from bayesgmm.inference.likelihood_op import likelihood_and_gradient, marginal_mixture_likelihood
+    from bayesgmm.inference.likelihood_op import likelihood_and_gradient, marginal_mixture_likelihood, sample_inputs
 
     problem = problem_of(d, k, p)
     arrays = problem.arrays
@@ -113,17 +117,16 @@ def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
     value = pt.logsumexp(joint, axis=1).sum()
     gradients = pytensor.grad(value, [logits, means, covariances])
     function = pytensor.function([logits, means, covariances, traits], [value, *gradients], mode="FAST_COMPILE")
-    from bayesgmm.core.posterior import logits_of
-
-    table = logits_of(parameters.alpha, parameters.beta, arrays.predictors)
+    table = np.zeros((len(arrays.sample.predictors), k))
+    table[:, 1:] = parameters.alpha + arrays.sample.predictors @ parameters.beta
     sigma = covariances_from_roots(parameters.roots)
-    expected = function(table[arrays.pattern], parameters.means, sigma, arrays.traits.T.copy())
-    got = likelihood_and_gradient(
-        table, parameters.means, parameters.roots, arrays.traits, arrays.pattern, arrays.totals
+    expected = function(
+        table[arrays.sample.pattern], parameters.means, sigma, arrays.sample.values.reshape(d, -1).T.copy()
     )
+    got = likelihood_and_gradient(table, parameters.means, parameters.roots, parameters.shifts, arrays.sample)
     assert float(got[0]) == pytest.approx(float(expected[0]), rel=1e-10)
     by_pattern = np.zeros_like(table)
-    np.add.at(by_pattern, arrays.pattern, expected[1])
+    np.add.at(by_pattern, arrays.sample.pattern, expected[1])
     np.testing.assert_allclose(got[1], by_pattern, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(got[2], expected[2], rtol=1e-8, atol=1e-8)
     # d/dL of f(Sigma(L)): Sigma = (L L')^-1, dSigma = -Sigma (dL L' + L dL') Sigma
@@ -131,8 +134,8 @@ def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
         symmetric = 0.5 * (expected[3][j] + expected[3][j].T)
         chained = np.tril(-2.0 * sigma[j] @ symmetric @ sigma[j] @ parameters.roots[j])
         np.testing.assert_allclose(got[3][j], chained, rtol=1e-8, atol=1e-8)
-    graph = [pt.as_tensor(x) for x in (table, parameters.means, parameters.roots)]
-    node = marginal_mixture_likelihood(*graph, arrays.traits, arrays.pattern, arrays.totals)[0]
+    graph = [pt.as_tensor(x) for x in (table, parameters.means, parameters.roots, parameters.shifts)]
+    node = marginal_mixture_likelihood(*graph, *sample_inputs(arrays.sample).values())[0]
     assert float(node.eval(mode="FAST_COMPILE")) == pytest.approx(float(expected[0]), rel=1e-10)
 
 
@@ -162,8 +165,9 @@ def test_both_densities_of_the_sampler_are_one(d, k, p):
         log_density, _ = graph(x)
         # densities of different coordinates of the same point: compare them in the natural parameters
         ours, _ = problem.arrays.log_posterior_and_gradient(parameters)
-        with_jacobian, _ = problem.arrays.value_and_gradient(parameters.pack(), jacobian=True)
-        again = fused.parameters(np.linalg.solve(fused.scale, parameters.pack() - fused.centre))
+        free = problem.arrays.free(parameters)
+        with_jacobian, _ = problem.arrays.value_and_gradient(free, jacobian=True)
+        again = fused.parameters(np.linalg.solve(fused.scale, free - fused.centre))
         np.testing.assert_allclose(again.roots, parameters.roots, rtol=1e-9)
         graph_jacobian = np.log(np.exp(parameters.log_pi)).sum() - log_jacobian_graph(parameters)
         gaps.append(log_density - (ours + graph_jacobian))
@@ -191,10 +195,10 @@ def test_one_compiled_graph_serves_other_data_and_priors():
 def test_flat_jacobian_is_that_of_the_natural_parameters():
     problem = problem_of(2, 2, 0)
     parameters = random_parameters(problem, 4)
-    flat = parameters.pack()
+    flat = problem.arrays.free(parameters)
 
     def natural(at):
-        moved = parameters.unpack(at)
+        moved = problem.arrays.of_free(at, parameters)
         sigma = covariances_from_roots(moved.roots)
         return np.concatenate(([np.exp(moved.log_pi[1])], moved.means.ravel(), sigma[:, [0, 1, 1], [0, 0, 1]].ravel()))
 

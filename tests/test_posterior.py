@@ -21,7 +21,7 @@ from bayesgmm.plots.style import PALETTE
 def test_tree_has_the_groups_of_the_design(demo_posterior):
     groups = set(demo_posterior.tree.children)
     assert {"posterior", "log_likelihood", "log_prior", "sample_stats", "observed_data", "constant_data"} <= groups
-    assert set(demo_posterior.posterior.data_vars) == {"weights", "means", "covariances", "effects"}
+    assert set(demo_posterior.posterior.data_vars) == {"weights", "means", "covariances", "effects", "shifts"}
     assert "seed" in demo_posterior.tree.attrs
 
 
@@ -262,13 +262,17 @@ def test_posterior_summaries_do_not_depend_on_the_labels_of_the_chains(demo, rng
     fit = bg.Mixture(3, weights="rs101").fit(demo)
     density = FusedDensity(fit.problem.arrays, fit.parameters)
     draws = _parameters_of(density, 0.5 * rng.standard_normal((2, 20, density.size)))
-    mixed = _Draws(*(part.copy() for part in (draws.pi, draws.beta, draws.means, draws.roots)))
+    mixed = _Draws(*(part.copy() for part in (draws.pi, draws.beta, draws.means, draws.roots, draws.shifts)))
     for chain, draw in np.ndindex(2, 20):
         log_pi = np.log(draws.pi[chain, draw])
         from bayesgmm.core.objective import Parameters
 
         moved = Parameters(
-            log_pi[1:] - log_pi[0], draws.beta[chain, draw], draws.means[chain, draw], draws.roots[chain, draw]
+            log_pi[1:] - log_pi[0],
+            draws.beta[chain, draw],
+            draws.means[chain, draw],
+            draws.roots[chain, draw],
+            draws.shifts[chain, draw],
         ).permuted(rng.permutation(3))
         mixed.pi[chain, draw], mixed.beta[chain, draw] = np.exp(moved.log_pi), moved.beta
         mixed.means[chain, draw], mixed.roots[chain, draw] = moved.means, moved.roots

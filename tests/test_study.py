@@ -130,21 +130,40 @@ def test_more_predictors_than_people_is_refused():
         Study(pd.DataFrame({"y": rng.normal(size=6)}), covariates=frame).design(" + ".join(frame))
 
 
-def test_missing_genotypes_get_the_column_mean_and_are_counted():
+def test_missing_genotypes_are_averaged_over_and_counted():
     traits, genotypes, _ = tables()
     genotypes.iloc[:5, 0] = np.nan
     study = Study(traits, genotypes)
     design = study.design("rs1 + dominance(rs1)")
+    f = genotypes["rs1"].mean() / 2.0
+    np.testing.assert_allclose(design.matrix[:5], [[2 * f, 2 * f * (1 - f)]] * 5)
+    assert design.uncertain.person.tolist() == np.repeat(np.arange(5), 3).tolist()
+    np.testing.assert_allclose(design.uncertain.probability[:3], [(1 - f) ** 2, 2 * f * (1 - f), f**2])
+    np.testing.assert_allclose(design.uncertain.rows[:3], [[0, 0], [1, 1], [2, 0]])
+    told = {"variant": "rs1", "n_missing": 5, "n_uncertain": 0, "n_averaged": 5, "n_mean": 0}
+    assert design.imputed.to_dict("records") == [told]
+
+
+def test_missing_genotypes_get_the_column_mean_when_asked_or_too_many():
+    traits, genotypes, _ = tables()
+    genotypes.iloc[:5, 0] = np.nan
+    design = Study(traits, genotypes).design("rs1 + dominance(rs1)", average=False)
     for j in range(2):
         np.testing.assert_allclose(design.matrix[:5, j], design.matrix[5:, j].mean())
-    assert design.imputed.to_dict("records") == [{"variant": "rs1", "n_missing": 5}]
+    assert design.imputed["n_mean"].tolist() == [5]
+    assert len(design.uncertain.person) == 0
+    three = genotypes.assign(rs8=genotypes["rs1"].to_numpy()[::-1], rs9=np.roll(genotypes["rs1"].to_numpy(), 7))
+    three.iloc[0] = np.nan
+    design = Study(traits, three).design("rs1 + rs8 + rs9")
+    assert 0 not in design.uncertain.person
+    assert design.imputed["n_mean"].tolist() == [1, 1, 1]
 
 
 def test_other_people_get_the_same_coding():
     traits, genotypes, covariates = tables()
     design = Study(traits, genotypes, covariates).design("rs1 + C(sex)")
     few = Study(traits.iloc[:6], genotypes.iloc[:6], covariates.iloc[:6])
-    np.testing.assert_allclose(design.evaluate(few), design.matrix[:6])
+    np.testing.assert_allclose(design.evaluate(few)[0], design.matrix[:6])
     strange = Study(traits.iloc[:6], genotypes.iloc[:6], covariates.iloc[:6].assign(sex="x"))
     with pytest.raises(InputError, match="covariate 'sex' has levels 'x'"):
         design.evaluate(strange)

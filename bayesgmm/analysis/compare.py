@@ -114,9 +114,9 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
     *skewed* (skewness beyond 0.5); *shifted* (the MAP over half a posterior sd from the mean, without skewness);
     else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy.
     """
-    if fit.problem.sample_ids != posterior.problem.sample_ids or set(parameter_rows(fit.params)["parameter"]) != {
-        name for name, _, _ in parameter_index(posterior.posterior)
-    }:
+    if list(fit.problem.sample_ids) != list(posterior.problem.sample_ids) or set(
+        parameter_rows(fit.params)["parameter"]
+    ) != {name for name, _, _ in parameter_index(posterior.posterior)}:
         raise InputError("compare: the fit and the posterior are of different models or people")
     at_map = parameter_rows(fit.params).set_index("parameter")["value"]
     rows = []

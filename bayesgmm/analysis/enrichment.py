@@ -70,7 +70,7 @@ def enrichment(
             else "enrichment: the study has no genotypes"
         )
     problem = result.problem
-    observed = [s for s, seen in zip(problem.sample_ids, problem.observed, strict=True) if seen]
+    observed = [str(s) for s, seen in zip(problem.sample_ids, problem.observed, strict=True) if seen]
     known = set(study.sample_ids)
     people = [s for s in observed if s in known]
     if not people:

@@ -1,58 +1,37 @@
 r"""The fused pass over people: everything EM, Newton and the sampler need, in one reading of the data.
 
-For person :math:`i` with pattern of predictors :math:`u(i)`
+For person :math:`i` with pattern of predictors :math:`u(i)` and covariates of the mean :math:`c_i`
 
-.. math:: \ell_i = \log \sum_k w_{u(i)k} N(y_i; \mu_k, (L_k L_k')^{-1}), \qquad
-          r_{ik} = w_{u(i)k} N(y_i; \mu_k, (L_k L_k')^{-1}) / e^{\ell_i}
+.. math:: \ell_i = \log \sum_k w_{u(i)k} N(y_i; \mu_k + c_i \Delta, (L_k L_k')^{-1}), \qquad
+          r_{ik} = w_{u(i)k} N(y_i; \mu_k + c_i \Delta, (L_k L_k')^{-1}) / e^{\ell_i}
 
 The pass returns :math:`\sum_i \ell_i` and the moments of the responsibilities. By Fisher's identity those moments are
 the gradient of the marginal log likelihood as well as what the M step needs.
 
-People come sorted by pattern, so that a block of people with the same predictors shares its log weights and the
-responsibilities per pattern add up without scattering.
+People come in groups that have the same traits, sorted by pattern within a group, so that a block of people with the
+same predictors shares its log weights and the responsibilities per pattern add up without scattering. This file knows
+one group; :mod:`bayesgmm.core.moments` brings groups together.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange, types
 from numpy.typing import NDArray
 
-from bayesgmm.core.vectormath import exp_nonpositive
+from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, i1, i8
+from bayesgmm.core.sample import CHUNK
+from bayesgmm.core.vectormath import exp_nonpositive, log_normal
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int32]
 
 BLOCK = 256  # people whose log densities stay in the first-level cache for a few components
-CHUNK = 8192  # people a thread takes at a time; fixed, so that sums do not depend on the number of threads
 _PRODUCT = 64  # sums in [1, K] multiplied before one logarithm is taken: no overflow below 65,000 components
 _HALF_LOG_2PI = 0.9189385332046727
 _REDUCE = {"reassoc", "contract", "nsz"}
-
-
-@dataclass(frozen=True)
-class Moments:
-    """What one pass returns.
-
-    Attributes
-    ----------
-    log_likelihood : float
-        Sum over people of the log density of their traits.
-    pattern_counts : ndarray (n_patterns, n_components)
-        Responsibilities summed over the people of each pattern.
-    first : ndarray (n_components, n_traits)
-        ``sum_i r_ik (y_i - mu_k)``.
-    second : ndarray (n_components, n_traits, n_traits)
-        ``sum_i r_ik (y_i - mu_k)(y_i - mu_k)'``, about the current means so that no digits cancel.
-    """
-
-    log_likelihood: float
-    pattern_counts: Array
-    first: Array
-    second: Array
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
@@ -106,8 +85,8 @@ def _log_densities(
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
-def _normalise(joint: Array, size: int, largest: Array, total: Array) -> float:
-    """Turn log joint densities (K, BLOCK) into responsibilities in place; return the sum of log marginals.
+def _normalise(joint: Array, size: int, largest: Array, total: Array) -> None:
+    """Turn log joint densities (K, BLOCK) into responsibilities in place.
 
     ``largest + log(total)`` is each person's log marginal density afterwards.
     """
@@ -124,6 +103,14 @@ def _normalise(joint: Array, size: int, largest: Array, total: Array) -> float:
             e = exp_nonpositive(joint[k, i] - largest[i])
             joint[k, i] = e
             total[i] += e
+    for i in range(size):
+        inverse = 1.0 / total[i]
+        for k in range(n_components):
+            joint[k, i] *= inverse
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _sum_of_logs(size: int, largest: Array, total: Array) -> float:
     log_marginal = 0.0
     for i in range(size):
         log_marginal += largest[i]
@@ -132,14 +119,24 @@ def _normalise(joint: Array, size: int, largest: Array, total: Array) -> float:
         for i in range(first, min(first + _PRODUCT, size)):
             product *= total[i]
         log_marginal += math.log(product)
-    for k in range(n_components):
-        for i in range(size):
-            joint[k, i] /= total[i]
     return log_marginal
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
-def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array) -> float:
+def _repeat(joint: Array, size: int, repeats: Array, largest: Array, total: Array) -> float:
+    """Multiply responsibilities by what each row stands for; return the sum of log marginals, likewise."""
+    n_components = joint.shape[0]
+    log_marginal = 0.0
+    for i in range(size):
+        log_marginal += repeats[i] * (largest[i] + log_normal(total[i]))
+    for k in range(n_components):
+        for i in range(size):
+            joint[k, i] *= repeats[i]
+    return log_marginal
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array, weighted: Array) -> float:
     """Add one component's moments over a block; return the sum of its responsibilities."""
     n_traits = diff.shape[0]
     count = 0.0
@@ -148,37 +145,86 @@ def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array) 
     for d in range(n_traits):
         s = 0.0
         for i in range(size):
-            s += r[i] * diff[d, i]
+            w = r[i] * diff[d, i]
+            weighted[i] = w
+            s += w
         first[d] += s
         for e in range(d + 1):
             s = 0.0
             for i in range(size):
-                s += r[i] * diff[d, i] * diff[e, i]
+                s += weighted[i] * diff[e, i]
             second[d, e] += s
     return count
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _add_covariate_moments(
+    r: Array, diff: Array, covariates: Array, begin: int, size: int, first: Array, second: Array, weighted: Array
+) -> None:
+    """Add the moments of the covariates, and their cross moments with the traits, after those of the traits."""
+    n_traits = diff.shape[0]
+    for q in range(covariates.shape[0]):
+        u = covariates[q, begin : begin + size]
+        s = 0.0
+        for i in range(size):
+            w = r[i] * u[i]
+            weighted[i] = w
+            s += w
+        first[n_traits + q] += s
+        for e in range(n_traits):
+            s = 0.0
+            for i in range(size):
+                s += weighted[i] * diff[e, i]
+            second[n_traits + q, e] += s
+        for p in range(q + 1):
+            v = covariates[p, begin : begin + size]
+            s = 0.0
+            for i in range(size):
+                s += weighted[i] * v[i]
+            second[n_traits + q, n_traits + p] += s
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _shift(traits: Array, covariates: Array, start: int, person: int, size: int, shifts: Array, out: Array) -> None:
+    """Fill ``out`` (D, BLOCK) with the traits less what the covariates explain."""
+    for d in range(traits.shape[0]):
+        for i in range(size):
+            out[d, i] = traits[d, start + i]
+        for q in range(covariates.shape[0]):
+            slope = shifts[q, d]
+            for i in range(size):
+                out[d, i] -= slope * covariates[q, person + i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _chunk(
     traits: Array,
+    covariates: Array,
+    repeats: Array,
     pattern: Index,
+    first_row: int,
     start: int,
     stop: int,
     row_shift: int,
+    own: bool,
     log_weights: Array,
     means: Array,
     roots: Array,
+    shifts: Array,
     counts: Array,
+    mass: Array,
     first: Array,
     second: Array,
     responsibilities: Array,
     pointwise: Array,
 ) -> float:
     n_components, n_traits = means.shape
+    n_covariates = covariates.shape[0]
     joint = np.empty((n_components, BLOCK))
     diff = np.empty((n_components, n_traits, BLOCK))
     largest = np.empty(BLOCK)
     total = np.empty(BLOCK)
+    shifted = np.empty((n_traits, BLOCK if n_covariates > 0 else 1))
     log_constant = np.empty(n_components)
     for k in range(n_components):
         log_constant[k] = -n_traits * _HALF_LOG_2PI
@@ -187,174 +233,199 @@ def _chunk(
     log_likelihood = 0.0
     for begin in range(start, stop, BLOCK):
         size = min(BLOCK, stop - begin)
-        head = pattern[begin]
-        same = head == pattern[begin + size - 1]
+        row = first_row + begin
+        head = pattern[row]
+        same = head == pattern[row + size - 1]
+        if n_covariates > 0:
+            _shift(traits, covariates, begin, row, size, shifts, shifted)
         for k in range(n_components):
             constant = log_constant[k] + log_weights[head, k] if same else log_constant[k]
-            _log_densities(traits, begin, size, means[k], roots[k], constant, diff[k], joint[k])
+            if n_covariates > 0:
+                # begin - begin and not 0: a literal would have the function compiled twice
+                _log_densities(shifted, begin - begin, size, means[k], roots[k], constant, diff[k], joint[k])
+            else:
+                _log_densities(traits, begin, size, means[k], roots[k], constant, diff[k], joint[k])
             if not same:
                 for i in range(size):
-                    joint[k, i] += log_weights[pattern[begin + i], k]
-        log_likelihood += _normalise(joint, size, largest, total)
-        for k in range(n_components):
-            count = _add_moments(joint[k], diff[k], size, first[k], second[k])
-            if same:
-                counts[head + row_shift, k] += count
-            else:
-                for i in range(size):
-                    counts[pattern[begin + i] + row_shift, k] += joint[k, i]
+                    joint[k, i] += log_weights[pattern[row + i], k]
+        _normalise(joint, size, largest, total)
         if responsibilities.shape[0] > 0:
             for i in range(size):
                 for k in range(n_components):
-                    responsibilities[begin + i, k] = joint[k, i]
+                    responsibilities[row + i, k] = joint[k, i]
         if pointwise.shape[0] > 0:
             for i in range(size):
-                pointwise[begin + i] = largest[i] + math.log(total[i])
+                pointwise[row + i] = largest[i] + math.log(total[i])
+        if repeats.shape[0] > 0:
+            log_likelihood += _repeat(joint, size, repeats[row : row + size], largest, total)
+        else:
+            log_likelihood += _sum_of_logs(size, largest, total)
+        for k in range(n_components):
+            count = _add_moments(joint[k], diff[k], size, first[k], second[k], largest)
+            if n_covariates > 0:
+                _add_covariate_moments(joint[k], diff[k], covariates, row, size, first[k], second[k], largest)
+            mass[k] += count
+            if own:
+                for i in range(size):
+                    counts[pattern[row + i], k] = joint[k, i]
+            elif same:
+                counts[head + row_shift, k] += count
+            else:
+                for i in range(size):
+                    counts[pattern[row + i] + row_shift, k] += joint[k, i]
     return log_likelihood
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def fused_pass(
+def _group_pass(
     traits: Array,
+    covariates: Array,
+    repeats: Array,
     pattern: Index,
+    first_row: int,
+    own: bool,
     log_weights: Array,
     means: Array,
     roots: Array,
+    shifts: Array,
+    counts: Array,
+    mass: Array,
+    first: Array,
+    second: Array,
     responsibilities: Array,
     pointwise: Array,
-) -> tuple[float, Array, Array, Array]:
-    """One pass on one thread; see :func:`moments` for the shapes."""
-    n_people = traits.shape[1]
-    n_components, n_traits = means.shape
-    counts = np.zeros((log_weights.shape[0], n_components))
-    first = np.zeros((n_components, n_traits))
-    second = np.zeros((n_components, n_traits, n_traits))
+) -> float:
+    """One pass over a group on one thread.
+
+    Parameters
+    ----------
+    traits : ndarray (n_traits, n_people)
+        Traits that the group has.
+    covariates, repeats, pattern
+        Of every row of the sample; see :class:`bayesgmm.core.sample.Sample`.
+    first_row : int
+        Row of the group's first person.
+    own : bool
+        Every row has a pattern of its own. ``counts`` may then be the same array as ``log_weights``: what is read of a
+        row is read before it is overwritten, so that n x K numbers serve for both.
+    log_weights : ndarray (n_patterns, n_components)
+    means : ndarray (n_components, n_traits)
+    roots : ndarray (n_components, n_traits, n_traits)
+        Lower Cholesky factors of the precisions.
+    shifts : ndarray (n_covariates, n_traits)
+    counts : ndarray (n_patterns, n_components)
+        Responsibilities summed over each pattern's people are added (when ``own``: written).
+    mass : ndarray (n_components,)
+        The same over everybody.
+    first : ndarray (n_components, n_traits + n_covariates)
+        ``sum_i r_ik (y_i - mu_k - c_i Delta)`` and ``sum_i r_ik c_i`` are added.
+    second : ndarray (n_components, n_traits + n_covariates, n_traits + n_covariates)
+        Second moments of the same, lower triangle, about the current means so that no digits cancel.
+    responsibilities, pointwise
+        Of every row of the sample, or empty.
+
+    Returns
+    -------
+    float
+        Sum of the log densities.
+    """
     log_likelihood = 0.0
+    n_people = traits.shape[1]
     for start in range(0, n_people, CHUNK):
-        stop = min(start + CHUNK, n_people)
         log_likelihood += _chunk(
             traits,
+            covariates,
+            repeats,
             pattern,
+            first_row,
             start,
-            stop,
+            min(start + CHUNK, n_people),
             0,
+            own,
             log_weights,
             means,
             roots,
+            shifts,
             counts,
+            mass,
             first,
             second,
             responsibilities,
             pointwise,
         )
-    _symmetrise(second)
-    return log_likelihood, counts, first, second
+    return log_likelihood
 
 
-@njit(cache=True, error_model="numpy")
-def _symmetrise(second: Array) -> None:
-    for k in range(second.shape[0]):
-        for d in range(second.shape[1]):
-            for e in range(d):
-                second[k, e, d] = second[k, d, e]
-
-
-@njit(cache=True, error_model="numpy", parallel=True)
-def _fused_pass_threads(
+def _group_pass_threads(
     traits: Array,
+    covariates: Array,
+    repeats: Array,
     pattern: Index,
+    first_row: int,
+    own: bool,
     log_weights: Array,
     means: Array,
     roots: Array,
+    shifts: Array,
+    counts: Array,
+    mass: Array,
+    first: Array,
+    second: Array,
     responsibilities: Array,
     pointwise: Array,
-) -> tuple[float, Array, Array, Array]:
+) -> float:
+    """The same with chunks of people shared among threads."""
     n_people = traits.shape[1]
     n_patterns = log_weights.shape[0]
-    n_components, n_traits = means.shape
+    n_components, n_both = first.shape
     n_chunks = (n_people + CHUNK - 1) // CHUNK
     # People are sorted by pattern, so pattern + chunk is a row no other chunk writes to.
-    rows = np.zeros((n_patterns + n_chunks, n_components))
-    first = np.zeros((n_chunks, n_components, n_traits))
-    second = np.zeros((n_chunks, n_components, n_traits, n_traits))
+    stride = np.int64(0 if own else 1)
+    rows = counts if own else np.zeros((n_patterns + n_chunks, n_components))
+    masses = np.zeros((n_chunks, n_components))
+    firsts = np.zeros((n_chunks, n_components, n_both))
+    seconds = np.zeros((n_chunks, n_components, n_both, n_both))
     log_likelihoods = np.zeros(n_chunks)
     for c in prange(n_chunks):
-        start = c * CHUNK
-        stop = min(start + CHUNK, n_people)
+        start = np.int64(c) * CHUNK
         log_likelihoods[c] = _chunk(
             traits,
+            covariates,
+            repeats,
             pattern,
+            first_row,
             start,
-            stop,
-            c,
+            min(start + CHUNK, n_people),
+            np.int64(c) * stride,
+            own,
             log_weights,
             means,
             roots,
+            shifts,
             rows,
-            first[c],
-            second[c],
+            masses[c],
+            firsts[c],
+            seconds[c],
             responsibilities,
             pointwise,
         )
-    for c in range(1, n_chunks):
-        start = c * CHUNK
-        stop = min(start + CHUNK, n_people)
-        # rows of patterns that nobody has still hold what an earlier chunk left there
-        for u in range(pattern[start - 1] + 1, pattern[start]):
-            rows[u] = 0.0
-        for u in range(pattern[start], pattern[stop - 1] + 1):
-            for k in range(n_components):
-                rows[u, k] = rows[u, k] + rows[u + c, k] if u == pattern[start - 1] else rows[u + c, k]
-    rows[pattern[n_people - 1] + 1 : n_patterns] = 0.0
-    total_first = np.zeros((n_components, n_traits))
-    total_second = np.zeros((n_components, n_traits, n_traits))
     log_likelihood = 0.0
     for c in range(n_chunks):
         log_likelihood += log_likelihoods[c]
-        total_first += first[c]
-        total_second += second[c]
-    _symmetrise(total_second)
-    return log_likelihood, rows[:n_patterns], total_first, total_second
+        mass += masses[c]
+        first += firsts[c]
+        second += seconds[c]
+        if not own:
+            head = pattern[first_row + c * CHUNK]
+            tail = pattern[first_row + min((c + 1) * CHUNK, n_people) - 1]
+            for u in range(head, tail + 1):
+                for k in range(n_components):
+                    counts[u, k] += rows[u + c, k]
+    return log_likelihood
 
 
-_NOTHING_2D: Array = np.empty((0, 0))
-_NOTHING_1D: Array = np.empty(0)
-
-
-def moments(traits: Array, pattern: Index, log_weights: Array, means: Array, roots: Array) -> Moments:
-    """Log likelihood and moments of the responsibilities, in one pass over people.
-
-    Parameters
-    ----------
-    traits : ndarray (n_traits, n_samples)
-        Complete traits, one row a trait, people sorted by ``pattern``.
-    pattern : ndarray of int32 (n_samples,)
-        Row of ``log_weights`` that each person has; non-decreasing.
-    log_weights : ndarray (n_patterns, n_components)
-        Log mixing weights of each pattern of predictors.
-    means : ndarray (n_components, n_traits)
-    roots : ndarray (n_components, n_traits, n_traits)
-        Lower Cholesky factors ``L`` of the precisions, ``inv(Sigma) = L L'``.
-
-    Returns
-    -------
-    Moments
-    """
-    threads = traits.shape[1] > 2 * CHUNK and get_num_threads() > 1
-    run = _fused_pass_threads if threads else fused_pass
-    return Moments(*run(traits, pattern, log_weights, means, roots, _NOTHING_2D, _NOTHING_1D))
-
-
-def posterior_membership(
-    traits: Array, pattern: Index, log_weights: Array, means: Array, roots: Array
-) -> tuple[Array, Array]:
-    """Responsibilities (n_samples, n_components) and pointwise log likelihood (n_samples,).
-
-    The parameters are those of :func:`moments`.
-    """
-    responsibilities = np.empty((traits.shape[1], means.shape[0]))
-    pointwise = np.empty(traits.shape[1])
-    threads = traits.shape[1] > 2 * CHUNK and get_num_threads() > 1
-    run = _fused_pass_threads if threads else fused_pass
-    run(traits, pattern, log_weights, means, roots, responsibilities, pointwise)
-    return responsibilities, pointwise
+# traits, covariates, repeats, pattern, first_row, own, log_weights, means, roots, shifts, counts, mass, first, second,
+# responsibilities, pointwise
+_PASS = types.float64(a2, a2, a1, i1, i8, b1, a2, a2, a3, a2, a2, a1, a2, a3, a2, a1)
+group_pass = Pointer(_group_pass, _PASS, nogil=True)
+group_pass_threads = Pointer(_group_pass_threads, _PASS, parallel=True)
+call_pass = call_at(_PASS)

@@ -1,9 +1,7 @@
 r"""The log posterior of the mixture, its gradient and curvature: one function for every engine.
 
-Flat coordinates, in which Newton's method and the normal approximation work, are ``alpha`` (K-1), ``beta`` (P, K-1),
-``means`` (K, D) and, of the lower Cholesky factor ``L`` of each precision, the logarithms of the diagonal and the
-entries below it. The density is always the one in the natural parameters (pi, B, mu, Sigma): no Jacobian is added, so
-the mode is the same in any coordinates.
+The density is always the one in the natural parameters (pi, B, mu, Sigma, Delta) unless a Jacobian is asked for, so the
+mode is the same in any coordinates; :mod:`bayesgmm.core.posterior` says what the coordinates are.
 """
 
 from __future__ import annotations
@@ -14,17 +12,36 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core import kernel
+from bayesgmm.core.ascent import em_step
+from bayesgmm.core.covariance_steps import covariance_step
+from bayesgmm.core.curved import CurvedChart
+from bayesgmm.core.families import Family, tie
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.labels import canonical_order
-from bayesgmm.core.posterior import Hyper, logits_of, value_and_gradient
-from bayesgmm.core.weights import WeightsPrior, log_softmax
+from bayesgmm.core.moments import NOTHING_1D, NOTHING_2D, Moments, expectation, log_weights_into, pass_for
+from bayesgmm.core.posterior import (
+    Engine,
+    Hyper,
+    Tie,
+    full_of_free,
+    full_value_and_gradient,
+    pack,
+    unpack,
+    value_and_gradient,
+)
+from bayesgmm.core.sample import Sample
+from bayesgmm.core.weights import WeightsPrior, expected_log_weights, log_softmax, newton_weights
 
 Array = NDArray[np.float64]
-Index = NDArray[np.int32]
 
 # Central differences of an exact gradient: the cube root of the rounding error balances both errors.
 _STEP = float(np.finfo(float).eps ** (1.0 / 3.0))
+
+
+def writable(array: Array) -> Array:
+    """The array, or a copy where compiled code, which was promised a contiguous and writable one, could not take it."""
+    result: Array = np.require(array, np.float64, ("C", "W"))
+    return result
 
 
 @dataclass(frozen=True)
@@ -40,45 +57,50 @@ class Parameters:
     means : ndarray (K, D)
     roots : ndarray (K, D, D)
         Lower Cholesky factors of the precisions.
+    shifts : ndarray (Q, D)
+        Slopes of the covariates of the means.
     """
 
     alpha: Array
     beta: Array
     means: Array
     roots: Array
+    shifts: Array
 
     @property
     def log_pi(self) -> Array:
         """Log baseline weights (K,)."""
         return log_softmax(np.concatenate(([0.0], self.alpha))[None])[0]
 
-    def pack(self) -> Array:
-        """Flat coordinates (n_free,)."""
-        size = self.means.shape[1]
-        below = np.tril_indices(size, -1)
-        log_diagonal = np.log(np.diagonal(self.roots, axis1=1, axis2=2))
-        parts = (self.alpha, self.beta, self.means, log_diagonal, self.roots[:, below[0], below[1]])
-        return np.concatenate([part.ravel() for part in parts])
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Numbers of components, traits, predictors and covariates of the means."""
+        return len(self.means), self.means.shape[1], len(self.beta), len(self.shifts)
 
-    def unpack(self, flat: Array) -> Parameters:
-        """Parameters of the shapes of this object from flat coordinates."""
-        free, n_predictors = len(self.alpha), len(self.beta)
-        n_components, size = self.means.shape
-        lengths = np.cumsum([free, n_predictors * free, n_components * size, n_components * size])
-        alpha, beta, means, log_diagonal, lower = np.split(flat, lengths)
-        roots = np.zeros((n_components, size, size))
-        diagonal = np.arange(size)
-        below = np.tril_indices(size, -1)
-        roots[:, diagonal, diagonal] = np.exp(log_diagonal).reshape(n_components, size)
-        roots[:, below[0], below[1]] = lower.reshape(n_components, -1)
-        return Parameters(alpha, beta.reshape(n_predictors, free), means.reshape(n_components, size), roots)
+    def full(self) -> Array:
+        """Full coordinates; see :mod:`bayesgmm.core.posterior`."""
+        k, size, p, q = self.sizes
+        full = np.empty((k - 1) * (1 + p) + k * size + q * size + k * (size + size * (size - 1) // 2))
+        pack(*(writable(x) for x in (self.alpha, self.beta, self.means, self.shifts, self.roots)), full)
+        return full
+
+    def of_full(self, full: Array) -> Parameters:
+        """Parameters of the shapes of this object from full coordinates."""
+        alpha, beta, means, shifts, roots = unpack(writable(full), *self.sizes)
+        return Parameters(alpha, beta, means, roots, shifts)
 
     def permuted(self, order: NDArray[np.int64]) -> Parameters:
         """Parameters with component ``j`` of the result being component ``order[j]`` of this object."""
         index = np.asarray(order)
         alpha = np.concatenate(([0.0], self.alpha))[index]
         beta = np.concatenate((np.zeros((len(self.beta), 1)), self.beta), axis=1)[:, index]
-        return Parameters(alpha[1:] - alpha[0], beta[:, 1:] - beta[:, :1], self.means[index], self.roots[index])
+        return replace(
+            self,
+            alpha=alpha[1:] - alpha[0],
+            beta=beta[:, 1:] - beta[:, :1],
+            means=self.means[index],
+            roots=self.roots[index],
+        )
 
     def sorted(self) -> Parameters:
         """Parameters with components in the order of their means on the first trait (ties: the next trait)."""
@@ -91,71 +113,161 @@ class MixtureArrays:
 
     Attributes
     ----------
-    traits : ndarray (D, n)
-        Standardised traits, people sorted by pattern.
-    pattern : ndarray of int32 (n,)
-        Row of ``predictors`` each person has; non-decreasing.
-    predictors : ndarray (U, P)
-        Distinct rows of centred predictors.
-    totals : ndarray (U,)
-        People with each row.
+    sample : Sample
     weights_prior : WeightsPrior
     niw_prior : NiwPrior
-        In standardised units.
+        In standardised units; knows the covariance family.
+    shift_precision : ndarray (Q, D)
+        Prior precision of each slope of the means; zero where flat.
+    floor : ndarray (D,)
+        Conditional variance of each trait below which a component has collapsed.
     """
 
-    traits: Array
-    pattern: Index
-    predictors: Array
-    totals: Array
+    sample: Sample
     weights_prior: WeightsPrior
     niw_prior: NiwPrior
+    shift_precision: Array
+    floor: Array
 
     @property
-    def n_people(self) -> int:
-        """Number of people with traits."""
-        return self.traits.shape[1]
+    def n_rows(self) -> int:
+        """Rows of the sample: people, or distinct people when repeated rows are counted once."""
+        return len(self.sample.pattern)
 
-    def log_weights(self, parameters: Parameters) -> Array:
-        """Log mixing weights of each pattern (U, K)."""
-        return log_softmax(logits_of(parameters.alpha, parameters.beta, self.predictors))
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return self.weights_prior.n_components
+
+    @property
+    def n_traits(self) -> int:
+        """Number of traits."""
+        return len(self.niw_prior.mean)
+
+    @property
+    def family(self) -> Family:
+        """Covariance family."""
+        return self.niw_prior.family
+
+    def engine(self, *, threads: bool = True) -> Engine:
+        """Compiled parts that this problem needs; passes are shared among threads when the sample is large."""
+        family = self.family
+        return Engine(
+            passes=pass_for(self.sample, threads=threads),
+            expectation=expectation.address,
+            expected=expected_log_weights.address,
+            newton=newton_weights.address if len(self.weights_prior.effect_mean) else 0,
+            covariances=covariance_step(family).address,
+            step=em_step.address,
+            value=full_value_and_gradient.address,
+            equal_volume=family.equal_volume,
+            on_axes=family.on_axes,
+            curved=not family.linear,
+        )
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return self.engine()
+
+    @property
+    def head(self) -> int:
+        """Free coordinates before those of the covariances."""
+        k, size = self.n_components, self.n_traits
+        return (k - 1) * (1 + len(self.weights_prior.effect_mean)) + size * (k + len(self.shift_precision))
+
+    # -- coordinates ------------------------------------------------------------------------------
+
+    @cached_property
+    def _tie_matrix(self) -> Array:
+        return tie(self.family, self.n_components, self.n_traits)
+
+    @cached_property
+    def tie(self) -> Tie:
+        """The linear family's map from free to full coordinates, for compiled code."""
+        matrix = self._tie_matrix
+        rows, columns = np.nonzero(matrix)
+        starts = np.searchsorted(rows, np.arange(len(matrix) + 1)).astype(np.int64)
+        return Tie(starts, columns.astype(np.int64), matrix[rows, columns], matrix.shape[1])
+
+    @cached_property
+    def _reader(self) -> Array:
+        return np.linalg.pinv(self._tie_matrix)
+
+    @property
+    def n_free(self) -> int:
+        """Free parameters."""
+        return self.head + self.family.n_parameters(self.n_components, self.n_traits)
+
+    def free(self, parameters: Parameters) -> Array:
+        """Free coordinates of parameters; a curved family's are those of the chart around them."""
+        full = parameters.full()
+        if not self.family.linear:
+            return np.concatenate((full[: self.head], CurvedChart(self.family, parameters.roots).origin))
+        return np.concatenate((full[: self.head], self._reader @ full[self.head :]))
+
+    def of_free(self, free: Array, near: Parameters) -> Parameters:
+        """Parameters at free coordinates; ``near`` gives the shapes, and the chart of a curved family."""
+        free = writable(free)
+        if self.family.linear:
+            return near.of_full(full_of_free(free, self.head, self.tie))
+        chart = CurvedChart(self.family, near.roots)
+        full = near.full()
+        full[: self.head] = free[: self.head]
+        return replace(near.of_full(full), roots=chart.roots(free[self.head :]))
+
+    # -- densities --------------------------------------------------------------------------------
 
     def log_prior(self, parameters: Parameters) -> float:
         """Log prior density in the natural parameters, with every constant."""
-        prior, niw, roots = self.weights_prior, self.niw_prior, parameters.roots
+        prior = self.weights_prior
         value = self.hyper.constant + float((prior.concentration - 1.0) @ parameters.log_pi)
         if len(parameters.beta):
             offset = parameters.beta - prior.effect_mean
             value -= 0.5 * float(np.einsum("pk,pkl,pl->", offset, self.hyper.effect_precision, offset))
-        if niw.is_flat:
+        value -= 0.5 * float((self.shift_precision * parameters.shifts**2).sum())
+        if self.niw_prior.is_flat:
             return value
-        size = roots.shape[1]
-        pulled = (roots * (parameters.means - niw.mean)[:, :, None]).sum(axis=1)
-        value += (niw.dof + size + 2.0) * float(np.log(np.diagonal(roots, axis1=1, axis2=2)).sum())
-        value -= 0.5 * float((roots * (niw.scale @ roots)).sum()) + 0.5 * niw.strength * float((pulled**2).sum())
-        return value
+        of_mean, of_covariance = self.niw_prior.log_constant()
+        constants = self.n_components * of_mean + self.niw_prior.copies(self.n_components).sum() * of_covariance
+        return value + float(self.niw_prior.log_density(parameters.means, parameters.roots).sum()) - float(constants)
 
-    def expectation(self, parameters: Parameters) -> kernel.Moments:
+    def expectation(self, parameters: Parameters) -> Moments:
         """E step: log likelihood and moments of the responsibilities."""
-        return kernel.moments(
-            self.traits, self.pattern, self.log_weights(parameters), parameters.means, parameters.roots
-        )
+        return self._pass(parameters, NOTHING_2D, NOTHING_1D)
 
     def membership(self, parameters: Parameters) -> tuple[Array, Array]:
-        """Responsibilities (n, K) and pointwise log likelihood (n,), people in the order of ``traits``."""
-        log_weights = self.log_weights(parameters)
-        return kernel.posterior_membership(self.traits, self.pattern, log_weights, parameters.means, parameters.roots)
+        """Responsibilities (n_rows, K) and log likelihood (n_rows,) of every row of the sample."""
+        responsibilities, pointwise = np.empty((self.n_rows, self.n_components)), np.empty(self.n_rows)
+        self._pass(parameters, responsibilities, pointwise)
+        return responsibilities, pointwise
+
+    def _pass(self, parameters: Parameters, responsibilities: Array, pointwise: Array) -> Moments:
+        k, n_both = self.n_components, self.n_traits + len(self.shift_precision)
+        counts = np.empty((len(self.sample.predictors), k))
+        beta = writable(parameters.beta)
+        log_weights_into(writable(parameters.alpha), beta, self.sample.predictors, counts)
+        mass, first, second = np.empty(k), np.empty((k, n_both)), np.empty((k, n_both, n_both))
+        arrays = (writable(x) for x in (parameters.means, parameters.roots, parameters.shifts))
+        value = expectation.compiled(
+            self.sample, self._engine.passes, counts, *arrays, mass, first, second, responsibilities, pointwise
+        )
+        return Moments(value, counts, mass, first, second)
 
     @cached_property
     def hyper(self) -> Hyper:
         """Hyperparameters as the compiled log posterior takes them."""
-        prior, niw = self.weights_prior, self.niw_prior
+        prior, niw, k = self.weights_prior, self.niw_prior, self.n_components
         finite = np.where(np.isinf(prior.effect_sd), 1.0, prior.effect_sd)
         at_mean = replace(prior, effect_sd=finite).log_density_effects(prior.effect_mean)
+        of_mean, of_covariance = niw.log_constant()
+        copies = niw.copies(k)
+        proper = self.shift_precision[self.shift_precision > 0.0]
         constant = (
-            float(prior.log_density_weights(np.zeros(prior.n_components)))
+            float(prior.log_density_weights(np.zeros(k)))
             + float(at_mean[~np.isinf(prior.effect_sd)].sum())
-            + prior.n_components * niw.log_constant()
+            + k * of_mean
+            + float(copies.sum()) * of_covariance
+            + 0.5 * float(np.log(proper / (2.0 * np.pi)).sum())
         )
         return Hyper(
             prior.concentration,
@@ -163,43 +275,45 @@ class MixtureArrays:
             prior.effect_precision(),
             niw.mean,
             float(niw.strength),
-            float(niw.dof),
-            niw.scale,
+            niw.mean_power,
+            niw.covariance_power,
+            writable(niw.trace_scale),
+            copies,
+            niw.jacobian_power(k),
+            self.shift_precision,
             constant,
         )
 
     def log_posterior_and_gradient(self, parameters: Parameters) -> tuple[float, Array]:
-        """Log posterior, a density in the natural parameters, and its gradient in flat coordinates."""
-        return self.value_and_gradient(parameters.pack())
+        """Log posterior, a density in the natural parameters, and its gradient in free coordinates."""
+        if self.family.linear:
+            return self.value_and_gradient(self.free(parameters))
+        full = parameters.full()
+        gradient = np.empty(len(full))
+        value = full_value_and_gradient.compiled(full, self.sample, self._engine, self.hyper, False, gradient)
+        chart = CurvedChart(self.family, parameters.roots)
+        return value, np.concatenate((gradient[: self.head], chart.pull_back(gradient[self.head :])))
 
-    def value_and_gradient(self, flat: Array, *, jacobian: bool = False) -> tuple[float, Array]:
-        """Log posterior and gradient at flat coordinates; see :func:`bayesgmm.core.posterior.value_and_gradient`."""
-        gradient = np.empty(len(flat))
-        data = (self.traits, self.pattern, self.predictors, self.totals)
-        return value_and_gradient(flat, *data, self.hyper, jacobian, gradient), gradient
+    def value_and_gradient(self, free: Array, *, jacobian: bool = False) -> tuple[float, Array]:
+        """Log posterior and gradient at a linear family's free coordinates.
+
+        See :func:`bayesgmm.core.posterior.value_and_gradient`.
+        """
+        gradient = np.empty(len(free))
+        free = writable(free)
+        value = value_and_gradient(free, self.sample, self._engine, self.hyper, self.tie, jacobian, gradient)
+        return value, gradient
 
     def negative_hessian(self, parameters: Parameters) -> Array:
-        """Observed information of the log posterior in flat coordinates, from differences of the exact gradient."""
-        centre = parameters.pack()
+        """Observed information of the log posterior in free coordinates, from differences of the exact gradient."""
+        centre = self.free(parameters)
         result = np.empty((len(centre), len(centre)))
         for j, x in enumerate(centre):
             step = _STEP * max(1.0, abs(x))
             ahead, behind = centre.copy(), centre.copy()
             ahead[j] += step
             behind[j] -= step
-            _, g_ahead = self.value_and_gradient(ahead)
-            _, g_behind = self.value_and_gradient(behind)
+            _, g_ahead = self.log_posterior_and_gradient(self.of_free(ahead, parameters))
+            _, g_behind = self.log_posterior_and_gradient(self.of_free(behind, parameters))
             result[j] = (g_behind - g_ahead) / (ahead[j] - behind[j])
         return 0.5 * (result + result.T)
-
-
-def moments_of_partition(arrays: MixtureArrays, responsibilities: Array) -> tuple[kernel.Moments, Array]:
-    """Moments about zero of given responsibilities (n, K), and the centres they are about (K, D)."""
-    n_components = responsibilities.shape[1]
-    traits = arrays.traits
-    counts = np.zeros((len(arrays.predictors), n_components))
-    np.add.at(counts, arrays.pattern, responsibilities)
-    centres = np.zeros((n_components, traits.shape[0]))
-    first = (traits @ responsibilities).T
-    second = np.einsum("dn,nk,en->kde", traits, responsibilities, traits, optimize=True)
-    return kernel.Moments(float("nan"), counts, first, second), centres

@@ -1,10 +1,12 @@
 r"""The log posterior and its gradient in flat coordinates, compiled: one function for Newton, curvature and sampler.
 
-Flat coordinates are ``alpha`` (K-1), ``beta`` (P, K-1), ``means`` (K, D), the logarithms of the diagonals of the
-lower Cholesky factors ``L`` of the precisions (K, D), and their entries below the diagonal, row by row.
+Full coordinates are ``alpha`` (K-1), ``beta`` (P, K-1), ``means`` (K, D), ``shifts`` (Q, D), then those of the
+precisions' factors :math:`L_k = U_k \mathrm{diag}(e^{l_k})`: ``l`` (K, D) and the entries of the unit lower triangular
+``U`` below the diagonal, row by row. Free coordinates are the same with the last two replaced by the covariance
+family's own, of which the full ones are a linear map (:func:`bayesgmm.core.families.tie`).
 
 By Fisher's identity the gradient of the marginal log likelihood is the expected gradient of the complete-data log
-likelihood under the responsibilities, whose moments the fused pass returns.
+likelihood under the responsibilities, whose moments the expectation returns.
 """
 
 from __future__ import annotations
@@ -12,20 +14,23 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
-from bayesgmm.core.kernel import fused_pass
-from bayesgmm.core.weights import log_softmax
+from bayesgmm.core.moments import call_expectation, log_weights_into
+from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8
+from bayesgmm.core.sample import SAMPLE, Sample
+from bayesgmm.core.weights import add_weights_prior, call_expected
 
 Array = NDArray[np.float64]
-Index = NDArray[np.int32]
+Long = NDArray[np.int64]
 
 
 class Hyper(NamedTuple):
-    """Hyperparameters as arrays: Dirichlet, effects (mean and precision of the contrasts), Normal-Inverse-Wishart.
+    """Hyperparameters as arrays.
 
-    ``constant`` is the part of the log prior that no parameter changes.
+    ``constant`` is the part of the log prior that no parameter changes; ``covariance_power``, ``scale``, ``copies`` and
+    ``jacobian_power`` are those of :class:`bayesgmm.core.gaussian.NiwPrior`; ``shift_precision`` (Q, D).
     """
 
     concentration: Array
@@ -33,170 +38,289 @@ class Hyper(NamedTuple):
     effect_precision: Array
     mean: Array
     strength: float
-    dof: float
+    mean_power: float
+    covariance_power: float
     scale: Array
+    copies: Array
+    jacobian_power: Array
+    shift_precision: Array
     constant: float
 
 
+class Engine(NamedTuple):
+    """Addresses of what is compiled apart; see :mod:`bayesgmm.core.pointers`. Zero where a model does not need it."""
+
+    passes: int
+    expectation: int
+    expected: int
+    newton: int
+    covariances: int
+    step: int
+    value: int
+    equal_volume: bool
+    on_axes: bool
+    curved: bool
+
+
+HYPER = types.NamedTuple((a1, a2, a3, a1, f8, f8, f8, a2, a1, a2, a2, f8), Hyper)
+ENGINE = types.NamedTuple((i8, i8, i8, i8, i8, i8, i8, b1, b1, b1), Engine)
+
+
+class Tie(NamedTuple):
+    """A covariance family's linear map from free to full coordinates, row by row (compressed sparse rows)."""
+
+    starts: Long
+    columns: Long
+    values: Array
+    n_free: int
+
+
 @njit(cache=True, error_model="numpy", nogil=True)
-def unpack(flat: Array, n_components: int, n_traits: int, n_predictors: int) -> tuple[Array, Array, Array, Array]:
-    """Split flat coordinates into alpha, beta, means and precision factors."""
+def unpack(full: Array, n_components: int, n_traits: int, n_predictors: int, n_covariates: int):  # type: ignore[no-untyped-def]
+    """Split full coordinates into alpha, beta, means, shifts and precision factors."""
     free = n_components - 1
-    alpha = flat[:free].copy()
-    beta = flat[free : free * (1 + n_predictors)].copy().reshape((n_predictors, free))
+    alpha = full[:free].copy()
     at = free * (1 + n_predictors)
-    means = flat[at : at + n_components * n_traits].copy().reshape((n_components, n_traits))
+    beta = full[free:at].copy().reshape((n_predictors, free))
+    means = full[at : at + n_components * n_traits].copy().reshape((n_components, n_traits))
     at += n_components * n_traits
+    shifts = full[at : at + n_covariates * n_traits].copy().reshape((n_covariates, n_traits))
+    at += n_covariates * n_traits
     roots = np.zeros((n_components, n_traits, n_traits))
     for k in range(n_components):
         for d in range(n_traits):
-            roots[k, d, d] = np.exp(flat[at])
+            roots[k, d, d] = np.exp(full[at])
             at += 1
     for k in range(n_components):
         for d in range(1, n_traits):
             for e in range(d):
-                roots[k, d, e] = flat[at]
+                roots[k, d, e] = full[at] * roots[k, e, e]
                 at += 1
-    return alpha, beta, means, roots
+    return alpha, beta, means, shifts, roots
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def logits_of(alpha: Array, beta: Array, predictors: Array) -> Array:
-    """Logits (U, K) of every pattern, component 0 at zero."""
-    n_patterns, n_predictors = predictors.shape
-    logits = np.zeros((n_patterns, len(alpha) + 1))
-    for u in range(n_patterns):
-        for k in range(len(alpha)):
-            total = alpha[k]
-            for p in range(n_predictors):
-                total += predictors[u, p] * beta[p, k]
-            logits[u, k + 1] = total
-    return logits
+def pack(alpha: Array, beta: Array, means: Array, shifts: Array, roots: Array, full: Array) -> None:
+    """Write full coordinates; the inverse of :func:`unpack`."""
+    n_components, n_traits = means.shape
+    free = n_components - 1
+    full[:free] = alpha
+    at = free
+    for p in range(beta.shape[0]):
+        for k in range(free):
+            full[at] = beta[p, k]
+            at += 1
+    for k in range(n_components):
+        for d in range(n_traits):
+            full[at] = means[k, d]
+            at += 1
+    for q in range(shifts.shape[0]):
+        for d in range(n_traits):
+            full[at] = shifts[q, d]
+            at += 1
+    for k in range(n_components):
+        for d in range(n_traits):
+            full[at] = np.log(roots[k, d, d])
+            at += 1
+    for k in range(n_components):
+        for d in range(1, n_traits):
+            for e in range(d):
+                full[at] = roots[k, d, e] / roots[k, e, e]
+                at += 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def value_and_gradient(
-    flat: Array,
-    traits: Array,
-    pattern: Index,
-    predictors: Array,
-    totals: Array,
+def components_gradient(
+    means: Array,
+    shifts: Array,
+    roots: Array,
+    mass: Array,
+    first: Array,
+    second: Array,
     hyper: Hyper,
     jacobian: bool,
     gradient: Array,
 ) -> float:
-    """Log posterior at flat coordinates; its gradient is written into ``gradient``.
+    """Gradient in means, shifts and precision factors given the moments; log prior of the same.
 
     Parameters
     ----------
-    flat : ndarray (n_free,)
-    traits : ndarray (D, n)
-        Standardised, people sorted by pattern.
-    pattern : ndarray of int32 (n,)
-    predictors : ndarray (U, P)
-    totals : ndarray (U,)
-        People of each pattern.
+    means, shifts, roots
+        Where the moments are about.
+    mass, first, second
+        See :class:`bayesgmm.core.moments.Moments`.
     hyper : Hyper
     jacobian : bool
-        False: the density in the natural parameters (pi, B, mu, Sigma), whose mode is the MAP. True: the density of
-        the flat coordinates themselves, which is what a sampler moving in them needs; the logarithm of the Jacobian,
-        ``sum log pi_k - sum_kd (D + d + 1) log L_kdd`` (d from 0), is added up to a constant.
+        Add the log Jacobian of the covariances' coordinates.
+    gradient : ndarray
+        Written: means (K, D), shifts (Q, D), log diagonals (K, D), lower entries.
+
+    Returns
+    -------
+    float
+        Log prior without its constant, and the log Jacobian when asked.
+    """
+    n_components, size = means.shape
+    n_covariates = shifts.shape[0]
+    at_shifts = n_components * size
+    at_diagonal = at_shifts + n_covariates * size
+    at_lower = at_diagonal + n_components * size
+    value = 0.0
+    for q in range(n_covariates):
+        for d in range(size):
+            pull = hyper.shift_precision[q, d] * shifts[q, d]
+            gradient[at_shifts + q * size + d] = -pull
+            value -= 0.5 * pull * shifts[q, d]
+    scatter, prior_scatter = np.empty((size, size)), np.empty((size, size))
+    pull_vector = np.empty(size)
+    for k in range(n_components):
+        root = roots[k]
+        for d in range(size):
+            pull_vector[d] = first[k, d] - hyper.strength * (means[k, d] - hyper.mean[d])
+            for e in range(size):
+                prior_scatter[d, e] = hyper.copies[k] * hyper.scale[d, e] + hyper.strength * (
+                    means[k, d] - hyper.mean[d]
+                ) * (means[k, e] - hyper.mean[e])
+                scatter[d, e] = second[k, d, e] + prior_scatter[d, e]
+        for d in range(size):
+            gradient[k * size + d] = 0.0
+        for d in range(size):
+            through = 0.0
+            for e in range(d, size):
+                through += root[e, d] * pull_vector[e]
+            for e in range(d, size):
+                gradient[k * size + e] += root[e, d] * through
+            for q in range(n_covariates):
+                through = 0.0
+                for e in range(d, size):
+                    through += root[e, d] * second[k, size + q, e]
+                for e in range(d, size):
+                    gradient[at_shifts + q * size + e] += root[e, d] * through
+        for e in range(size):
+            power = hyper.mean_power + hyper.copies[k] * hyper.covariance_power
+            if jacobian:
+                power += hyper.jacobian_power[k, e]
+            value += power * np.log(root[e, e])
+            total, prior_total = 0.0, 0.0
+            for d in range(e, size):
+                product, prior_product = 0.0, 0.0
+                for c in range(e, size):
+                    product += scatter[d, c] * root[c, e]
+                    prior_product += prior_scatter[d, c] * root[c, e]
+                total += product * root[d, e]
+                prior_total += prior_product * root[d, e]
+                if d > e:
+                    gradient[at_lower + d * (d - 1) // 2 + e] = -product * root[e, e]
+            value -= 0.5 * prior_total
+            gradient[at_diagonal + k * size + e] = power + mass[k] - total
+        at_lower += size * (size - 1) // 2
+    return value
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def full_of_free(free: Array, head: int, tie: Tie) -> Array:
+    """Full coordinates of free ones; the first ``head`` are the same."""
+    full = np.empty(head + len(tie.starts) - 1)
+    full[:head] = free[:head]
+    for row in range(len(tie.starts) - 1):
+        total = 0.0
+        for j in range(tie.starts[row], tie.starts[row + 1]):
+            total += tie.values[j] * free[head + tie.columns[j]]
+        full[head + row] = total
+    return full
+
+
+def _full_value_and_gradient(
+    full: Array, sample: Sample, engine: Engine, hyper: Hyper, jacobian: bool, gradient: Array
+) -> float:
+    """Log posterior and gradient in full coordinates; see :func:`value_and_gradient`."""
+    n_components, size = len(hyper.concentration), len(hyper.mean)
+    n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
+    alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
+    counts = np.empty((len(sample.predictors), n_components))
+    log_weights_into(alpha, beta, sample.predictors, counts)
+    mass, first = np.empty(n_components), np.empty((n_components, size + n_covariates))
+    second = np.empty((n_components, size + n_covariates, size + n_covariates))
+    nothing_2d, nothing_1d = np.empty((0, 0)), np.empty(0)
+    value = call_expectation(
+        engine.expectation,
+        sample,
+        engine.passes,
+        counts,
+        means,
+        roots,
+        shifts,
+        mass,
+        first,
+        second,
+        nothing_2d,
+        nothing_1d,
+    )
+    head = (n_components - 1) * (1 + n_predictors)
+    no = head < 0  # and not False: a literal would have functions compiled twice
+    call_expected(engine.expected, alpha, beta, sample.predictors, counts, no, gradient[:head], nothing_2d)
+    excess = hyper.concentration if jacobian else hyper.concentration - 1.0
+    value += add_weights_prior(
+        alpha, beta, excess, hyper.effect_mean, hyper.effect_precision, no, gradient[:head], nothing_2d
+    )
+    value += components_gradient(means, shifts, roots, mass, first, second, hyper, jacobian, gradient[head:])
+    return value + hyper.constant
+
+
+# full, sample, engine, hyper, jacobian, gradient
+_FULL = f8(a1, SAMPLE, ENGINE, HYPER, b1, a1)
+full_value_and_gradient = Pointer(_full_value_and_gradient, _FULL, nogil=True)
+_call_full = call_at(_FULL)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def value_and_gradient(
+    free: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie, jacobian: bool, gradient: Array
+) -> float:
+    """Log posterior at free coordinates; its gradient is written into ``gradient``.
+
+    Parameters
+    ----------
+    free : ndarray (n_free,)
+    sample : Sample
+    engine : Engine
+    hyper : Hyper
+    tie : Tie
+        The covariance family.
+    jacobian : bool
+        False: the density in the natural parameters (pi, B, mu, Sigma, Delta), whose mode is the MAP. True: the
+        density of the free coordinates themselves, which is what a sampler moving in them needs; the logarithm of the
+        Jacobian, ``sum log pi_k`` and that of the covariances, is added up to a constant.
     gradient : ndarray (n_free,)
 
     Returns
     -------
     float
     """
-    n_traits = traits.shape[0]
-    n_components = len(hyper.concentration)
-    n_predictors = predictors.shape[1]
-    free = n_components - 1
-    alpha, beta, means, roots = unpack(flat, n_components, n_traits, n_predictors)
-    log_weights = log_softmax(logits_of(alpha, beta, predictors))
-    value, counts, first, second = fused_pass(traits, pattern, log_weights, means, roots, np.empty((0, 0)), np.empty(0))
-    value += hyper.constant
-    gradient[:] = 0.0
-    # weights: Dirichlet at the average person, multinomial over patterns
-    baseline = np.zeros((1, n_components))
-    baseline[0, 1:] = alpha
-    log_pi = log_softmax(baseline)[0]
-    excess = hyper.concentration - 1.0
-    if jacobian:
-        excess = excess + 1.0
-    value += (excess * log_pi).sum()
-    for k in range(free):
-        gradient[k] = excess[k + 1] - excess.sum() * np.exp(log_pi[k + 1])
-    for u in range(len(totals)):
-        for k in range(free):
-            residual = counts[u, k + 1] - totals[u] * np.exp(log_weights[u, k + 1])
-            gradient[k] += residual
-            for p in range(n_predictors):
-                gradient[free * (1 + p) + k] += residual * predictors[u, p]
-    for p in range(n_predictors):
-        for k in range(free):
-            pull = 0.0
-            for m in range(free):
-                pull += hyper.effect_precision[p, k, m] * (beta[p, m] - hyper.effect_mean[p, m])
-            value -= 0.5 * pull * (beta[p, k] - hyper.effect_mean[p, k])
-            gradient[free * (1 + p) + k] -= pull
-    # components: kappa0, nu0 and Psi0 act like moments of people seen before
-    at_means = free * (1 + n_predictors)
-    at_diagonal = at_means + n_components * n_traits
-    at_lower = at_diagonal + n_components * n_traits
-    for k in range(n_components):
-        root = roots[k]
-        offset = means[k] - hyper.mean
-        scatter = second[k].copy()
-        prior_scatter = hyper.scale + hyper.strength * offset.reshape((-1, 1)) * offset.reshape((1, -1))
-        scatter += prior_scatter
-        pull_vector = first[k] - hyper.strength * offset
-        count = counts[:, k].sum()
-        for d in range(n_traits):
-            through = 0.0
-            for e in range(d, n_traits):
-                through += root[e, d] * pull_vector[e]
-            for e in range(d, n_traits):
-                gradient[at_means + k * n_traits + e] += root[e, d] * through
-        for d in range(n_traits):
-            log_diagonal = flat[at_diagonal + k * n_traits + d]
-            power = hyper.dof + n_traits + 2.0
-            if jacobian:
-                power -= n_traits + d + 1.0
-            value += power * log_diagonal
-            for e in range(d + 1):
-                product = 0.0
-                prior_product = 0.0
-                for c in range(e, n_traits):
-                    product += scatter[d, c] * root[c, e]
-                    prior_product += prior_scatter[d, c] * root[c, e]
-                value -= 0.5 * prior_product * root[d, e]
-                if e == d:
-                    gradient[at_diagonal + k * n_traits + d] = power + count - product * root[d, d]
-                else:
-                    gradient[at_lower] = -product
-                    at_lower += 1
+    head = len(free) - tie.n_free
+    full = full_of_free(free, head, tie)
+    full_gradient = np.empty(len(full))
+    value = _call_full(engine.value, full, sample, engine, hyper, jacobian, full_gradient)
+    gradient[:head] = full_gradient[:head]
+    gradient[head:] = 0.0
+    for row in range(len(tie.starts) - 1):
+        for j in range(tie.starts[row], tie.starts[row + 1]):
+            gradient[head + tie.columns[j]] += tie.values[j] * full_gradient[head + row]
     return value
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def whitened_value_and_gradient(
-    x: Array,
-    centre: Array,
-    scale: Array,
-    traits: Array,
-    pattern: Index,
-    predictors: Array,
-    totals: Array,
-    hyper: Hyper,
+    x: Array, centre: Array, scale: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie
 ) -> tuple[float, Array]:
-    """Log density and gradient at the sampler's ``x``, flat coordinates being ``centre + scale @ x``."""
+    """Log density and gradient at the sampler's ``x``, free coordinates being ``centre + scale @ x``."""
     size = len(x)
-    flat = centre.copy()
+    free = centre.copy()
     for i in range(size):
         for j in range(size):
-            flat[i] += scale[i, j] * x[j]
+            free[i] += scale[i, j] * x[j]
     inner = np.empty(size)
-    value = value_and_gradient(flat, traits, pattern, predictors, totals, hyper, True, inner)
+    value = value_and_gradient(free, sample, engine, hyper, tie, True, inner)
     gradient = np.zeros(size)
     for i in range(size):
         for j in range(size):

@@ -1,106 +1,266 @@
-"""Starting partitions of EM: hard assignments of people to components."""
+"""Starting partitions of EM: hard assignments of rows to components, and the parameters that follow from them."""
 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import cut_tree, linkage
+
+from bayesgmm.core.ascent import maximise_components, maximise_weights
+from bayesgmm.core.gaussian import precision_roots
+from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.posterior import Engine, Hyper
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-_LLOYD_STEPS = 10
-_SUBSET = 20_000  # people among whom centres are sought; more would cost time and change little
+_LLOYD_STEPS = 8
+_TREE = 400  # rows on which the hierarchy is built; its cost grows with their square
+_WEIGHT_STEPS = 8  # Newton steps of the weights at a start, where memberships are hard
 
 
-def quantile_partition(traits: Array, n_components: int, direction: int = 0) -> Labels:
-    """Cut people into equal parts along a principal axis of the traits.
+def whitened(points: Array, repeats: Array) -> Array:
+    """Points (n_traits, n_rows) turned and scaled so that they are uncorrelated with unit variances.
+
+    Distances between whitened points do not depend on the traits' units or on correlations that all components share.
+    """
+    mean = np.average(points, axis=1, weights=repeats if len(repeats) else None)
+    centred = points - mean[:, None]
+    weighted = centred * repeats if len(repeats) else centred
+    values, vectors = np.linalg.eigh(weighted @ centred.T)
+    total = repeats.sum() if len(repeats) else points.shape[1]
+    # a direction in which the traits repeat each other has nothing to tell
+    kept = values > 1e-12 * values[-1]
+    result: Array = (vectors[:, kept] / np.sqrt(values[kept] / total)).T @ centred
+    return result
+
+
+def quantile_partition(points: Array, repeats: Array, n_components: int, direction: int = 0) -> Labels:
+    """Cut rows into equal parts along a principal axis.
 
     Parameters
     ----------
-    traits : ndarray (n_traits, n_samples)
+    points : ndarray (n_traits, n_rows)
         Standardised traits.
+    repeats : ndarray (n_rows,)
+        What each row stands for; empty when one each.
     n_components : int
     direction : int
         Which principal axis, the widest first.
 
     Returns
     -------
-    ndarray of int (n_samples,)
+    ndarray of int (n_rows,)
     """
-    centred = traits - traits.mean(axis=1, keepdims=True)
+    centred = points - points.mean(axis=1, keepdims=True)
     _, vectors = np.linalg.eigh(centred @ centred.T)
-    return _cut(vectors[:, -1 - direction] @ centred, n_components)
+    return _cut(vectors[:, -1 - direction] @ centred, repeats, n_components)
 
 
-def spread_partition(traits: Array, n_components: int) -> Labels:
-    """Cut people into equal parts by their distance from the centre: for components that differ in width.
-
-    Parameters and result as in :func:`quantile_partition`.
-    """
-    centred = traits - np.median(traits, axis=1, keepdims=True)
-    return _cut((centred**2).sum(axis=0), n_components)
+def spread_partition(points: Array, repeats: Array, n_components: int) -> Labels:
+    """Cut rows into equal parts by their distance from the centre: for components that differ in width."""
+    centred = points - np.median(points, axis=1, keepdims=True)
+    return _cut((centred**2).sum(axis=0), repeats, n_components)
 
 
-def fitted_partition(traits: Array, predictors: Array, n_components: int) -> Labels:
-    """Cut people into equal parts by what a linear regression on the predictors foretells of the first trait.
-
-    Parameters
-    ----------
-    traits : ndarray (n_traits, n_samples)
-    predictors : ndarray (n_samples, n_predictors)
-        Centred.
-    n_components : int
-
-    Returns
-    -------
-    ndarray of int (n_samples,)
-    """
-    slopes, *_ = np.linalg.lstsq(predictors, traits[0] - traits[0].mean(), rcond=None)
-    return _cut(predictors @ slopes, n_components)
+def fitted_partition(points: Array, repeats: Array, predictors: Array, n_components: int) -> Labels:
+    """Cut rows into equal parts by what a linear regression on the predictors foretells of the first trait."""
+    slopes, *_ = np.linalg.lstsq(predictors, points[0] - points[0].mean(), rcond=None)
+    return _cut(predictors @ slopes, repeats, n_components)
 
 
-def _cut(score: Array, n_components: int) -> Labels:
-    ranks = np.empty(len(score), dtype=np.int64)
-    ranks[np.argsort(score, kind="stable")] = np.arange(len(score))
-    labels: Labels = ranks * n_components // len(score)
+def random_partition(n_rows: int, n_components: int, rng: np.random.Generator) -> Labels:
+    """Assign rows at random: every component starts near the whole sample."""
+    labels: Labels = rng.integers(0, n_components, n_rows)
     return labels
 
 
-def kmeans_partition(traits: Array, n_components: int, rng: np.random.Generator) -> Labels:
+def hierarchical_partition(points: Array, n_components: int, rng: np.random.Generator) -> Labels:
+    """Cut a model-based hierarchy of a subset, and give every other row to the nearest of its clusters.
+
+    Merging so that the within-cluster sum of squares grows least (Ward 1963) is the agglomeration by classification
+    likelihood under spherical covariances of one volume (Fraley 1998, section 3); on whitened points it sees ellipses
+    of one shape as spheres.
+
+    Parameters
+    ----------
+    points : ndarray (n_traits, n_rows)
+        Whitened.
+    """
+    n_rows = points.shape[1]
+    chosen = rng.choice(n_rows, _TREE, replace=False) if n_rows > _TREE else np.arange(n_rows)
+    some = points[:, chosen].T
+    if len(some) <= n_components:
+        return np.arange(n_rows) % n_components
+    labels = cut_tree(linkage(some, method="ward"), n_clusters=[n_components])[:, 0]
+    centres = np.stack([some[labels == k].mean(axis=0) for k in range(n_components)])
+    out = np.empty(n_rows, dtype=np.int64)
+    nearest(np.ascontiguousarray(points), centres, out)
+    return out
+
+
+def _cut(score: Array, repeats: Array, n_components: int) -> Labels:
+    order = np.argsort(score, kind="stable")
+    weight = repeats[order] if len(repeats) else np.ones(len(score))
+    before = np.cumsum(weight) - 0.5 * weight
+    labels = np.empty(len(score), dtype=np.int64)
+    labels[order] = np.minimum((before / weight.sum() * n_components).astype(np.int64), n_components - 1)
+    return labels
+
+
+def kmeans_partition(points: Array, repeats: Array, n_components: int, rng: np.random.Generator) -> Labels:
     """Seed centres far apart (k-means++, Arthur and Vassilvitskii 2007) and take a few steps of Lloyd's algorithm.
 
     Parameters
     ----------
-    traits : ndarray (n_traits, n_samples)
-        Standardised traits.
+    points : ndarray (n_traits, n_rows)
+        Whitened.
+    repeats : ndarray (n_rows,)
+        What each row stands for; empty when one each.
     n_components : int
     rng : numpy.random.Generator
 
     Returns
     -------
-    ndarray of int (n_samples,)
+    ndarray of int (n_rows,)
     """
-    n_people = traits.shape[1]
-    chosen = rng.choice(n_people, _SUBSET, replace=False) if n_people > _SUBSET else np.arange(n_people)
-    points = traits[:, chosen].T
-    centres = points[rng.integers(len(points))][None]
-    distances = ((points - centres[0]) ** 2).sum(1)
-    for _ in range(1, n_components):
-        total = distances.sum()
-        probabilities = distances / total if total > 0.0 else None
-        new = points[rng.choice(len(points), p=probabilities)]
-        centres = np.vstack((centres, new))
-        distances = np.minimum(distances, ((points - new) ** 2).sum(1))
-    for _ in range(_LLOYD_STEPS):
-        labels = _nearest(points, centres)
-        sums = np.stack([np.bincount(labels, points[:, d], n_components) for d in range(points.shape[1])], axis=1)
-        counts = np.bincount(labels, minlength=n_components)[:, None]
-        centres = np.where(counts > 0, sums / np.maximum(counts, 1), centres)
-    return _nearest(traits.T, centres)
-
-
-def _nearest(points: Array, centres: Array) -> Labels:
-    # |y - c|^2 without the term in y alone, so that memory stays n x K
-    score = -2.0 * points @ centres.T + (centres**2).sum(1)
-    labels: Labels = np.argmin(score, axis=1)
+    labels = np.empty(points.shape[1], dtype=np.int64)
+    _kmeans(np.ascontiguousarray(points), repeats, rng.random(n_components), labels)
     return labels
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def nearest(points: Array, centres: Array, labels: Labels) -> None:
+    """Write the nearest centre of every point (n_traits, n_rows)."""
+    size, n = points.shape
+    for i in range(n):
+        best = np.inf
+        for k in range(len(centres)):
+            distance = 0.0
+            for d in range(size):
+                gap = points[d, i] - centres[k, d]
+                distance += gap * gap
+            if distance < best:
+                best = distance
+                labels[i] = k
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _kmeans(points: Array, repeats: Array, uniform: Array, labels: Labels) -> None:
+    size, n = points.shape
+    n_components = len(uniform)
+    weighted = len(repeats) > 0
+    centres = np.zeros((n_components, size))
+    distances = np.full(n, np.inf)
+    for k in range(n_components):
+        total = 0.0
+        for i in range(n):
+            weight = repeats[i] if weighted else 1.0
+            total += weight if k == 0 else weight * distances[i]
+        target = uniform[k] * total
+        chosen = n - 1
+        reached = 0.0
+        for i in range(n):
+            weight = repeats[i] if weighted else 1.0
+            reached += weight if k == 0 else weight * distances[i]
+            if reached > target:
+                chosen = i
+                break
+        for d in range(size):
+            centres[k, d] = points[d, chosen]
+        for i in range(n):
+            distance = 0.0
+            for d in range(size):
+                gap = points[d, i] - centres[k, d]
+                distance += gap * gap
+            distances[i] = min(distances[i], distance)
+    for _ in range(_LLOYD_STEPS):
+        nearest(points, centres, labels)
+        sums, counts = np.zeros((n_components, size)), np.zeros(n_components)
+        for i in range(n):
+            weight = repeats[i] if weighted else 1.0
+            counts[labels[i]] += weight
+            for d in range(size):
+                sums[labels[i], d] += weight * points[d, i]
+        for k in range(n_components):
+            if counts[k] > 0.0:
+                for d in range(size):
+                    centres[k, d] = sums[k, d] / counts[k]
+    nearest(points, centres, labels)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _maximise(
+    engine: Engine,
+    hyper: Hyper,
+    floor: Array,
+    predictors: Array,
+    counts: Array,
+    mass: Array,
+    first: Array,
+    second: Array,
+    means: Array,
+    shifts: Array,
+    roots: Array,
+    alpha: Array,
+    beta: Array,
+    weight_steps: int,
+) -> bool:
+    gradient = np.empty(len(alpha) * (1 + len(beta)))
+    for _ in range(weight_steps):
+        maximise_weights(engine, hyper, predictors, counts, mass, alpha, beta, gradient)
+    return maximise_components(engine, hyper, floor, mass, first, second, means, shifts, roots)
+
+
+def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) -> Parameters | None:
+    """Parameters after an M step from given responsibilities; None where a component would be singular.
+
+    Parameters
+    ----------
+    arrays : MixtureArrays
+    points : ndarray (n_traits, n_rows)
+        Standardised traits of every row, what is missing filled in.
+    responsibilities : ndarray (n_rows, n_components)
+    """
+    sample, k, size = arrays.sample, arrays.n_components, arrays.n_traits
+    n_covariates, n_predictors = len(arrays.shift_precision), len(arrays.weights_prior.effect_mean)
+    r = responsibilities * sample.repeats[:, None] if len(sample.repeats) else responsibilities
+    both = np.vstack((points, sample.covariates)) if n_covariates else points
+    mass = r.sum(axis=0)
+    pooled = np.cov(points, aweights=sample.repeats if len(sample.repeats) else None, ddof=0).reshape(size, size)
+    try:
+        root = precision_roots(pooled)
+    except np.linalg.LinAlgError:
+        root = np.eye(size)
+    counts = np.zeros((len(sample.predictors), k))
+    if n_predictors == 0:
+        counts[0] = mass
+    elif len(sample.mix_starts):
+        by_pattern = np.zeros((len(sample.mix_starts) - 1, k))
+        np.add.at(by_pattern, sample.pattern, r)
+        times = np.diff(sample.mix_starts)
+        shares = sample.mix_probabilities[:, None] * np.repeat(by_pattern, times, axis=0)
+        np.add.at(counts, sample.mix_rows, shares)
+    else:
+        np.add.at(counts, sample.pattern, r)
+    means = np.zeros((k, size))
+    roots = np.broadcast_to(root, (k, size, size)).copy()
+    shifts, alpha, beta = np.zeros((n_covariates, size)), np.zeros(k - 1), np.zeros((n_predictors, k - 1))
+    possible = _maximise(
+        arrays.engine(),
+        arrays.hyper,
+        arrays.floor,
+        sample.predictors,
+        counts,
+        mass,
+        np.ascontiguousarray((both @ r).T),
+        np.stack([(both * r[:, j]) @ both.T for j in range(k)]),
+        means,
+        shifts,
+        roots,
+        alpha,
+        beta,
+        _WEIGHT_STEPS if n_predictors else 1,
+    )
+    return Parameters(alpha, beta, means, roots, shifts) if possible else None

@@ -11,11 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from bayesgmm.core.linalg import solve_positive
+from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8
+from bayesgmm.core.vectormath import exp_nonpositive, log_normal
+
 Array = NDArray[np.float64]
+
+_BLOCK = 256
+_HALVINGS = 30
+_TINY = 1e-300
+_REDUCE = {"reassoc", "contract", "nsz"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class WeightsPrior:
         return result
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def log_softmax(logits: Array) -> Array:
     """Log weights of each row of logits (U, K)."""
     n_rows, n_components = logits.shape
@@ -95,150 +104,228 @@ def log_softmax(logits: Array) -> Array:
     return out
 
 
-@njit(cache=True, error_model="numpy")
-def _expected_value_and_curvature(
-    alpha: Array, beta: Array, predictors: Array, counts: Array, gradient: Array, hessian: Array
+def _expected_log_weights(
+    alpha: Array, beta: Array, predictors: Array, counts: Array, curvature: bool, gradient: Array, hessian: Array
 ) -> float:
-    """Expected log likelihood of memberships, its gradient and negative Hessian in (alpha, beta).
+    """Expected log likelihood of memberships in (alpha, beta), and its gradient; its negative Hessian when asked.
 
     The free parameters are ordered row by row of ``[alpha; beta]``, (1 + P, K - 1).
     """
     n_patterns, n_components = counts.shape
     n_predictors = predictors.shape[1]
     free = n_components - 1
-    x = np.ones(1 + n_predictors)
-    weights = np.empty(n_components)
+    x = np.ones((1 + n_predictors, _BLOCK))
+    eta = np.empty((n_components, _BLOCK))
+    largest = np.empty(_BLOCK)
+    total = np.empty(_BLOCK)
+    people = np.empty(_BLOCK)
+    term = np.empty(_BLOCK)
     value = 0.0
     gradient[:] = 0.0
     hessian[:] = 0.0
-    for u in range(n_patterns):
-        x[1:] = predictors[u]
-        largest = 0.0
-        weights[0] = 0.0
-        total_count = counts[u, 0]
+    for start in range(0, n_patterns, _BLOCK):
+        size = min(_BLOCK, n_patterns - start)
+        for p in range(n_predictors):
+            for i in range(size):
+                x[1 + p, i] = predictors[start + i, p]
+        for i in range(size):
+            eta[0, i] = 0.0
+            largest[i] = 0.0
+            people[i] = counts[start + i, 0]
+            total[i] = 0.0
         for k in range(free):
-            eta = alpha[k]
+            for i in range(size):
+                eta[k + 1, i] = alpha[k]
             for p in range(n_predictors):
-                eta += predictors[u, p] * beta[p, k]
-            weights[k + 1] = eta
-            largest = max(largest, eta)
-            total_count += counts[u, k + 1]
-        total = 0.0
+                slope = beta[p, k]
+                for i in range(size):
+                    eta[k + 1, i] += slope * x[1 + p, i]
+            for i in range(size):
+                largest[i] = max(largest[i], eta[k + 1, i])
+                people[i] += counts[start + i, k + 1]
         for k in range(n_components):
-            value += counts[u, k] * (weights[k] - largest)
-            weights[k] = np.exp(weights[k] - largest)
-            total += weights[k]
-        value -= total_count * np.log(total)
+            for i in range(size):
+                value += counts[start + i, k] * (eta[k, i] - largest[i])
+                eta[k, i] = exp_nonpositive(eta[k, i] - largest[i])
+                total[i] += eta[k, i]
+        for i in range(size):
+            value -= people[i] * log_normal(total[i])
         for k in range(n_components):
-            weights[k] /= total
+            for i in range(size):
+                eta[k, i] /= total[i]
         for k in range(free):
-            residual = counts[u, k + 1] - total_count * weights[k + 1]
+            for i in range(size):
+                term[i] = counts[start + i, k + 1] - people[i] * eta[k + 1, i]
             for p in range(1 + n_predictors):
-                gradient[p * free + k] += x[p] * residual
+                s = 0.0
+                for i in range(size):
+                    s += term[i] * x[p, i]
+                gradient[p * free + k] += s
+        if not curvature:
+            continue
+        for k in range(free):
             for m in range(k + 1):
-                curvature = -total_count * weights[k + 1] * weights[m + 1]
-                if m == k:
-                    curvature += total_count * weights[k + 1]
                 for p in range(1 + n_predictors):
-                    for q in range(1 + n_predictors):
-                        hessian[p * free + k, q * free + m] += curvature * x[p] * x[q]
+                    for i in range(size):
+                        bend = (1.0 if m == k else 0.0) - eta[m + 1, i]
+                        term[i] = people[i] * eta[k + 1, i] * bend * x[p, i]
+                    for q in range(p + 1):
+                        s = 0.0
+                        for i in range(size):
+                            s += term[i] * x[q, i]
+                        hessian[p * free + k, q * free + m] += s
+    if not curvature:
+        return value
     for k in range(free):
-        for m in range(k):
+        for m in range(k + 1):
             for p in range(1 + n_predictors):
-                for q in range(1 + n_predictors):
-                    hessian[q * free + m, p * free + k] = hessian[p * free + k, q * free + m]
+                for q in range(p + 1):
+                    bend = hessian[p * free + k, q * free + m]
+                    hessian[q * free + k, p * free + m] = bend
+                    hessian[p * free + m, q * free + k] = bend
+                    hessian[q * free + m, p * free + k] = bend
     return value
 
 
-def _penalty(alpha: Array, beta: Array, prior: WeightsPrior, precision: Array) -> tuple[float, Array, Array]:
-    """Log prior of (alpha, beta) as a density in (pi, B), its gradient and negative Hessian, constants left out."""
-    size = len(alpha)
-    n_free = size * (1 + len(beta))
-    log_pi = log_softmax(np.concatenate(([0.0], alpha))[None])[0]
-    pi = np.exp(log_pi)
-    excess = prior.concentration - 1.0
-    gradient, hessian = np.zeros(n_free), np.zeros((n_free, n_free))
-    value = float(excess @ log_pi)
-    gradient[:size] = excess[1:] - excess.sum() * pi[1:]
-    hessian[:size, :size] = excess.sum() * (np.diag(pi[1:]) - np.outer(pi[1:], pi[1:]))
+# alpha, beta, predictors, counts, curvature, gradient, hessian
+_EXPECTED = types.float64(a1, a2, a2, a2, b1, a1, a2)
+expected_log_weights = Pointer(_expected_log_weights, _EXPECTED, nogil=True, fastmath=_REDUCE)
+call_expected = call_at(_EXPECTED)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_weights_prior(
+    alpha: Array,
+    beta: Array,
+    excess: Array,
+    effect_mean: Array,
+    effect_precision: Array,
+    curvature: bool,
+    gradient: Array,
+    hessian: Array,
+) -> float:
+    """Add the gradient and negative Hessian of the log prior of (alpha, beta); return its value, constants left out.
+
+    ``excess`` is the Dirichlet's concentration less one for a density in the baseline weights themselves, and the
+    concentration for one in their log ratios.
+    """
+    free = len(alpha)
+    baseline = np.zeros((1, free + 1))
+    baseline[0, 1:] = alpha
+    log_pi = log_softmax(baseline)[0]
+    mass = excess.sum()
+    value = 0.0
+    for k in range(free + 1):
+        value += excess[k] * log_pi[k]
+    for k in range(free):
+        pi = np.exp(log_pi[k + 1])
+        gradient[k] += excess[k + 1] - mass * pi
+        if curvature:
+            hessian[k, k] += mass * pi
+            for m in range(free):
+                hessian[k, m] -= mass * pi * np.exp(log_pi[m + 1])
     for p in range(len(beta)):
-        block = slice(size * (1 + p), size * (2 + p))
-        offset = beta[p] - prior.effect_mean[p]
-        value -= 0.5 * float(offset @ precision[p] @ offset)
-        gradient[block] = -precision[p] @ offset
-        hessian[block, block] = precision[p]
-    return value, gradient, hessian
+        at = free * (1 + p)
+        for k in range(free):
+            pull = 0.0
+            for m in range(free):
+                pull += effect_precision[p, k, m] * (beta[p, m] - effect_mean[p, m])
+                if curvature:
+                    hessian[at + k, at + m] += effect_precision[p, k, m]
+            value -= 0.5 * pull * (beta[p, k] - effect_mean[p, k])
+            gradient[at + k] -= pull
+    return value
 
 
-def newton_weights(
+def _newton_weights(
+    expected: int,
     alpha: Array,
     beta: Array,
     predictors: Array,
     counts: Array,
-    prior: WeightsPrior,
-    *,
-    max_steps: int = 2,
-    tolerance: float = 1e-12,
-) -> tuple[Array, Array]:
-    """M step of the weights: Newton with step halving on the penalised expected log likelihood.
+    excess: Array,
+    effect_mean: Array,
+    effect_precision: Array,
+    max_steps: int,
+    tolerance: float,
+    gradient: Array,
+) -> bool:
+    """M step of the weights, in place: Newton with step halving on the penalised expected log likelihood.
 
-    The value returned is never below the value at the start, so a single step is enough for EM to ascend
+    The value at the end is never below the value at the start, so a single step is enough for EM to ascend
     (generalised EM, Dempster, Laird and Rubin 1977).
 
     Parameters
     ----------
+    expected : int
+        Address of :data:`expected_log_weights`.
     alpha : ndarray (K-1,)
     beta : ndarray (P, K-1)
-        Where to start.
+        Where to start; overwritten.
     predictors : ndarray (U, P)
         Centred predictors of each pattern.
     counts : ndarray (U, K)
         Responsibilities summed over the people of each pattern.
-    prior : WeightsPrior
+    excess, effect_mean, effect_precision
+        The prior; see :func:`add_weights_prior`.
     max_steps : int
         At most so many Newton steps.
     tolerance : float
         Stop when a step would gain less than this many units of log density.
+    gradient : ndarray (n_free,)
+        Written: the gradient at the start.
 
     Returns
     -------
-    alpha, beta : ndarray
+    bool
+        Whether every step was taken.
     """
-    size, n_predictors = len(alpha), len(beta)
-    n_free = size * (1 + n_predictors)
-    precision = prior.effect_precision()
-    gradient, hessian = np.empty(n_free), np.empty((n_free, n_free))
-
-    def evaluate(a: Array, b: Array) -> tuple[float, Array, Array]:
-        value = _expected_value_and_curvature(a, b, predictors, counts, gradient, hessian)
-        p_value, p_gradient, p_hessian = _penalty(a, b, prior, precision)
-        return value + p_value, gradient + p_gradient, hessian + p_hessian
-
-    value, g, h = evaluate(alpha, beta)
-    for _ in range(max_steps):
-        step = _ascent_step(g, h)
-        if float(g @ step) < tolerance:
-            break
-        for halving in range(30):
-            scaled = (step * 0.5**halving).reshape(1 + n_predictors, size)
-            trial_alpha, trial_beta = alpha + scaled[0], beta + scaled[1:]
-            trial_value, trial_g, trial_h = evaluate(trial_alpha, trial_beta)
-            if trial_value >= value:
-                alpha, beta, value, g, h = trial_alpha, trial_beta, trial_value, trial_g, trial_h
+    free, n_predictors = len(alpha), len(beta)
+    n_free = free * (1 + n_predictors)
+    slope, trial_slope = np.empty(n_free), np.empty(n_free)
+    hessian, none = np.empty((n_free, n_free)), np.empty((0, 0))
+    trial_alpha, trial_beta = np.empty(free), np.empty((n_predictors, free))
+    no, yes = n_free < 0, n_free >= 0  # and not literals, with which functions would be compiled twice
+    value = call_expected(expected, alpha, beta, predictors, counts, yes, slope, hessian)
+    value += add_weights_prior(alpha, beta, excess, effect_mean, effect_precision, yes, slope, hessian)
+    gradient[:] = slope
+    for taken in range(max_steps):
+        if taken > 0:
+            value = call_expected(expected, alpha, beta, predictors, counts, yes, slope, hessian)
+            value += add_weights_prior(alpha, beta, excess, effect_mean, effect_precision, yes, slope, hessian)
+        step = slope.copy()
+        lift = 0.0
+        while not solve_positive(hessian.copy(), step):
+            # separated data without a prior: the curvature is lifted until it is positive
+            for j in range(n_free):
+                lift = max(lift, 1e-10 * hessian[j, j])
+            lift = 10.0 * max(lift, _TINY)
+            step[:] = slope
+            for j in range(n_free):
+                hessian[j, j] += lift
+        if (slope * step).sum() < tolerance:
+            return False
+        length = 1.0
+        for _ in range(_HALVINGS):
+            for k in range(free):
+                trial_alpha[k] = alpha[k] + length * step[k]
+                for p in range(n_predictors):
+                    trial_beta[p, k] = beta[p, k] + length * step[free * (1 + p) + k]
+            trial = call_expected(expected, trial_alpha, trial_beta, predictors, counts, no, trial_slope, none)
+            trial += add_weights_prior(
+                trial_alpha, trial_beta, excess, effect_mean, effect_precision, no, trial_slope, none
+            )
+            if trial >= value:
+                alpha[:] = trial_alpha
+                beta[:] = trial_beta
                 break
+            length *= 0.5
         else:
-            break
-    return alpha, beta
+            return False
+    return True
 
 
-def _ascent_step(gradient: Array, negative_hessian: Array) -> Array:
-    """Newton step, with the curvature lifted where it is not positive (separated data without a prior)."""
-    try:
-        factor = np.linalg.cholesky(negative_hessian)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(negative_hessian)
-        lifted = np.maximum(np.abs(values), 1e-10 * max(1.0, float(np.abs(values).max())))
-        step: Array = vectors @ ((vectors.T @ gradient) / lifted)
-        return step
-    solved: Array = np.linalg.solve(factor.T, np.linalg.solve(factor, gradient))
-    return solved
+# expected, alpha, beta, predictors, counts, excess, effect_mean, effect_precision, max_steps, tolerance, gradient
+_NEWTON = types.boolean(i8, a1, a2, a2, a2, a1, a2, a3, i8, f8, a1)
+newton_weights = Pointer(_newton_weights, _NEWTON, nogil=True)
+call_newton = call_at(_NEWTON)

@@ -92,9 +92,10 @@ class FusedDensity(WhitenedDensity):
     """
 
     def __init__(self, arrays: MixtureArrays, start: Parameters) -> None:
-        self._shape = start
-        self._data = (arrays.traits, arrays.pattern, arrays.predictors, arrays.totals, arrays.hyper)
-        super().__init__(start.pack())
+        self._arrays, self._near = arrays, start
+        # chains run side by side, so a pass is not shared among threads
+        self._data = (arrays.sample, arrays.engine(threads=False), arrays.hyper, arrays.tie)
+        super().__init__(arrays.free(start))
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at ``x`` (size,)."""
@@ -103,4 +104,4 @@ class FusedDensity(WhitenedDensity):
 
     def parameters(self, x: Array) -> Parameters:
         """Parameters of the mixture (standardised) at ``x`` (size,)."""
-        return self._shape.unpack(self.centre + self.scale @ x)
+        return self._arrays.of_free(self.centre + self.scale @ x, self._near)

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from pytensor.link.numba.dispatch.basic import numba_njit
 
 from bayesgmm import names
+from bayesgmm.core.families import Family
 from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.sample import complete_sample
 from bayesgmm.inference.density import WhitenedDensity
 from bayesgmm.inference.pymc_model import CHI_SQUARED, build_core_model, data_of, natural_values
 
@@ -31,14 +33,14 @@ class CompiledShape:
 
 
 @lru_cache(maxsize=32)
-def _compiled(n_components: int, n_traits: int, n_predictors: int) -> CompiledShape:
-    arrays = _template(n_components, n_traits, n_predictors)
+def _compiled(family: Family, n_components: int, n_traits: int, n_predictors: int, n_covariates: int) -> CompiledShape:
+    arrays = _template(family, n_components, n_traits, n_predictors, n_covariates)
     model, parameters = build_core_model(arrays)
     log_density = model.logp()
     gradients = pytensor.grad(log_density, model.value_vars)
     outputs = [log_density, pt.concatenate([g.ravel() for g in gradients])]
-    outputs += model.replace_rvs_by_values([parameters[key] for key in ("weights", "beta", "means", "roots")])
-    values = natural_values(arrays, _template_parameters(n_components, n_traits, n_predictors))
+    outputs += model.replace_rvs_by_values([parameters[key] for key in ("weights", "beta", "means", "roots", "shifts")])
+    values = natural_values(arrays, _template_parameters(n_components, n_traits, n_predictors, n_covariates))
     variables = tuple((rv.name, _value_shape(rv.name, values[rv.name].shape)) for rv in model.free_RVs)
     x, centre, scale = pt.dvector("x"), pt.dvector("centre"), pt.dmatrix("scale")
     flat = centre + pt.dot(scale, x)
@@ -60,28 +62,30 @@ def _value_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0] - 1,) if name == names.WEIGHTS else shape
 
 
-def _template_parameters(n_components: int, n_traits: int, n_predictors: int) -> Parameters:
+def _template_parameters(n_components: int, n_traits: int, n_predictors: int, n_covariates: int) -> Parameters:
     return Parameters(
         np.zeros(n_components - 1),
         np.zeros((n_predictors, n_components - 1)),
         np.zeros((n_components, n_traits)),
         np.tile(np.eye(n_traits), (n_components, 1, 1)),
+        np.zeros((n_covariates, n_traits)),
     )
 
 
-def _template(n_components: int, n_traits: int, n_predictors: int) -> MixtureArrays:
+def _template(family: Family, n_components: int, n_traits: int, n_predictors: int, n_covariates: int) -> MixtureArrays:
     from bayesgmm.core.gaussian import NiwPrior
     from bayesgmm.core.weights import WeightsPrior
 
     return MixtureArrays(
-        traits=np.zeros((n_traits, 2)),
-        pattern=np.zeros(2, dtype=np.int32),
-        predictors=np.zeros((1, n_predictors)),
-        totals=np.array([2.0]),
+        sample=complete_sample(
+            np.zeros((n_traits, 2)), predictors=np.zeros((1, n_predictors)), covariates=np.zeros((n_covariates, 2))
+        ),
         weights_prior=WeightsPrior(
             np.full(n_components, 2.0), np.zeros((n_predictors, n_components - 1)), np.ones(n_predictors)
         ),
-        niw_prior=NiwPrior(np.zeros(n_traits), 0.01, n_traits + 2.0, np.eye(n_traits)),
+        niw_prior=NiwPrior(np.zeros(n_traits), 0.01, n_traits + 2.0, np.eye(n_traits), family),
+        shift_precision=np.ones((n_covariates, n_traits)),
+        floor=np.zeros(n_traits),
     )
 
 
@@ -96,8 +100,7 @@ class GraphDensity(WhitenedDensity):
     """
 
     def __init__(self, arrays: MixtureArrays, start: Parameters) -> None:
-        n_components, n_traits = start.means.shape
-        shape = _compiled(n_components, n_traits, len(start.beta))
+        shape = _compiled(arrays.family, *start.sizes)
         data = data_of(arrays)
         self._evaluate = shape.evaluate
         self._data = tuple(np.asarray(data[name], order="C") for name in shape.argument_names)
@@ -115,9 +118,9 @@ class GraphDensity(WhitenedDensity):
 
     def parameters(self, x: Array) -> Parameters:
         """Parameters of the mixture (standardised) at ``x`` (size,)."""
-        _, _, weights, beta, means, roots = self._evaluate(x, self.centre, self.scale, *self._data)
+        _, _, weights, beta, means, roots, shifts = self._evaluate(x, self.centre, self.scale, *self._data)
         log_weights = np.log(weights)
-        return Parameters(log_weights[1:] - log_weights[0], beta, means, roots)
+        return Parameters(log_weights[1:] - log_weights[0], beta, means, roots, shifts)
 
 
 def _unconstrain(name: str, value: Array) -> Array:

@@ -12,20 +12,34 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
-from bayesgmm.core.kernel import fused_pass
+from bayesgmm.core.kernel import group_pass
+from bayesgmm.core.moments import call_expectation, expectation
+from bayesgmm.core.pointers import exported
+from bayesgmm.core.sample import Sample
 from bayesgmm.core.weights import log_softmax
 
 Array = NDArray[np.float64]
 
 # Raise when the function below changes, so that compiled copies on disk are made anew.
-_VERSION = 1
+_VERSION = 2
+N_PARAMETERS = 4
+
+
+_expectation_at = exported(expectation, "bayesgmm_expectation")
+_group_pass_at = exported(group_pass, "bayesgmm_group_pass")
+
+
+def sample_inputs(sample: Sample) -> dict[str, Any]:
+    """Arrays of a sample by name, in the order in which the operation takes them."""
+    values = {name: np.asarray(value) for name, value in sample._asdict().items()}
+    return {**values, "own": np.asarray(int(sample.own))}
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def likelihood_and_gradient(
-    logits: Array, means: Array, roots: Array, traits: Array, pattern: NDArray[np.int32], totals: Array
-) -> tuple[Array, Array, Array, Array]:
-    """Marginal log likelihood and its gradient in logits, means and precision factors.
+    logits: Array, means: Array, roots: Array, shifts: Array, sample: Sample
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Marginal log likelihood and its gradient in logits, means, precision factors and slopes.
 
     Parameters
     ----------
@@ -33,84 +47,146 @@ def likelihood_and_gradient(
     means : ndarray (n_components, n_traits)
     roots : ndarray (n_components, n_traits, n_traits)
         Lower Cholesky factors of the precisions.
-    traits : ndarray (n_traits, n_samples)
-    pattern : ndarray of int32 (n_samples,)
-        Non-decreasing row of ``logits`` of each person.
-    totals : ndarray (n_patterns,)
-        People of each pattern.
+    shifts : ndarray (n_covariates, n_traits)
+    sample : Sample
 
     Returns
     -------
     tuple of ndarray
-        The log likelihood (0-d) and gradients in the shapes of the first three arguments.
+        The log likelihood (0-d) and gradients in the shapes of the first four arguments.
     """
-    nothing_2d, nothing_1d = np.empty((0, 0)), np.empty(0)
+    n_components, size = means.shape
+    n_covariates = shifts.shape[0]
     log_weights = log_softmax(logits)
-    value, counts, first, second = fused_pass(traits, pattern, log_weights, means, roots, nothing_2d, nothing_1d)
-    n_components, n_traits = means.shape
-    d_logits = counts - totals.reshape((-1, 1)) * np.exp(log_weights)
-    d_means = np.zeros((n_components, n_traits))
-    d_roots = np.zeros((n_components, n_traits, n_traits))
+    counts = log_weights.copy()
+    mass, first = np.empty(n_components), np.empty((n_components, size + n_covariates))
+    second = np.empty((n_components, size + n_covariates, size + n_covariates))
+    value = call_expectation(
+        _expectation_at(),
+        sample,
+        _group_pass_at(),
+        counts,
+        means,
+        roots,
+        shifts,
+        mass,
+        first,
+        second,
+        np.empty((0, 0)),
+        np.empty(0),
+    )
+    d_logits = np.empty(counts.shape)
+    for u in range(len(counts)):
+        people = counts[u].sum()
+        for k in range(n_components):
+            d_logits[u, k] = counts[u, k] - people * np.exp(log_weights[u, k])
+    d_means = np.zeros((n_components, size))
+    d_roots = np.zeros((n_components, size, size))
+    d_shifts = np.zeros((n_covariates, size))
     for k in range(n_components):
         root = roots[k]
-        scaled = root.T @ first[k]
-        d_means[k] = root @ scaled
-        product = second[k] @ root
-        count = counts[:, k].sum()
-        for d in range(n_traits):
+        precision = root @ root.T
+        for d in range(size):
+            for e in range(size):
+                d_means[k, d] += precision[d, e] * first[k, e]
+                for q in range(n_covariates):
+                    d_shifts[q, d] += precision[d, e] * second[k, size + q, e]
             for e in range(d + 1):
-                d_roots[k, d, e] = -product[d, e]
-            d_roots[k, d, d] += count / root[d, d]
-    return np.asarray(value), d_logits, d_means, d_roots
+                for c in range(e, size):
+                    d_roots[k, d, e] -= second[k, d, c] * root[c, e]
+            d_roots[k, d, d] += mass[k] / root[d, d]
+    return np.asarray(value), d_logits, d_means, d_roots, d_shifts
 
 
 class MarginalMixtureLikelihood(Op):  # type: ignore[misc]
     """Marginal log likelihood of a Gaussian mixture; its gradient comes from the same pass over people.
 
-    Inputs are those of :func:`likelihood_and_gradient`; outputs 1 to 3 are the gradients of output 0 and are
-    themselves not differentiable.
+    Inputs are the four parameters of :func:`likelihood_and_gradient`, then the arrays of :func:`sample_inputs` in their
+    order; outputs 1 to 4 are the gradients of output 0 and are themselves not differentiable.
     """
 
     __props__ = ()
 
     def make_node(self, *inputs: Any) -> Apply:
         """Build the graph node."""
-        logits, means, roots, traits, pattern, totals = (pt.as_tensor_variable(x) for x in inputs)
-        outputs = [pt.dscalar(), pt.dmatrix(), pt.dmatrix(), pt.dtensor3()]
-        return Apply(self, [logits, means, roots, traits, pattern, totals], outputs)
+        outputs = [pt.dscalar(), pt.dmatrix(), pt.dmatrix(), pt.dtensor3(), pt.dmatrix()]
+        return Apply(self, [pt.as_tensor_variable(x) for x in inputs], outputs)
 
     def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]]) -> None:
         """Evaluate without compilation."""
-        arrays = [np.ascontiguousarray(x) for x in inputs]
-        for storage, value in zip(outputs, likelihood_and_gradient(*arrays), strict=True):
+        arrays = [np.ascontiguousarray(x) for x in inputs[:N_PARAMETERS]]
+        *fields, total, own = inputs[N_PARAMETERS:]
+        wide = ("offsets", "starts", "n_observed", "mix_starts")
+        copies: dict[str, Any] = {
+            name: np.array(x, np.int64 if name in wide else None)
+            for name, x in zip(Sample._fields, fields, strict=False)
+        }
+        sample = Sample(**copies, total=float(total), own=bool(own))
+        for storage, value in zip(outputs, likelihood_and_gradient(*arrays, sample), strict=True):
             storage[0] = value
 
     def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
-        """Gradient of the log likelihood: outputs 1 to 3, already computed."""
+        """Gradient of the log likelihood: outputs 1 to 4, already computed."""
         from pytensor.gradient import DisconnectedType, disconnected_type
 
         for extra in cotangents[1:]:
             if not isinstance(extra.type, DisconnectedType):
                 raise NotImplementedError("only the log likelihood can be differentiated, not its gradient")
-        scale = cotangents[0]
-        return [scale * outputs[1], scale * outputs[2], scale * outputs[3], *(disconnected_type() for _ in range(3))]
+        gradients = [cotangents[0] * outputs[1 + j] for j in range(N_PARAMETERS)]
+        return [*gradients, *(disconnected_type() for _ in inputs[N_PARAMETERS:])]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Logits, means and roots are differentiable; the data are not."""
-        return [[j < 3] * 4 for j in range(6)]
+        """The parameters are differentiable; the data are not."""
+        return [[j < N_PARAMETERS] * len(node.outputs) for j in range(len(node.inputs))]
 
 
 @register_funcify_default_op_cache_key(MarginalMixtureLikelihood)
 def _numba_marginal_mixture(op: MarginalMixtureLikelihood, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def marginal_mixture(logits, means, roots, traits, pattern, totals):  # type: ignore[no-untyped-def]
+    def marginal_mixture(  # type: ignore[no-untyped-def]
+        logits,
+        means,
+        roots,
+        shifts,
+        values,
+        offsets,
+        starts,
+        observed,
+        n_observed,
+        repeats,
+        pattern,
+        predictors,
+        mix_starts,
+        mix_rows,
+        mix_probabilities,
+        covariates,
+        total,
+        own,
+    ):
+        # a compiled graph may hand over arrays that are read-only or laid out otherwise; contiguous copies are neither.
+        # pm.Data makes every whole number 32 bits wide.
+        sample = Sample(
+            values.copy(),
+            offsets.astype(np.int64),
+            starts.astype(np.int64),
+            observed.copy(),
+            n_observed.astype(np.int64),
+            repeats.copy(),
+            pattern.copy(),
+            predictors.copy(),
+            mix_starts.astype(np.int64),
+            mix_rows.copy(),
+            mix_probabilities.copy(),
+            covariates.copy(),
+            total.item(),
+            own.item() != 0,
+        )
         return likelihood_and_gradient(
             np.ascontiguousarray(logits),
             np.ascontiguousarray(means),
             np.ascontiguousarray(roots),
-            np.ascontiguousarray(traits),
-            np.ascontiguousarray(pattern),
-            np.ascontiguousarray(totals),
+            np.ascontiguousarray(shifts),
+            sample,
         )
 
     return marginal_mixture, _VERSION

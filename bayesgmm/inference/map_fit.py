@@ -15,7 +15,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import __version__, names
-from bayesgmm.core.gaussian import covariances_from_roots
 from bayesgmm.core.objective import Parameters
 from bayesgmm.errors import InputError
 from bayesgmm.problem import Problem
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _FEW_PEOPLE = 2.0  # a component with fewer than this many people per trait, plus one, is flagged
+_WORTH_TELLING = 1.1  # people per distinct row from which the fit says that it compressed
 _NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
 _WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
 
@@ -39,14 +39,19 @@ class MapFit:
     problem : Problem
         Data and resolved priors.
     params : xarray.Dataset
-        ``weights`` (component), ``means`` (component, trait), ``covariances`` (component, trait, trait_bis) and
-        ``effects`` (predictor, contrast; log odds ratio), in the traits' units.
+        ``weights`` (component), ``means`` (component, trait), ``covariances`` (component, trait, trait_bis),
+        ``effects`` (predictor, contrast; log odds ratio) and ``shifts`` (covariate, trait; slope of every mean), in the
+        traits' units.
     history : xarray.DataArray
         Log posterior at every accepted step of the best start; never decreasing.
     converged : bool
         Whether the log posterior is estimated to be within the tolerance of its limit.
     reason : str
         Why the run stopped.
+    gap : float
+        Estimated distance of the log posterior to its limit when it did.
+    gradient_norm : float
+        Largest absolute derivative of the log posterior there, in standardised coordinates.
     starts : pandas.DataFrame
         One row per start: how it was made, where it got, whether it reached the best mode.
     seed : int or None
@@ -57,6 +62,8 @@ class MapFit:
     history: xr.DataArray
     converged: bool
     reason: str
+    gap: float
+    gradient_norm: float
     starts: pd.DataFrame
     seed: int | None
 
@@ -81,12 +88,6 @@ class MapFit:
         """Log likelihood plus log prior: what EM climbs."""
         return self.log_likelihood + self.log_prior
 
-    @cached_property
-    def gradient_norm(self) -> float:
-        """Largest absolute derivative of the log posterior at the mode, in flat standardised coordinates."""
-        _, gradient = self.problem.arrays.log_posterior_and_gradient(self.parameters)
-        return float(np.abs(gradient).max())
-
     @property
     def n_iterations(self) -> int:
         """Accepted steps of the best start."""
@@ -94,14 +95,13 @@ class MapFit:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: weights, effects, means and covariances."""
-        k, size = self.problem.n_components, len(self.problem.trait_names)
-        return (k - 1) * (1 + len(self.problem.predictor_names)) + k * (size + size * (size + 1) // 2)
+        """Free parameters: weights, effects, means, slopes and covariances."""
+        return self.problem.arrays.n_free
 
     @property
     def bic(self) -> float:
         """Bayesian information criterion, ``-2 log L + p log n``; smaller is better."""
-        return -2.0 * self.log_likelihood + self.n_parameters * float(np.log(self.problem.observed.sum()))
+        return -2.0 * self.log_likelihood + self.n_parameters * float(np.log(self.problem.n_effective))
 
     @property
     def aic(self) -> float:
@@ -111,8 +111,10 @@ class MapFit:
     @property
     def icl(self) -> float:
         """Integrated completed likelihood: BIC plus twice the entropy of the memberships; smaller is better."""
-        r = self.responsibilities.values[self.problem.observed]
-        entropy = -float((r * np.log(np.maximum(r, 1e-300))).sum())
+        r = self.responsibilities.values[self.problem.people]
+        each = -(r * np.log(np.maximum(r, 1e-300))).sum(axis=1)
+        weight = self.problem.sample_weight
+        entropy = float(each.sum() if weight is None else each @ weight[self.problem.people])
         return self.bic + 2.0 * entropy
 
     @cached_property
@@ -148,7 +150,8 @@ class MapFit:
     @cached_property
     def standard_errors(self) -> xr.Dataset:
         """Standard errors of ``params`` from the observed information of the log posterior, by the delta method."""
-        flat = self.parameters.pack()
+        arrays, near = self.problem.arrays, self.parameters
+        flat = arrays.free(near)
         steps = 1e-5 * np.maximum(1.0, np.abs(flat))
         names_in_order = list(names.PARAMETERS)
         jacobian = {name: np.empty((len(flat), self.params[name].size)) for name in names_in_order}
@@ -156,8 +159,8 @@ class MapFit:
             ahead, behind = flat.copy(), flat.copy()
             ahead[j] += step
             behind[j] -= step
-            up = self.problem.labelled(self.parameters.unpack(ahead))
-            down = self.problem.labelled(self.parameters.unpack(behind))
+            up = self.problem.labelled(arrays.of_free(ahead, near))
+            down = self.problem.labelled(arrays.of_free(behind, near))
             for name in names_in_order:
                 jacobian[name][j] = (up[name].values - down[name].values).ravel() / (2.0 * step)
         result = self.params.copy()
@@ -191,22 +194,46 @@ class MapFit:
                 "approximation; use a proper prior or sample the posterior"
             )
         rng = np.random.default_rng(0 if seed is None else seed)
-        flat = self.parameters.pack() + rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
-        each = [self.parameters.unpack(row) for row in flat]
-        stack = {
-            "pi": np.stack([np.exp(p.log_pi) for p in each])[None],
-            "means": np.stack([p.means for p in each])[None],
-            "roots": np.stack([p.roots for p in each])[None],
-            "beta": np.stack([p.beta for p in each])[None],
-        }
-        problem = self.problem
-        covariances = covariances_from_roots(stack["roots"]) * np.outer(problem.unit, problem.unit)
-        means = problem.centre + problem.unit * stack["means"]
-        return problem.dataset(stack["pi"], means, covariances, stack["beta"])
+        arrays, near = self.problem.arrays, self.parameters
+        flat = arrays.free(near) + rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
+        each = [arrays.of_free(row, near) for row in flat]
+        columns = zip(*((np.exp(p.log_pi), p.means, p.roots, p.beta, p.shifts) for p in each), strict=True)
+        return self.problem.dataset(*(np.stack(column)[None] for column in columns))
+
+    # -- what was missing -----------------------------------------------------------------------
+
+    @property
+    def genotypes(self) -> pd.DataFrame:
+        """Per variant of the weights: people whose genotype was missing or uncertain, and what was done about it."""
+        return self.problem.genotype_account
+
+    def impute(self, draws: int | None = None, seed: int | None = None) -> xr.DataArray:
+        """Traits with what is missing filled in from the fit.
+
+        Parameters
+        ----------
+        draws : int, optional
+            None: the conditional mean given the person's observed traits, predictors and covariates. A number: so many
+            draws from the conditional distribution, component and value.
+        seed : int, optional
+
+        Returns
+        -------
+        xarray.DataArray
+            (sample, trait), or (draw, sample, trait); observed values are as they were.
+        """
+        from bayesgmm.inference.imputation import impute
+
+        return impute(self, draws, seed)
 
     # -- prediction -----------------------------------------------------------------------------
 
-    def predict_proba(self, traits: Study | pd.DataFrame | Array, predictors: Array | None = None) -> xr.DataArray:
+    def predict_proba(
+        self,
+        traits: Study | pd.DataFrame | Array,
+        predictors: Array | None = None,
+        covariates: Array | None = None,
+    ) -> xr.DataArray:
         """Membership probabilities of new people (sample, component).
 
         Parameters
@@ -215,30 +242,44 @@ class MapFit:
             A study carries its own genotypes and covariates. A person without any trait gets the mixing weights.
         predictors : ndarray or DataFrame (m, n_predictors), optional
             Columns ``problem.predictor_names``, not centred, when traits are an array or frame.
+        covariates : ndarray or DataFrame (m, n_covariates), optional
+            The same for ``problem.covariate_names``.
         """
-        return self._score(traits, predictors)[0]
+        return self._score(traits, predictors, covariates)[0]
 
-    def predict(self, traits: Study | pd.DataFrame | Array, predictors: Array | None = None) -> xr.DataArray:
+    def predict(
+        self,
+        traits: Study | pd.DataFrame | Array,
+        predictors: Array | None = None,
+        covariates: Array | None = None,
+    ) -> xr.DataArray:
         """Likeliest component of new people (sample); arguments as in :meth:`predict_proba`."""
-        return self.predict_proba(traits, predictors).argmax(names.COMPONENT)
+        return self.predict_proba(traits, predictors, covariates).argmax(names.COMPONENT)
 
-    def score_samples(self, traits: Study | pd.DataFrame | Array, predictors: Array | None = None) -> xr.DataArray:
+    def score_samples(
+        self,
+        traits: Study | pd.DataFrame | Array,
+        predictors: Array | None = None,
+        covariates: Array | None = None,
+    ) -> xr.DataArray:
         """Log density of new people's traits (sample); arguments as in :meth:`predict_proba`."""
-        return self._score(traits, predictors)[1]
+        return self._score(traits, predictors, covariates)[1]
 
-    def _score(self, traits: Any, predictors: Any) -> tuple[xr.DataArray, xr.DataArray]:
+    def _score(self, traits: Any, predictors: Any, covariates: Any) -> tuple[xr.DataArray, xr.DataArray]:
         from bayesgmm.inference.prediction import score
 
-        probabilities, log_density, samples = score(self.problem, self.parameters, traits, predictors)
+        probabilities, log_density, samples = score(self.problem, self.parameters, traits, predictors, covariates)
         return (
             self._label_membership(probabilities, samples),
-            xr.DataArray(log_density, dims=names.SAMPLE, coords={names.SAMPLE: list(samples)}, name="log_density"),
+            xr.DataArray(
+                log_density, dims=names.SAMPLE, coords={names.SAMPLE: np.asarray(samples)}, name="log_density"
+            ),
         )
 
     def simulate(self, n: int, seed: int | None = None) -> pd.DataFrame:
         """Simulate new people from the fit.
 
-        Predictors are drawn with replacement from the study's people.
+        Predictors and covariates are drawn with replacement from the study's people.
 
         Parameters
         ----------
@@ -248,20 +289,25 @@ class MapFit:
         Returns
         -------
         pandas.DataFrame
-            ``component``, one column per trait, and one per predictor (not centred).
+            ``component``, one column per trait, and one per predictor and covariate (not centred).
         """
         rng = np.random.default_rng(seed)
-        problem, parameters = self.problem, self.parameters
-        rows = problem.predictors[rng.integers(problem.n_samples, size=n)]
-        cumulative = np.exp(problem.log_weights_at(rows, parameters)).cumsum(axis=1)
+        problem = self.problem
+        chosen = rng.integers(problem.n_samples, size=n)
+        cumulative = np.exp(problem.log_weights(self.parameters)[chosen]).cumsum(axis=1)
         component = (rng.random(n)[:, None] > cumulative[:, :-1]).sum(axis=1)
         means, covariances = self.params[names.MEANS].values, self.params[names.COVARIANCES].values
         factors = np.linalg.cholesky(covariances)
         noise = rng.standard_normal((n, means.shape[1]))
         traits = means[component] + np.einsum("nde,ne->nd", factors[component], noise)
+        traits += problem.covariates[chosen] @ self.params[names.SHIFTS].values
         frame = pd.DataFrame(traits, columns=list(problem.trait_names))
         frame.insert(0, names.COMPONENT, component)
-        frame[list(problem.predictor_names)] = rows + problem.predictor_centers
+        frame[list(problem.predictor_names)] = problem.predictors[chosen] + problem.predictor_centers
+        extra = [c for c in problem.covariate_names if c not in problem.predictor_names]
+        columns = problem.covariates[chosen] + problem.covariate_centers
+        for name in extra:
+            frame[name] = columns[:, problem.covariate_names.index(name)]
         return frame
 
     def assign(self) -> pd.DataFrame:
@@ -287,7 +333,7 @@ class MapFit:
         problem = self.problem
         state = "converged" if self.converged else "NOT converged"
         lines = [
-            f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)}, "
+            f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)} ({problem.family.name}), "
             f"{int(problem.observed.sum())} people with traits ({problem.n_samples} in all), {state}",
             f"log posterior {self.log_posterior:.4f}, log likelihood {self.log_likelihood:.4f}, BIC {self.bic:.2f}",
         ]
@@ -307,6 +353,12 @@ class MapFit:
             for contrast in problem.contrasts:
                 value = float(self.params[names.EFFECTS].sel(predictor=predictor, contrast=contrast))
                 lines.append(f"  {predictor}, {contrast}: log odds ratio {value:.4f}")
+        for covariate in problem.covariate_names:
+            slopes = self.params[names.SHIFTS].sel(covariate=covariate)
+            shown = ", ".join(f"{t} {float(v):.4g}" for t, v in zip(problem.trait_names, slopes.values, strict=True))
+            lines.append(f"  {covariate}, shift of every mean: {shown}")
+        if problem.compression >= _WORTH_TELLING:
+            lines.append(f"  computed on {problem.arrays.n_rows} distinct rows, {problem.compression:.1f} people each")
         lines += [f"  note: {message}" for message in self.flags["message"]]
         return "\n".join(lines)
 
@@ -314,13 +366,14 @@ class MapFit:
         return xr.DataArray(
             values,
             dims=(names.SAMPLE, names.COMPONENT),
-            coords={names.SAMPLE: list(samples), names.COMPONENT: np.arange(self.problem.n_components)},
+            coords={names.SAMPLE: np.asarray(samples), names.COMPONENT: np.arange(self.problem.n_components)},
             name=names.RESPONSIBILITIES,
         )
 
     def to_tree(self) -> xr.DataTree:
         """Everything as a DataTree: groups ``map`` and ``constant_data``."""
         from bayesgmm.inference.tidy import without_empty
+        from bayesgmm.problem_storage import problem_to_dataset
 
         stored = without_empty(self.params)
         stored[names.RESPONSIBILITIES] = self.responsibilities
@@ -328,13 +381,15 @@ class MapFit:
         stored.attrs = {
             "converged": int(self.converged),
             "reason": self.reason,
+            "gap": self.gap,
+            "gradient_norm": self.gradient_norm,
             "seed": "None" if self.seed is None else int(self.seed),
             "starts": self.starts.to_json(orient="split"),
             "versions": json.dumps({"bayesgmm": __version__}),
             names.LOG_POSTERIOR: self.log_posterior,
             names.LOG_LIKELIHOOD: self.log_likelihood,
         }
-        return xr.DataTree.from_dict({"map": stored, "constant_data": self.problem.to_dataset()})
+        return xr.DataTree.from_dict({"map": stored, "constant_data": problem_to_dataset(self.problem)})
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to NetCDF (``.nc``) or Zarr (``.zarr``); the file appears whole or not at all."""
@@ -360,13 +415,18 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
     """Rebuild a fit from the groups ``map`` and ``constant_data``."""
     from io import StringIO
 
+    from bayesgmm.problem_storage import problem_from_dataset
+
     stored = tree["map"].to_dataset()
-    problem = Problem.from_dataset(tree["constant_data"].to_dataset())
+    problem = problem_from_dataset(tree["constant_data"].to_dataset())
     beta = np.zeros((len(problem.predictor_names), problem.n_components - 1))
     if names.EFFECTS in stored:
         beta = problem.beta(stored[names.EFFECTS].values)
-    params = problem.dataset(
-        stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta
+    shifts = np.zeros((0, len(problem.trait_names)))
+    if names.SHIFTS in stored:
+        shifts = stored[names.SHIFTS].values
+    params = problem.label(
+        stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta, shifts
     )
     seed = stored.attrs["seed"]
     return MapFit(
@@ -375,6 +435,8 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
         history=stored["history"],
         converged=bool(stored.attrs["converged"]),
         reason=str(stored.attrs["reason"]),
+        gap=float(stored.attrs["gap"]),
+        gradient_norm=float(stored.attrs["gradient_norm"]),
         starts=pd.read_json(StringIO(stored.attrs["starts"]), orient="split"),
         seed=None if seed == "None" else int(seed),
     )
@@ -383,7 +445,8 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
 def _find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
     problem = fit.problem
     found: list[tuple[int | None, str, str]] = []
-    people = fit.responsibilities.values[problem.observed].sum(axis=0)
+    r = fit.responsibilities.values[problem.people]
+    people = r.sum(axis=0) if problem.sample_weight is None else problem.sample_weight[problem.people] @ r
     for k, count in enumerate(people):
         if count < _FEW_PEOPLE + len(problem.trait_names):
             found.append(
@@ -392,7 +455,7 @@ def _find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
         spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.unit
         inside = fit.responsibilities.values[:, k] > 0.5
         for d, trait in enumerate(problem.trait_names):
-            values = problem.traits[inside & problem.observed, d]
+            values = problem.traits[inside & problem.observed & ~np.isnan(problem.traits[:, d]), d]
             equal = len(values) > 2 and np.ptp(values) == 0.0
             if equal or spread[d] < _NARROW:
                 found.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import __version__, names
-from bayesgmm.core.gaussian import covariances_from_roots
+from bayesgmm.core.gather import thinned
 from bayesgmm.core.labels import best_permutation
 from bayesgmm.core.objective import Parameters
 from bayesgmm.errors import InputError, MissingExtraError
@@ -23,6 +23,7 @@ from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.search import fit_map
 from bayesgmm.inference.tidy import without_empty
 from bayesgmm.problem import Problem
+from bayesgmm.problem_storage import problem_to_dataset
 
 Array = NDArray[np.float64]
 
@@ -40,6 +41,7 @@ class _Draws:
     beta: Array
     means: Array
     roots: Array
+    shifts: Array
 
 
 def sample_posterior(
@@ -66,10 +68,14 @@ def sample_posterior(
     except ImportError as error:
         raise MissingExtraError(f"sampling needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
     problem.priors.refuse_improper()
+    problem.refuse_unsampled()
     seed = 0 if seed is None else seed
     fit = init if init is not None else fit_map(problem, seed=seed)
-    if fit.problem.n_components != problem.n_components or fit.problem.predictor_names != problem.predictor_names:
-        raise InputError("init is a fit of another model: its components or predictors differ")
+    if any(
+        getattr(fit.problem, name) != getattr(problem, name)
+        for name in ("n_components", "predictor_names", "covariate_names", "family")
+    ):
+        raise InputError("init is a fit of another model: its components, predictors, covariates or family differ")
     began = time.perf_counter()
     target = _density(problem, fit, density)
     ready = time.perf_counter()
@@ -149,13 +155,18 @@ def _parameters_of(density: Any, x: Array) -> _Draws:
         stack([p.beta for p in each]),
         stack([p.means for p in each]),
         stack([p.roots for p in each]),
+        stack([p.shifts for p in each]),
     )
 
 
 def _one(stacked: _Draws, chain: int, draw: int) -> Parameters:
     log_pi = np.log(stacked.pi[chain, draw])
     return Parameters(
-        log_pi[1:] - log_pi[0], stacked.beta[chain, draw], stacked.means[chain, draw], stacked.roots[chain, draw]
+        log_pi[1:] - log_pi[0],
+        stacked.beta[chain, draw],
+        stacked.means[chain, draw],
+        stacked.roots[chain, draw],
+        stacked.shifts[chain, draw],
     )
 
 
@@ -163,12 +174,10 @@ def _relabel(problem: Problem, fit: MapFit, stacked: _Draws) -> _Draws:
     """Permute each draw's components to agree best with the MAP's memberships (pivotal reordering)."""
     if problem.n_components == 1:
         return stacked
-    arrays = problem.arrays
-    every = max(1, arrays.n_people // _PEOPLE_FOR_LABELS)
-    traits = np.ascontiguousarray(arrays.traits[:, ::every])
-    pattern = np.ascontiguousarray(arrays.pattern[::every])
-    some = type(arrays)(traits, pattern, arrays.predictors, arrays.totals, arrays.weights_prior, arrays.niw_prior)
-    pivot, _ = some.membership(problem.parameters(fit.params))
+    sample, _ = thinned(problem.arrays.sample, _PEOPLE_FOR_LABELS)
+    some = replace(problem.arrays, sample=sample)
+    repeats = sample.repeats[:, None] if len(sample.repeats) else 1.0
+    pivot = repeats * some.membership(problem.parameters(fit.params))[0]
     identity = np.arange(problem.n_components)
     for chain, draw in np.ndindex(stacked.pi.shape[:2]):
         parameters = _one(stacked, chain, draw)
@@ -184,9 +193,7 @@ def _relabel(problem: Problem, fit: MapFit, stacked: _Draws) -> _Draws:
 
 def _assemble(problem: Problem, fit: MapFit, stacked: _Draws, raw: Any, *, keep_pointwise: bool) -> xr.DataTree:
     n_chains, n_draws = stacked.pi.shape[:2]
-    covariances = covariances_from_roots(stacked.roots) * np.outer(problem.unit, problem.unit)
-    means = problem.centre + problem.unit * stacked.means
-    posterior = problem.dataset(stacked.pi, means, covariances, stacked.beta)
+    posterior = problem.dataset(stacked.pi, stacked.means, stacked.roots, stacked.beta, stacked.shifts)
     stats = raw["sample_stats"].to_dataset()
     wanted = [n for n in ("diverging", "depth", "n_steps", "step_size", "energy", "logp") if n in stats]
     stats = stats[wanted].rename({"depth": "tree_depth", "logp": "lp"}) if "depth" in wanted else stats[wanted]
@@ -199,8 +206,8 @@ def _assemble(problem: Problem, fit: MapFit, stacked: _Draws, raw: Any, *, keep_
     )
     stats[names.LOG_POSTERIOR] = ((names.CHAIN, names.DRAW), total + prior_sum)
     index = {names.CHAIN: np.arange(n_chains), names.DRAW: np.arange(n_draws)}
-    samples = {names.SAMPLE: list(problem.sample_ids)}
-    observed = np.array(problem.sample_ids, dtype=object)[problem.observed]
+    samples = {names.SAMPLE: np.asarray(problem.sample_ids)}
+    observed = samples[names.SAMPLE][problem.people]
     groups: dict[str, xr.Dataset] = {
         "posterior": without_empty(posterior.assign_coords(index)),
         "sample_stats": stats.assign_coords(index),
@@ -209,7 +216,7 @@ def _assemble(problem: Problem, fit: MapFit, stacked: _Draws, raw: Any, *, keep_
             {"traits": ((names.SAMPLE, names.TRAIT), problem.traits)},
             coords={**samples, names.TRAIT: list(problem.trait_names)},
         ),
-        "constant_data": problem.to_dataset(),
+        "constant_data": problem_to_dataset(problem),
         "membership": xr.Dataset(
             {names.RESPONSIBILITIES: ((names.SAMPLE, names.COMPONENT), membership)},
             coords={**samples, names.COMPONENT: np.arange(problem.n_components)},
@@ -219,7 +226,7 @@ def _assemble(problem: Problem, fit: MapFit, stacked: _Draws, raw: Any, *, keep_
     if keep_pointwise:
         groups["log_likelihood"] = xr.Dataset(
             {"traits": ((names.CHAIN, names.DRAW, names.SAMPLE), pointwise)},
-            coords={**index, names.SAMPLE: list(observed)},
+            coords={**index, names.SAMPLE: observed},
         )
     return xr.DataTree.from_dict(groups)
 
@@ -228,12 +235,20 @@ def _log_prior(problem: Problem, stacked: _Draws) -> xr.Dataset:
     """Log prior density of each block at every draw, in the natural parameters and the traits' units."""
     arrays, k = problem.arrays, problem.n_components
     lead = (names.CHAIN, names.DRAW)
+    powers = arrays.niw_prior.unit_power(k) @ np.log(problem.unit)
     data: dict[str, Any] = {
         "components": (
             (*lead, names.COMPONENT),
-            arrays.niw_prior.log_density(stacked.means, stacked.roots) + problem.log_prior_shift / k,
+            arrays.niw_prior.log_density(stacked.means, stacked.roots) - powers / k,
         )
     }
+    coords: dict[str, Any] = {}
+    if problem.covariate_names:
+        scale = np.log(problem.unit[None, :] / problem.covariate_unit[:, None])
+        precision = arrays.shift_precision
+        normal = 0.5 * np.log(precision / (2.0 * np.pi)) - 0.5 * precision * stacked.shifts**2 - scale
+        data[names.SHIFTS] = ((*lead, names.COVARIATE), normal.sum(axis=-1))
+        coords[names.COVARIATE] = list(problem.covariate_names)
     if k > 1:
         data[names.WEIGHTS] = (lead, arrays.weights_prior.log_density_weights(np.log(stacked.pi)))
         if problem.predictor_names:
@@ -241,28 +256,29 @@ def _log_prior(problem: Problem, stacked: _Draws) -> xr.Dataset:
                 (*lead, names.PREDICTOR),
                 arrays.weights_prior.log_density_effects(stacked.beta),
             )
-    return xr.Dataset(data, coords={names.PREDICTOR: list(problem.predictor_names)} if names.EFFECTS in data else None)
+    if names.EFFECTS in data:
+        coords[names.PREDICTOR] = list(problem.predictor_names)
+    return xr.Dataset(data, coords=coords)
 
 
 def _walk(problem: Problem, stacked: _Draws, keep_pointwise: bool) -> tuple[Array, Array, Array]:
     """One pass a draw: total and pointwise log likelihood, and memberships averaged over some of the draws."""
     n_chains, n_draws = stacked.pi.shape[:2]
     n_observed = int(problem.observed.sum())
-    in_order = np.argsort(problem.people)
+    weight = None if problem.sample_weight is None else problem.sample_weight[problem.people]
     total = np.empty((n_chains, n_draws))
     pointwise = np.empty((n_chains, n_draws, n_observed) if keep_pointwise else (0, 0, 0))
     membership = np.zeros((problem.n_samples, problem.n_components))
     every = max(1, n_chains * n_draws // _DRAWS_FOR_MEMBERSHIP)
     counted = 0
-    shift = np.log(problem.unit).sum()
     for position, (chain, draw) in enumerate(np.ndindex(n_chains, n_draws)):
         parameters = _one(stacked, chain, draw)
         if keep_pointwise:
-            values = problem.arrays.membership(parameters)[1] - shift
-            pointwise[chain, draw] = values[in_order]
-            total[chain, draw] = values.sum()
+            values = problem.pointwise(problem.arrays.membership(parameters)[1])
+            pointwise[chain, draw] = values
+            total[chain, draw] = values.sum() if weight is None else values @ weight
         else:
-            total[chain, draw] = problem.arrays.expectation(parameters).log_likelihood - shift * n_observed
+            total[chain, draw] = problem.arrays.expectation(parameters).log_likelihood + problem.log_likelihood_shift
         if position % every == 0:
             membership += problem.responsibilities(parameters)
             counted += 1

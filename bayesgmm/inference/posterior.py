@@ -12,6 +12,7 @@ import xarray as xr
 from bayesgmm import names
 from bayesgmm.inference.map_fit import MapFit, map_from_tree
 from bayesgmm.problem import Problem
+from bayesgmm.problem_storage import problem_from_dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,20 +37,24 @@ class Posterior:
 
     @property
     def posterior(self) -> xr.Dataset:
-        """Draws (chain, draw, ...) of weights, means, covariances and effects, in the traits' units."""
+        """Draws (chain, draw, ...) of weights, means, covariances, effects and shifts, in the traits' units."""
         draws = self.tree["posterior"].to_dataset()
-        if names.EFFECTS not in draws:
-            shape = (len(self.problem.predictor_names), len(self.problem.contrasts))
-            draws[names.EFFECTS] = (
-                (names.CHAIN, names.DRAW, names.PREDICTOR, names.CONTRAST),
-                np.zeros((draws.sizes[names.CHAIN], draws.sizes[names.DRAW], *shape)),
-            )
-            draws = draws.assign_coords(
-                {
-                    names.PREDICTOR: np.array(self.problem.predictor_names, dtype="<U1"),
-                    names.CONTRAST: np.array(self.problem.contrasts, dtype=object),
-                }
-            )
+        lead = (names.CHAIN, names.DRAW)
+        sizes = tuple(draws.sizes[d] for d in lead)
+        # variables without entries are not kept in files
+        for variable, dims, labels in (
+            (
+                names.EFFECTS,
+                (names.PREDICTOR, names.CONTRAST),
+                (self.problem.predictor_names, self.problem.contrasts),
+            ),
+            (names.SHIFTS, (names.COVARIATE, names.TRAIT), (self.problem.covariate_names, self.problem.trait_names)),
+        ):
+            if variable not in draws:
+                draws[variable] = ((*lead, *dims), np.zeros((*sizes, *(len(n) for n in labels))))
+                draws = draws.assign_coords(
+                    {d: np.array(n, dtype=object if n else "<U1") for d, n in zip(dims, labels, strict=True)}
+                )
         return draws
 
     @property
@@ -103,5 +108,5 @@ def read_posterior(path: str | PathLike[str]) -> Posterior:
 
     tree = open_tree(path, needs=("posterior", "map", "constant_data"))
     return Posterior(
-        tree=tree, problem=Problem.from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree)
+        tree=tree, problem=problem_from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree)
     )

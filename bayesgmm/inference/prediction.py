@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.core.kernel import posterior_membership
-from bayesgmm.core.objective import Parameters
+from bayesgmm.core.gather import Uncertain, gather
+from bayesgmm.core.moments import expectation, pass_for
+from bayesgmm.core.objective import Parameters, writable
 from bayesgmm.errors import InputError
 from bayesgmm.problem import Problem
 from bayesgmm.study import Study
@@ -20,11 +21,12 @@ Array = NDArray[np.float64]
 
 
 def score(
-    problem: Problem, parameters: Parameters, traits: Any, predictors: Any = None
+    problem: Problem, parameters: Parameters, traits: Any, predictors: Any = None, covariates: Any = None
 ) -> tuple[Array, Array, Sequence[str]]:
     """Membership probabilities (m, K), log densities (m,) and sample ids of new people.
 
-    A person without any trait has the mixing weights of their predictors, and log density 0.
+    A person without some traits is judged by the others; without any, by the mixing weights of their predictors, with
+    log density 0.
 
     Raises
     ------
@@ -32,24 +34,38 @@ def score(
         If traits or predictors do not fit the problem.
     """
     values, samples, study = _traits(problem, traits)
-    rows = _predictors(problem, study, predictors, len(values))
-    log_weights = problem.log_weights_at(rows - problem.predictor_centers, parameters)
+    rows, uncertain = _predictors(problem, study, predictors, len(values))
+    shifted = _covariates(problem, study, covariates, len(values)) / problem.covariate_unit
+    log_weights = problem.log_weights_at(rows, parameters, uncertain)
     probabilities, log_density = np.exp(log_weights), np.zeros(len(values))
     observed = ~np.isnan(values).all(axis=1)
-    if np.isnan(values[observed]).any():
-        raise InputError("predict: some people have some of the traits but not all; give complete traits")
     if observed.any():
-        standard = np.ascontiguousarray(((values[observed] - problem.centre) / problem.unit).T)
-        own_pattern = np.arange(int(observed.sum()), dtype=np.int32)
-        inside, pointwise = posterior_membership(
-            standard, own_pattern, np.ascontiguousarray(log_weights[observed]), parameters.means, parameters.roots
+        standard = (values[observed] - problem.centre) / problem.unit
+        # every person a pattern of their own, whose log weights are at hand: gathered without predictors, then given
+        nothing = np.zeros((int(observed.sum()), 0))
+        sample, row_of = gather(standard, nothing, shifted[observed], None, Uncertain.nobody(0), compress=False)
+        own = np.empty((len(standard), log_weights.shape[1]))
+        own[row_of] = log_weights[observed]
+        sample = sample._replace(pattern=np.arange(len(standard), dtype=np.int32), own=True)
+        k, n_both = len(parameters.means), len(problem.unit) + len(problem.covariate_names)
+        inside, pointwise = np.empty_like(own), np.empty(len(standard))
+        expectation.compiled(
+            sample,
+            pass_for(sample),
+            own,
+            *(writable(x) for x in (parameters.means, parameters.roots, parameters.shifts)),
+            np.empty(k),
+            np.empty((k, n_both)),
+            np.empty((k, n_both, n_both)),
+            inside,
+            pointwise,
         )
-        probabilities[observed] = inside
-        log_density[observed] = pointwise - np.log(problem.unit).sum()
+        probabilities[observed] = inside[row_of]
+        log_density[observed] = pointwise[row_of] - (~np.isnan(values[observed])) @ np.log(problem.unit)
     return probabilities, log_density, samples
 
 
-def _traits(problem: Problem, traits: Any) -> tuple[Array, Sequence[str], Study | None]:
+def _traits(problem: Problem, traits: Any) -> tuple[Array, Any, Study | None]:
     wanted = list(problem.trait_names)
     if isinstance(traits, Study):
         absent = [name for name in wanted if name not in traits.trait_names]
@@ -58,7 +74,7 @@ def _traits(problem: Problem, traits: Any) -> tuple[Array, Sequence[str], Study 
                 f"predict: the study lacks the trait {absent[0]!r}; it has {', '.join(traits.trait_names)}"
             )
         values = traits.dataset[names.TRAITS].sel(trait=wanted).values
-        return np.asarray(values, dtype=float), list(traits.sample_ids), traits
+        return np.asarray(values, dtype=float), traits.dataset[names.SAMPLE].values, traits
     if isinstance(traits, pd.DataFrame):
         absent = [name for name in wanted if name not in traits.columns]
         if absent:
@@ -71,28 +87,43 @@ def _traits(problem: Problem, traits: Any) -> tuple[Array, Sequence[str], Study 
     return values, [str(i) for i in range(len(values))], None
 
 
-def _predictors(problem: Problem, study: Study | None, predictors: Any, n_people: int) -> Array:
-    wanted = list(problem.predictor_names)
-    if not wanted:
+def _predictors(problem: Problem, study: Study | None, predictors: Any, n_people: int) -> tuple[Array, Uncertain]:
+    """Centred predictors of the weights of new people, and what they may be where a genotype is not certain."""
+    if not problem.predictor_names:
+        return np.zeros((n_people, 0)), Uncertain.nobody(0)
+    if predictors is None and study is not None and problem.design is not None:
+        rows, uncertain = problem.design.evaluate(study)
+        centred = Uncertain(uncertain.person, uncertain.probability, uncertain.rows - problem.predictor_centers)
+        return rows - problem.predictor_centers, centred
+    rows = _columns("predictors", problem.predictor_names, study, predictors, n_people)
+    return rows - problem.predictor_centers, Uncertain.nobody(rows.shape[1])
+
+
+def _covariates(problem: Problem, study: Study | None, covariates: Any, n_people: int) -> Array:
+    """Centred covariates of the means of new people."""
+    if not problem.covariate_names:
         return np.zeros((n_people, 0))
-    if predictors is None and study is not None:
-        if problem.design is None:
-            raise InputError(
-                "predict: a fit read from a file no longer has its formula's coding; give predictors, with the columns "
-                + ", ".join(wanted)
-            )
-        return problem.design.evaluate(study)
-    if predictors is None:
-        raise InputError(f"predict: the model has predictors; give predictors with the columns {', '.join(wanted)}")
-    if isinstance(predictors, pd.DataFrame):
-        absent = [name for name in wanted if name not in predictors.columns]
+    if covariates is None and study is not None and problem.means_design is not None:
+        return problem.means_design.evaluate(study)[0] - problem.covariate_centers
+    return _columns("covariates", problem.covariate_names, study, covariates, n_people) - problem.covariate_centers
+
+
+def _columns(what: str, wanted: Sequence[str], study: Study | None, given: Any, n_people: int) -> Array:
+    """Columns handed in as an array or a frame."""
+    if given is None and study is not None:
+        raise InputError(
+            f"predict: a fit read from a file no longer has its formula's coding; give {what}, with the columns "
+            + ", ".join(wanted)
+        )
+    if given is None:
+        raise InputError(f"predict: the model has {what}; give {what} with the columns {', '.join(wanted)}")
+    if isinstance(given, pd.DataFrame):
+        absent = [name for name in wanted if name not in given.columns]
         if absent:
-            raise InputError(f"predict: predictors lack the column {absent[0]!r}")
-        predictors = predictors[wanted]
-    rows = np.asarray(predictors, dtype=float)
+            raise InputError(f"predict: {what} lack the column {absent[0]!r}")
+        given = given[list(wanted)]
+    rows = np.asarray(given, dtype=float)
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.shape != (n_people, len(wanted)) or not np.isfinite(rows).all():
-        raise InputError(
-            f"predict: predictors have shape {rows.shape}; expected ({n_people}, {len(wanted)}), all finite"
-        )
+        raise InputError(f"predict: {what} have shape {rows.shape}; expected ({n_people}, {len(wanted)}), all finite")
     return rows

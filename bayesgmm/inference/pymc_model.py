@@ -3,7 +3,9 @@ r"""The same mixture as a PyMC model, membership summed out, built from the same
 Traits are standardised as in the MAP, so that every variable is of order one. ``Sigma_k`` enters through the lower
 Cholesky factor of its precision, ``L = chol(inv(Psi0)) A`` with Bartlett's ``A``: ``A_dd^2 ~ chi2(nu0 - d)``
 (d from 0) and ``A_de ~ N(0, 1)`` below the diagonal. That is the inverse Wishart exactly, with no factorisation and no
-inverse in the graph (Smith and Hocking 1972, Applied Statistics 21:341). Hyperparameters and data are ``pm.Data``: one
+inverse in the graph (Smith and Hocking 1972, Applied Statistics 21:341). A variance of a diagonal or spherical family
+is the reciprocal of a chi-square over its rate: inverse-gamma exactly. A covariance that all components share is one
+variable. Hyperparameters and data are ``pm.Data``: one
 compiled model serves any values of them.
 """
 
@@ -17,9 +19,11 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.objective import MixtureArrays, Parameters
-from bayesgmm.inference.likelihood_op import marginal_mixture_likelihood
+from bayesgmm.core.sample import Sample
+from bayesgmm.inference.likelihood_op import marginal_mixture_likelihood, sample_inputs
 
 if TYPE_CHECKING:
     from bayesgmm.problem import Problem
@@ -30,6 +34,7 @@ MEANS_STANDARD = "means_standard"
 CHI_SQUARED = "bartlett_squared_diagonal"
 LOWER = "bartlett_lower"
 EFFECTS_STANDARD = "effects_standard"
+SHIFTS_STANDARD = "shifts_standard"
 
 
 def effect_factor(n_components: int) -> Array:
@@ -42,10 +47,7 @@ def data_of(arrays: MixtureArrays) -> dict[str, Any]:
     """Values of every ``pm.Data`` of the model: observed data and hyperparameters."""
     niw, prior = arrays.niw_prior, arrays.weights_prior
     return {
-        "traits": arrays.traits,
-        "pattern": arrays.pattern,
-        "pattern_totals": arrays.totals,
-        "predictors": arrays.predictors,
+        **sample_inputs(arrays.sample),
         "prior_concentration": prior.concentration,
         "prior_mean": niw.mean,
         "prior_strength": np.asarray(niw.strength, dtype=float),
@@ -53,10 +55,15 @@ def data_of(arrays: MixtureArrays) -> dict[str, Any]:
         "prior_precision_root": _bartlett_scale(niw),
         "prior_effect_mean": prior.effect_mean,
         "prior_effect_sd": prior.effect_sd,
+        "prior_shift_sd": arrays.shift_precision**-0.5,
     }
 
 
 def _bartlett_scale(niw: NiwPrior) -> Array:
+    """Lower factor by which Bartlett's is multiplied: of the inverse scale, or one over root rates on a diagonal."""
+    if niw.family.spherical:
+        root: Array = np.eye(len(niw.mean)) / np.sqrt(np.trace(niw.scale) / len(niw.mean))
+        return root
     return np.linalg.cholesky(np.linalg.inv(niw.scale))
 
 
@@ -77,8 +84,11 @@ def build_model(problem: Problem) -> pm.Model:
     ------
     PropernessError
         If the prior is improper.
+    InputError
+        If the covariance family is one that cannot be sampled.
     """
     problem.priors.refuse_improper()
+    problem.refuse_unsampled()
     with pm.Model(coords=_coords(problem)) as model:
         parameters = _declare(problem.arrays)
         unit, centre = problem.unit, problem.centre
@@ -91,6 +101,9 @@ def build_model(problem: Problem) -> pm.Model:
             others = [k for k in range(problem.n_components) if k != problem.reference]
             effects = full[:, others] - full[:, [problem.reference]]
             pm.Deterministic(names.EFFECTS, effects, dims=(names.PREDICTOR, names.CONTRAST))
+        if problem.covariate_names:
+            scale = unit[None, :] / problem.covariate_unit[:, None]
+            pm.Deterministic(names.SHIFTS, parameters["shifts"] * scale, dims=(names.COVARIATE, names.TRAIT))
     return model
 
 
@@ -110,23 +123,27 @@ def _coords(problem: Problem) -> dict[str, Any]:
     if problem.predictor_names and problem.n_components > 1:
         coords[names.PREDICTOR] = list(problem.predictor_names)
         coords[names.CONTRAST] = list(problem.contrasts)
+    if problem.covariate_names:
+        coords[names.COVARIATE] = list(problem.covariate_names)
     return coords
 
 
 def _declare(arrays: MixtureArrays) -> dict[str, Any]:
     """Declare data, priors and likelihood in the current model; return weights, means, roots and beta."""
     data = {name: pm.Data(name, value) for name, value in data_of(arrays).items()}
-    n_components = arrays.weights_prior.n_components
-    size = arrays.traits.shape[0]
-    n_predictors = arrays.predictors.shape[1]
+    n_components, size, n_covariates = arrays.n_components, arrays.n_traits, len(arrays.shift_precision)
+    n_predictors = arrays.sample.predictors.shape[1]
     n_patterns = data["predictors"].shape[0]
-    roots = _declare_roots(data, n_components, size)
+    roots = _declare_roots(data, arrays.family, n_components, size)
     means = pm.Flat(MEANS_STANDARD, shape=(n_components, size))
     # mu | Sigma ~ N(m0, Sigma / kappa0), the determinant from the factor's diagonal
     scaled = (roots * (means - data["prior_mean"])[:, :, None]).sum(1)
     log_det = pt.log(pt.diagonal(roots, axis1=1, axis2=2)).sum()
     half_log = 0.5 * n_components * size * pt.log(data["prior_strength"] / (2.0 * np.pi))
     pm.Potential("means_prior", half_log + log_det - 0.5 * data["prior_strength"] * (scaled**2).sum())
+    shifts = pt.zeros((n_covariates, size))
+    if n_covariates:
+        shifts = pm.Normal(SHIFTS_STANDARD, sigma=data["prior_shift_sd"], shape=(n_covariates, size))
     if n_components == 1:
         weights, beta = pt.ones(1), pt.zeros((n_predictors, 0))
         logits = pt.zeros((n_patterns, 1))
@@ -141,38 +158,50 @@ def _declare(arrays: MixtureArrays) -> dict[str, Any]:
             logits = pt.log(weights) + pt.concatenate(
                 [pt.zeros((n_patterns, 1)), pt.dot(data["predictors"], beta)], axis=1
             )
-    likelihood = marginal_mixture_likelihood(
-        logits, means, roots, data["traits"], data["pattern"], data["pattern_totals"]
-    )[0]
+    inputs = [data[name] for name in Sample._fields]
+    likelihood = marginal_mixture_likelihood(logits, means, roots, shifts, *inputs)[0]
     pm.Potential("log_likelihood", likelihood)
-    return {"weights": weights, "beta": beta, "means": means, "roots": roots}
+    return {"weights": weights, "beta": beta, "means": means, "roots": roots, "shifts": shifts}
 
 
-def _declare_roots(data: dict[str, Any], n_components: int, size: int) -> Any:
+def _declare_roots(data: dict[str, Any], family: Family, n_components: int, size: int) -> Any:
+    """Precision factors (K, D, D): Bartlett's decomposition, or root chi-squares on the diagonal."""
+    copies = 1 if family.shared else n_components
+    if family.spherical or family.diagonal:
+        squared = pm.ChiSquared(CHI_SQUARED, nu=data["prior_dof"], shape=(copies, 1 if family.spherical else size))
+        diagonal = pt.sqrt(squared) * pt.ones((n_components, size))
+        return (data["prior_precision_root"] * pt.eye(size))[None] * diagonal[:, :, None]
     dof = data["prior_dof"] - np.arange(size)
-    squared = pm.ChiSquared(CHI_SQUARED, nu=dof, shape=(n_components, size))
+    squared = pm.ChiSquared(CHI_SQUARED, nu=dof, shape=(copies, size))
     if size == 1:
-        return data["prior_precision_root"] * pt.sqrt(squared)[:, :, None]
-    rows, columns = np.tril_indices(size, -1)
-    lower = pm.Normal(LOWER, shape=(n_components, len(rows)))
-    bartlett = pt.zeros((n_components, size, size))
-    every = np.concatenate((np.arange(size), rows)), np.concatenate((np.arange(size), columns))
-    bartlett = bartlett[:, every[0], every[1]].set(pt.concatenate([pt.sqrt(squared), lower], axis=1))
-    return (data["prior_precision_root"][None, :, :, None] * bartlett[:, None, :, :]).sum(2)
+        roots = data["prior_precision_root"] * pt.sqrt(squared)[:, :, None]
+    else:
+        rows, columns = np.tril_indices(size, -1)
+        lower = pm.Normal(LOWER, shape=(copies, len(rows)))
+        bartlett = pt.zeros((copies, size, size))
+        every = np.concatenate((np.arange(size), rows)), np.concatenate((np.arange(size), columns))
+        bartlett = bartlett[:, every[0], every[1]].set(pt.concatenate([pt.sqrt(squared), lower], axis=1))
+        roots = (data["prior_precision_root"][None, :, :, None] * bartlett[:, None, :, :]).sum(2)
+    return roots * pt.ones((n_components, 1, 1))
 
 
 def natural_values(arrays: MixtureArrays, parameters: Parameters) -> dict[str, Array]:
     """Values of the free variables (before any transform) at given parameters."""
-    niw, prior = arrays.niw_prior, arrays.weights_prior
-    size = arrays.traits.shape[0]
+    niw, prior, family = arrays.niw_prior, arrays.weights_prior, arrays.family
+    size = arrays.n_traits
     bartlett = np.linalg.solve(_bartlett_scale(niw)[None], parameters.roots)
+    if family.shared:
+        bartlett = bartlett[:1]
+    squared = np.diagonal(bartlett, axis1=1, axis2=2) ** 2
     values = {
-        CHI_SQUARED: np.diagonal(bartlett, axis1=1, axis2=2) ** 2,
+        CHI_SQUARED: squared[:, :1] if family.spherical else squared,
         MEANS_STANDARD: parameters.means,
     }
-    if size > 1:
+    if size > 1 and not (family.spherical or family.diagonal):
         rows, columns = np.tril_indices(size, -1)
         values[LOWER] = bartlett[:, rows, columns]
+    if len(parameters.shifts):
+        values[SHIFTS_STANDARD] = parameters.shifts
     if prior.n_components > 1:
         values[names.WEIGHTS] = np.exp(parameters.log_pi)
         if len(parameters.beta):

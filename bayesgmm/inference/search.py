@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,20 +12,33 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.core.objective import Parameters
-from bayesgmm.core.starts import fitted_partition, kmeans_partition, quantile_partition, spread_partition
+from bayesgmm.core.gather import thinned
+from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.starts import (
+    fitted_partition,
+    hierarchical_partition,
+    kmeans_partition,
+    quantile_partition,
+    random_partition,
+    spread_partition,
+    start_from,
+    whitened,
+)
 from bayesgmm.errors import FitWarning, InputError
-from bayesgmm.inference.em import Climb, SingularComponentError, climb, start_from
+from bayesgmm.inference.em import Climb, SingularComponentError, climb
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.problem import Problem
 from bayesgmm.progress import track
 
 Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
 
 _SCREENING_STEPS = 15  # EM steps every start gets before the best go on
+_SCREENING_ROWS = 20_000  # rows on which they are taken; more would cost time and change little
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
 _FINISHERS = 4  # starts that are climbed to the top
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
+_COLLAPSED = "a component collapsed on too few people and its covariance is singular"
 
 
 def fit_map(
@@ -44,9 +59,10 @@ def fit_map(
     if not tolerance > 0:
         raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
     seed = 0 if seed is None else seed
-    starts = _explicit_start(problem, init) if init is not None else _starts(problem, restarts, seed)
-    best, table = _climb_all(problem, starts, max_iterations, tolerance, progress)
-    run = best
+    if init is not None:
+        run, table = _climb_from(problem, *_explicit_start(problem, init), max_iterations, tolerance)
+    else:
+        run, table = _climb_all(problem, restarts, seed, max_iterations, tolerance, progress)
     shift = problem.log_likelihood_shift + problem.log_prior_shift
     fit = MapFit(
         problem=problem,
@@ -54,6 +70,8 @@ def fit_map(
         history=xr.DataArray(np.array(run.history) + shift, dims=names.ITERATION, name=names.LOG_POSTERIOR),
         converged=run.converged,
         reason=run.reason,
+        gap=run.gap,
+        gradient_norm=run.gradient_norm,
         starts=table.assign(log_posterior=table["log_posterior"] + shift),
         seed=seed,
     )
@@ -66,13 +84,18 @@ def fit_map(
     return fit
 
 
-def _explicit_start(problem: Problem, init: MapFit | Array) -> list[tuple[str, Parameters | Array]]:
+def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array]:
+    """Parameters, or responsibilities of the people with traits, of a start that was given."""
     if isinstance(init, MapFit):
-        if init.problem.n_components != problem.n_components or init.problem.trait_names != problem.trait_names:
+        earlier = init.problem
+        if earlier.n_components != problem.n_components or earlier.trait_names != problem.trait_names:
             raise InputError("init is a fit of another number of components or of other traits")
-        if init.problem.predictor_names == problem.predictor_names:
-            return [("earlier fit", problem.parameters(init.params))]
-        return [("earlier fit", init.responsibilities.sel(sample=list(problem.sample_ids)).values[problem.people])]
+        same = (earlier.predictor_names, earlier.covariate_names) == (problem.predictor_names, problem.covariate_names)
+        if same and earlier.family == problem.family:
+            return "earlier fit", problem.parameters(init.params)
+        if earlier.n_samples != problem.n_samples or (np.asarray(earlier.sample_ids) != problem.sample_ids).any():
+            raise InputError("init is a fit of another model and of other people; give labels or responsibilities")
+        return "earlier fit", init.responsibilities.values[problem.people]
     given = np.asarray(init)
     if given.ndim == 1 and len(given) == problem.n_samples:
         labels, coded = np.unique(given, return_inverse=True)
@@ -84,82 +107,149 @@ def _explicit_start(problem: Problem, init: MapFit | Array) -> list[tuple[str, P
             f"init has shape {np.asarray(init).shape}; it must be labels ({problem.n_samples},) or responsibilities "
             f"({problem.n_samples}, {problem.n_components})"
         )
-    return [("given partition", np.asarray(given, dtype=float)[problem.people])]
+    return "given partition", np.asarray(given, dtype=float)[problem.people]
 
 
-def _starts(problem: Problem, restarts: int, seed: int) -> list[tuple[str, Parameters | Array]]:
-    k, traits = problem.n_components, problem.arrays.traits
+def _climb_from(
+    problem: Problem, method: str, start: Parameters | Array, max_iterations: int, tolerance: float
+) -> tuple[Climb, pd.DataFrame]:
+    """Climb from one start."""
+    arrays = problem.arrays
+    parameters: Parameters | None
+    if isinstance(start, Parameters):
+        parameters = start
+    else:
+        parameters = start_from(arrays, problem.start_points, _by_row(problem, start))
+    if parameters is None:
+        raise InputError(_no_start(problem, _COLLAPSED))
+    try:
+        run = climb(arrays, parameters, max_iterations=max_iterations, tolerance=tolerance)
+    except SingularComponentError as error:
+        raise InputError(_no_start(problem, str(error))) from error
+    return run, _table([method], [run], [""], {0})
+
+
+def _by_row(problem: Problem, responsibilities: Array) -> Array:
+    """Responsibilities of every row from those of the people with traits: averages over the people it stands for."""
+    row_of, n_rows = problem.row_of, problem.arrays.n_rows
+    if isinstance(row_of, slice):
+        return responsibilities
+    weight = np.ones(len(responsibilities))
+    if problem.sample_weight is not None:
+        weight = problem.sample_weight[problem.people]
+    total = np.zeros((n_rows, responsibilities.shape[1]))
+    np.add.at(total, row_of, weight[:, None] * responsibilities)
+    average: Array = total / np.bincount(row_of, weight, n_rows)[:, None]
+    return average
+
+
+def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) -> list[tuple[str, Labels]]:
+    """Starting partitions of the rows: quantiles, widths, a hierarchy, what predictors foretell, then k-means++."""
+    k, repeats, n_rows = arrays.n_components, arrays.sample.repeats, points.shape[1]
     if k == 1:
-        return [("one component", np.ones((traits.shape[1], 1)))]
+        return [("one component", np.zeros(n_rows, dtype=np.int64))]
     rng = np.random.default_rng(seed)
-    partitions = [("quantiles", quantile_partition(traits, k, d)) for d in range(min(len(traits), 2))]
-    partitions.append(("spread", spread_partition(traits, k)))
-    if problem.predictor_names:
-        rows = problem.arrays.predictors[problem.arrays.pattern]
-        partitions.append(("predictors", fitted_partition(traits, rows, k)))
-    while len(partitions) < restarts:
-        partitions.append(("k-means++", kmeans_partition(traits, k, rng)))
-    return [(method, np.eye(k)[labels]) for method, labels in partitions[:restarts]]
+    white = whitened(points, repeats)
+    made: list[tuple[str, Labels]] = [("quantiles", quantile_partition(points, repeats, k))]
+    if restarts > 1:
+        made.append(("hierarchy", hierarchical_partition(white, k, rng)))
+    if restarts > 2:
+        made.append(("spread", spread_partition(points, repeats, k)))
+    if len(points) > 1 and restarts > 3:
+        made.append(("quantiles", quantile_partition(points, repeats, k, 1)))
+    if arrays.sample.predictors.shape[1] and len(made) < restarts and len(arrays.sample.mix_starts) == 0:
+        rows = arrays.sample.predictors[arrays.sample.pattern]
+        made.append(("predictors", fitted_partition(points, repeats, rows, k)))
+    if len(made) < restarts - 1:
+        made.append(("random", random_partition(n_rows, k, rng)))
+    while len(made) < restarts:
+        made.append(("k-means++", kmeans_partition(white, repeats, k, rng)))
+    return made
 
 
 def _climb_all(
-    problem: Problem,
-    starts: list[tuple[str, Parameters | Array]],
-    max_iterations: int,
-    tolerance: float,
-    progress: bool,
+    problem: Problem, restarts: int, seed: int, max_iterations: int, tolerance: float, progress: bool
 ) -> tuple[Climb, pd.DataFrame]:
     """Screen every start with a few EM steps, climb the best to the top, and tell of all."""
     arrays = problem.arrays
+    sample, rows = thinned(arrays.sample, _SCREENING_ROWS)
+    fewer = sample is not arrays.sample
+    some = replace(arrays, sample=sample) if fewer else arrays
+    points = np.ascontiguousarray(problem.start_points[:, rows])
+    partitions = _partitions(some, points, restarts, seed)
+    steps = min(_SCREENING_STEPS, max_iterations)
     runs: list[Climb | None] = []
     failures: list[str] = []
-    for _, start in track(starts, "starts", enabled=progress):
-        try:
-            parameters = start if isinstance(start, Parameters) else start_from(arrays, start)
-            steps = max_iterations if len(starts) == 1 else min(_SCREENING_STEPS, max_iterations)
-            runs.append(climb(arrays, parameters, max_iterations=steps, tolerance=tolerance))
-            failures.append("")
-        except SingularComponentError as error:
-            runs.append(None)
-            failures.append(str(error))
+    for _, labels in track(partitions, "starts", enabled=progress):
+        parameters = start_from(some, points, np.eye(arrays.n_components)[labels])
+        run, failure = _try_climb(some, parameters, steps, tolerance, newton=False)
+        runs.append(run)
+        failures.append(failure)
     alive = [j for j, run in enumerate(runs) if run is not None]
-    finished: list[int] = []
+    finished: set[int] = set()
     for j in _most_promising(alive, runs):
         run = runs[j]
         if run is None:
             continue
-        try:
-            if not run.converged and len(run.history) < max_iterations:
-                rest = climb(
-                    arrays, run.parameters, max_iterations=max_iterations - len(run.history), tolerance=tolerance
-                )
-                rest.history = [*run.history, *(value for value in rest.history if value > run.history[-1])]
-                runs[j] = rest
-            finished.append(j)
-        except SingularComponentError as error:
-            runs[j], failures[j] = None, str(error)
+        if fewer:
+            # the way to the top of the subset is short, and its top is near that of the whole
+            near, _ = _try_climb(some, run.parameters, max_iterations, 1e-3, newton=False)
+            whole, failures[j] = _try_climb(arrays, (near or run).parameters, max_iterations, tolerance, newton=True)
+            runs[j] = whole
+        elif not (run.converged and len(alive) == 1):
+            rest, failures[j] = _try_climb(
+                arrays, run.parameters, max(max_iterations - steps, 1), tolerance, newton=True
+            )
+            if rest is not None:
+                rest.history = [*run.history, *rest.history[1:]]
+            runs[j] = rest
+        if runs[j] is not None:
+            finished.add(j)
     if not finished:
-        raise InputError(
-            f"no start reached a mode: {failures[0]}. The flat prior lets a component collapse; use the default "
-            "priors, or fewer components"
-        )
-    best_index = max(finished, key=lambda j: _height(runs[j]))
-    top = _height(runs[best_index])
-    best = runs[best_index]
+        raise InputError(_no_start(problem, next((f for f in failures if f), _COLLAPSED)))
+    best = runs[max(finished, key=lambda j: _height(runs[j]))]
     assert best is not None
-    rows = [
-        {
-            "start": j,
-            "method": starts[j][0],
-            names.LOG_POSTERIOR: _height(run),
-            "iterations": 0 if run is None else len(run.history),
-            "converged": run is not None and run.converged,
-            "reached_best": run is not None and top - _height(run) < _SAME_MODE,
-            "note": failures[j] or ("" if j in finished else "left after screening"),
-        }
-        for j, run in enumerate(runs)
-    ]
-    return best, pd.DataFrame(rows)
+    return best, _table([method for method, _ in partitions], runs, failures, finished)
+
+
+def _try_climb(
+    arrays: MixtureArrays, start: Parameters | None, steps: int, tolerance: float, *, newton: bool
+) -> tuple[Climb | None, str]:
+    """A climb, or why there is none; a start that fails never aborts the others."""
+    if start is None:
+        return None, _COLLAPSED
+    try:
+        return climb(arrays, start, max_iterations=steps, tolerance=tolerance, newton=newton), ""
+    except SingularComponentError as error:
+        return None, str(error)
+
+
+def _no_start(problem: Problem, failure: str) -> str:
+    advice = (
+        "The flat prior lets a component collapse; use the default priors, or fewer components"
+        if problem.priors.components_flat
+        else "Use fewer components"
+    )
+    return f"no start reached a mode: {failure}. {advice}"
+
+
+def _table(methods: list[str], runs: list[Climb | None], failures: list[str], finished: set[int]) -> pd.DataFrame:
+    """One row a start: how it was made, where it got, why it stopped."""
+    top = max(_height(runs[j]) for j in finished)
+    return pd.DataFrame(
+        [
+            {
+                "start": j,
+                "method": methods[j],
+                names.LOG_POSTERIOR: _height(run) if j in finished or run is None else np.nan,
+                "iterations": 0 if run is None else len(run.history),
+                "converged": j in finished and run is not None and run.converged,
+                "reached_best": j in finished and top - _height(run) < _SAME_MODE,
+                "note": failures[j] or ("" if j in finished else "left after screening"),
+            }
+            for j, run in enumerate(runs)
+        ]
+    )
 
 
 def _most_promising(alive: list[int], runs: list[Climb | None]) -> list[int]:

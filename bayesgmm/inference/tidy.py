@@ -27,8 +27,11 @@ def parameter_index(params: xr.Dataset) -> Iterator[tuple[str, str, dict[str, in
         sizes = [array.sizes[d] for d in dims]
         for position in _positions(sizes):
             where = dict(zip(dims, position, strict=True))
-            if variable == names.COVARIANCES and where[names.TRAIT_BIS] > where[names.TRAIT]:
-                continue
+            if variable == names.COVARIANCES:
+                row, column = where[names.TRAIT], where[names.TRAIT_BIS]
+                # a diagonal family has no covariances
+                if column > row or (column < row and not array.isel(where).values.any()):
+                    continue
             labels = ", ".join(str(array[d].values[i]) for d, i in where.items())
             yield f"{variable}[{labels}]", variable, where
 

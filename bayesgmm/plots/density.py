@@ -83,22 +83,23 @@ def component_densities(
 
 
 def _band(posterior: Posterior, grid: NDArray[np.float64], d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    draws = posterior.posterior.stack(all=(names.CHAIN, names.DRAW))
-    step = max(1, draws.sizes["all"] // _BAND_DRAWS)
-    draws = draws.isel(all=slice(None, None, step)).transpose("all", ...)
+    kept = posterior.posterior
+    lead = (kept.sizes[names.CHAIN] * kept.sizes[names.DRAW],)
+    every = slice(None, None, max(1, lead[0] // _BAND_DRAWS))
+    draws = {v: kept[v].values.reshape(lead + kept[v].shape[2:])[every] for v in names.PARAMETERS}
     problem = posterior.problem
     predictors = problem.predictors[problem.observed]
     some = predictors[:: max(1, len(predictors) // 500)]
-    effects = np.insert(draws[names.EFFECTS].values, problem.reference, 0.0, axis=-1)
-    logits = np.log(draws[names.WEIGHTS].values)[:, None, :] + np.einsum("ip,npk->nik", some, effects)
+    effects = np.insert(draws[names.EFFECTS], problem.reference, 0.0, axis=-1)
+    logits = np.log(draws[names.WEIGHTS])[:, None, :] + np.einsum("ip,npk->nik", some, effects)
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     weights = (weights / weights.sum(axis=-1, keepdims=True)).mean(axis=1)
     heights = [
         component_densities(grid, w, m, v).sum(axis=0)
         for w, m, v in zip(
             weights,
-            draws[names.MEANS].values[:, :, d],
-            draws[names.COVARIANCES].values[:, :, d, d],
+            draws[names.MEANS][:, :, d],
+            draws[names.COVARIANCES][:, :, d, d],
             strict=True,
         )
     ]

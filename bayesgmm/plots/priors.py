@@ -71,8 +71,9 @@ def _mean(priors: ResolvedPriors, d: int, ax: Axes) -> None:
     if priors.components_flat:
         _note(ax, "flat (improper)")
         return
-    dof = priors.dof - len(priors.trait_names) + 1
-    scale = np.sqrt(priors.scale[d, d] / (priors.strength * dof))
+    shape, rate = priors.variance_prior(d)
+    dof = 2.0 * shape
+    scale = np.sqrt(rate / (priors.strength * shape))
     x = np.linspace(priors.mean[d] - 4 * scale, priors.mean[d] + 4 * scale, 300)
     ax.plot(x, t.pdf(x, dof, priors.mean[d], scale), color=colour(0))
 
@@ -83,7 +84,7 @@ def _sd(priors: ResolvedPriors, d: int, ax: Axes) -> None:
     if priors.components_flat:
         _note(ax, "flat (improper)")
         return
-    shape, rate = (priors.dof - len(priors.trait_names) + 1) / 2, priors.scale[d, d] / 2
+    shape, rate = priors.variance_prior(d)
     x = np.linspace(1e-3, np.sqrt(invgamma.ppf(0.99, shape, scale=rate)), 300)
     ax.plot(x, 2 * x * invgamma.pdf(x**2, shape, scale=rate), color=colour(0))
 

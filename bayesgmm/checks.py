@@ -1,0 +1,214 @@
+"""Checks of what people hand in: every refusal names the table, the column, the first offenders and what to do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesgmm import names
+from bayesgmm.errors import DataWarning, InputError, first_few
+
+Array = NDArray[np.float64]
+
+VARIANT_FACTS = ("contig", "position", "effect_allele", "other_allele", "effect_allele_frequency")
+TOLERANCE = 1e-6  # dosages are often written with a few digits: 2.0000001 is 2
+
+
+def checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with text ids and column names, none twice."""
+    frame = table.copy()
+    frame.index = frame.index.astype(str)
+    frame.columns = frame.columns.astype(str)
+    if frame.shape[1] == 0 or len(frame) == 0:
+        raise InputError(
+            f"{what}: the table has {len(frame)} rows and {frame.shape[1]} columns; it needs at least one each"
+        )
+    if frame.index.has_duplicates:
+        twice = frame.index[frame.index.duplicated()].unique()
+        raise InputError(f"{what}: duplicated sample ids {first_few(twice)}; keep one row per person")
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()].unique()
+        kind = "variants" if what == "genotypes" else "columns"
+        raise InputError(f"{what}: duplicated {kind} {first_few(twice)}; keep one of each")
+    return frame
+
+
+def shared_samples(given: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Ids that every table has, in the order of the traits; the others are dropped and told of."""
+    shared = set.intersection(*(set(table.index) for table in given.values()))
+    if not shared:
+        starts = "; ".join(f"{what}: {first_few(table.index, 3)}" for what, table in given.items())
+        raise InputError(f"no sample id is in every table ({starts}); check the id columns")
+    for what, table in given.items():
+        dropped = [s for s in table.index if s not in shared]
+        if dropped:
+            warnings.warn(
+                f"{what}: {len(dropped)} of {len(table)} people are missing from another table and are dropped: "
+                f"{first_few(dropped)}",
+                DataWarning,
+                stacklevel=4,
+            )
+    return [s for s in given["traits"].index if s in shared]
+
+
+def numeric_traits(frame: pd.DataFrame) -> Array:
+    """Traits as numbers (n_samples, n_traits), NaN where missing.
+
+    Raises
+    ------
+    InputError
+        If a trait is not numeric, infinite, missing for everyone or constant.
+    """
+    for name in frame.columns:
+        column = frame[name]
+        numbers = pd.to_numeric(column, errors="coerce")
+        wrong = numbers.isna() & column.notna()
+        if wrong.any() or column.dtype == bool:
+            offenders = column[wrong] if wrong.any() else column
+            raise InputError(
+                f"trait {name!r} is not numeric: {first_few(offenders)} (people {first_few(offenders.index)})"
+            )
+    values: Array = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    check_trait_values(values, list(frame.columns), frame.index)
+    return values
+
+
+def check_trait_values(values: Array, trait_names: Sequence[str], samples: Any) -> None:
+    """Refuse traits that are infinite, missing for everyone or constant."""
+    for d, name in enumerate(trait_names):
+        column = values[:, d]
+        infinite = np.isinf(column)
+        if infinite.any():
+            raise InputError(f"trait {name!r} is infinite for people {first_few(np.asarray(samples)[infinite])}")
+        n_present = len(column) - int(np.isnan(column).sum())
+        if n_present == 0:
+            raise InputError(f"trait {name!r} is missing for everyone")
+        if n_present > 1 and np.nanmin(column) == np.nanmax(column):
+            raise InputError(
+                f"trait {name!r} is constant ({np.nanmin(column):g} for all {n_present} people); leave it out"
+            )
+
+
+def checked_weights(weights: pd.Series[Any], samples: Sequence[str]) -> Array:
+    """Sample weights in the order of the samples."""
+    table = weights.copy()
+    table.index = table.index.astype(str)
+    if table.index.has_duplicates:
+        raise InputError(f"sample_weight: duplicated sample ids {first_few(table.index[table.index.duplicated()])}")
+    gone = sorted(set(samples) - set(table.index))
+    if gone:
+        raise InputError(f"sample_weight lacks the samples {first_few(gone)}")
+    values = pd.to_numeric(table.loc[list(samples)], errors="coerce").to_numpy(dtype=float)
+    wrong = ~(np.isfinite(values) & (values >= 0.0))
+    if wrong.any():
+        raise InputError(
+            f"sample_weight must be finite and at least 0; it is not for {first_few(np.asarray(samples)[wrong])}"
+        )
+    if not values.sum() > 0.0:
+        raise InputError("sample_weight is 0 for everyone; nobody is left")
+    return values
+
+
+def checked_probabilities(given: Mapping[str, pd.DataFrame] | None) -> dict[str, pd.DataFrame]:
+    """Genotype probabilities, three columns a variant, each person's summing to one."""
+    checked = {}
+    for variant, table in (given or {}).items():
+        frame = table.copy()
+        frame.index = frame.index.astype(str)
+        if frame.shape[1] != len(names.GENOTYPES):
+            raise InputError(
+                f"genotype_probabilities of {variant!r} have {frame.shape[1]} columns; they need three: the "
+                "probabilities of 0, 1 and 2 copies of the effect allele"
+            )
+        if frame.index.has_duplicates:
+            twice = frame.index[frame.index.duplicated()]
+            raise InputError(f"genotype_probabilities of {variant!r}: duplicated sample ids {first_few(twice)}")
+        values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+        known = ~np.isnan(values).all(axis=1)
+        wrong = known & ~((values >= -TOLERANCE).all(axis=1) & (np.abs(values.sum(axis=1) - 1.0) < 1e-2))
+        if wrong.any():
+            raise InputError(
+                f"genotype_probabilities of {variant!r} must be at least 0 and sum to 1; they do not for "
+                f"{first_few(frame.index[wrong])}"
+            )
+        values = np.clip(values, 0.0, 1.0)
+        checked[str(variant)] = pd.DataFrame(values / values.sum(axis=1, keepdims=True), index=frame.index)
+    return checked
+
+
+def with_expected(genotypes: pd.DataFrame | None, probabilities: dict[str, pd.DataFrame]) -> pd.DataFrame | None:
+    """Genotypes with a column of expected dosages for each variant given by probabilities."""
+    if not probabilities:
+        return genotypes
+    copies = np.array(names.GENOTYPES, dtype=float)
+    columns = {v: pd.Series(table.to_numpy() @ copies, index=table.index) for v, table in probabilities.items()}
+    expected = pd.concat(columns, axis=1)
+    if genotypes is None:
+        return expected
+    twice = [v for v in expected.columns if v in set(genotypes.columns.astype(str))]
+    if twice:
+        raise InputError(
+            f"variants {first_few(twice)} are in genotypes and in genotype_probabilities; keep one of each"
+        )
+    calls = genotypes.copy()
+    calls.index = calls.index.astype(str)
+    return calls.join(expected, how="inner")
+
+
+def checked_dosages(frame: pd.DataFrame) -> Array:
+    """Dosages (n_samples, n_variants), 0 to 2, NaN where missing."""
+    numbers = frame.apply(pd.to_numeric, errors="coerce")
+    wrong = (numbers.isna() & frame.notna()).to_numpy()
+    values = numbers.to_numpy(dtype=float)
+    outside = wrong | (values < -TOLERANCE) | (values > 2.0 + TOLERANCE)
+    if outside.any():
+        column = int(np.flatnonzero(outside.any(axis=0))[0])
+        people = np.flatnonzero(outside[:, column])
+        shown = ", ".join(f"{frame.index[i]}: {frame.iloc[i, column]}" for i in people[:5])
+        raise InputError(
+            f"variant {frame.columns[column]!r}: dosages must be numbers from 0 to 2; {len(people)} are not ({shown}). "
+            "If the file has codes, give genotype_coding"
+        )
+    clipped: Array = np.clip(values, 0.0, 2.0)
+    return clipped
+
+
+def variant_facts(variants: list[str], dosages: Array, about: pd.DataFrame | None) -> dict[str, Any]:
+    """What is known of each variant, as coordinates."""
+    called = ~np.isnan(dosages)
+    counted = np.maximum(called.sum(axis=0), 1)
+    frequency = np.where(called.any(axis=0), np.nansum(dosages, axis=0) / (2.0 * counted), np.nan)
+    facts: dict[str, Any] = {"effect_allele_frequency": (names.VARIANT, frequency)}
+    if about is None:
+        return facts
+    known = about.copy()
+    known.index = known.index.astype(str)
+    absent = [v for v in variants if v not in known.index]
+    if absent:
+        raise InputError(f"variants: the table lacks {first_few(absent)}")
+    strange = [c for c in known.columns if c not in VARIANT_FACTS]
+    if strange:
+        raise InputError(f"variants: unknown columns {first_few(strange)}; known are {', '.join(VARIANT_FACTS)}")
+    for fact in known.columns:
+        column = known.loc[variants, fact]
+        facts[fact] = (names.VARIANT, column.to_numpy(dtype=float if fact in ("position", VARIANT_FACTS[-1]) else str))
+    return facts
+
+
+def covariate_values(column: pd.Series[Any]) -> NDArray[Any]:
+    """A covariate as numbers, or as text with None where missing."""
+    if pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(dtype=float)
+    if pd.api.types.is_numeric_dtype(column):
+        values = column.to_numpy(dtype=float)
+        if np.isinf(values).any():
+            raise InputError(
+                f"covariate {column.name!r} is infinite for people {first_few(column.index[np.isinf(values)])}"
+            )
+        return values
+    return np.array([None if pd.isna(v) else str(v) for v in column], dtype=object)

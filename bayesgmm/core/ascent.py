@@ -1,0 +1,425 @@
+r"""EM with Anderson acceleration, compiled: every accepted step raises the log posterior.
+
+The EM map ``F`` has the mode as its fixed point. Anderson's method (1965; as an accelerator of EM, Henderson and
+Varadhan 2019) combines the last few steps so that the residuals ``F(x) - x`` cancel as far as they can; near the mode
+it needs the square root, or less, of EM's steps. Its proposal is taken only where the log posterior is not below the
+last accepted one; else the plain EM step is, which never descends.
+
+By Fisher's identity the E step also gives the gradient ``g``, so the remaining distance of the log posterior to its
+limit is estimated at no cost by ``g . s / 2`` with ``s`` the step Anderson's method would take: the Newton decrement,
+with the curvature that the last steps have shown.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+from bayesgmm.core.covariance_steps import call_step
+from bayesgmm.core.linalg import covariance_of_root, precision_root, solve_positive
+from bayesgmm.core.moments import call_expectation, log_weights_into
+from bayesgmm.core.pointers import Pointer, a1, a2, call_at, f8
+from bayesgmm.core.posterior import ENGINE, HYPER, Engine, Hyper, components_gradient, pack, unpack
+from bayesgmm.core.sample import SAMPLE, Sample
+from bayesgmm.core.weights import add_weights_prior, call_newton
+
+Array = NDArray[np.float64]
+
+OUT_OF_STEPS, CONVERGED, SINGULAR, DESCENDED = 0, 1, 2, 3
+MEMORY = 8  # steps that Anderson's method combines
+_PLAIN = 2  # plain EM steps before it begins
+_LONGEST = 3.0  # a proposal that moves a coordinate further than this from the EM step is not taken
+_TINY = 1e-300
+# A gain below this share of the log posterior is rounding, not ascent or descent.
+ROUNDING = 64 * 2.220446049250313e-16
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def maximise_components(
+    engine: Engine,
+    hyper: Hyper,
+    floor: Array,
+    mass: Array,
+    first: Array,
+    second: Array,
+    means: Array,
+    shifts: Array,
+    roots: Array,
+) -> bool:
+    """M step of means, shared slopes and covariances, in place of the parameters the moments are about.
+
+    Means and slopes are found together given the covariances, then the covariances given both (ECM, Meng and Rubin
+    1993); without slopes the means do not depend on the covariances and this is the joint mode.
+
+    Returns
+    -------
+    bool
+        False where a covariance would be singular: the conditional variance of a trait below ``floor`` (D,).
+    """
+    n_components, size = means.shape
+    n_covariates = shifts.shape[0]
+    strength = hyper.strength
+    if n_covariates > 0:
+        _maximise_shifts(hyper, mass, first, second, means, shifts, roots)
+    else:
+        for k in range(n_components):
+            total = mass[k] + strength
+            if total > 0.0:
+                for d in range(size):
+                    step = (first[k, d] + strength * (hyper.mean[d] - means[k, d])) / total
+                    _recentre(k, d, step, mass, first, second, size)
+                    means[k, d] += step
+    n, scatter = np.empty(n_components), np.empty((n_components, size, size))
+    for k in range(n_components):
+        n[k] = mass[k] + hyper.mean_power + hyper.copies[k] * hyper.covariance_power
+        for d in range(size):
+            for e in range(size):
+                scatter[k, d, e] = (
+                    second[k, d, e]
+                    + hyper.copies[k] * hyper.scale[d, e]
+                    + strength * (means[k, d] - hyper.mean[d]) * (means[k, e] - hyper.mean[e])
+                )
+    covariances = np.empty((n_components, size, size))
+    if not call_step(engine.covariances, engine.equal_volume, engine.on_axes, n, scatter, roots, covariances):
+        return False
+    for k in range(n_components):
+        if precision_root(covariances[k], roots[k]) <= 0.0:
+            return False
+        for d in range(size):
+            if not 1.0 / (roots[k, d, d] * roots[k, d, d]) > floor[d]:
+                return False
+    return True
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _recentre(k: int, d: int, step: float, mass: Array, first: Array, second: Array, size: int) -> None:
+    """Bring the second moments of component ``k`` to a centre moved by ``step`` in trait ``d``."""
+    n_both = second.shape[1]
+    for e in range(n_both):
+        if e != d:
+            second[k, d, e] -= step * first[k, e]
+            second[k, e, d] = second[k, d, e]
+    second[k, d, d] += step * (step * mass[k] - 2.0 * first[k, d])
+    first[k, d] -= step * mass[k]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _maximise_shifts(
+    hyper: Hyper, mass: Array, first: Array, second: Array, means: Array, shifts: Array, roots: Array
+) -> None:
+    """Means and shared slopes together, given the covariances: generalised least squares with the means profiled out.
+
+    On return the moments are about the new means and slopes.
+    """
+    n_components, size = means.shape
+    n_covariates = shifts.shape[0]
+    n_slopes = n_covariates * size
+    matrix, right = np.zeros((n_slopes, n_slopes)), np.zeros(n_slopes)
+    precision = np.empty((size, size))
+    pulled = np.empty(size)
+    for q in range(n_covariates):
+        for d in range(size):
+            matrix[q * size + d, q * size + d] = hyper.shift_precision[q, d]
+            right[q * size + d] = -hyper.shift_precision[q, d] * shifts[q, d]
+    for k in range(n_components):
+        total = mass[k] + hyper.strength
+        if not total > 0.0:
+            continue
+        precision[:] = roots[k] @ roots[k].T
+        for d in range(size):
+            pulled[d] = (first[k, d] + hyper.strength * (hyper.mean[d] - means[k, d])) / total
+        for q in range(n_covariates):
+            for d in range(size):
+                value = 0.0
+                for e in range(size):
+                    value += precision[d, e] * (second[k, size + q, e] - first[k, size + q] * pulled[e])
+                right[q * size + d] += value
+            for p in range(n_covariates):
+                spread = second[k, size + q, size + p] - first[k, size + q] * first[k, size + p] / total
+                for d in range(size):
+                    for e in range(size):
+                        matrix[q * size + d, p * size + e] += spread * precision[d, e]
+    step = right.copy()
+    if not solve_positive(matrix, step):
+        step[:] = 0.0
+    for q in range(n_covariates):
+        for d in range(size):
+            move = step[q * size + d]
+            shifts[q, d] += move
+            # y - c (Delta + move): covariate q leaves trait d by a multiple
+            for k in range(n_components):
+                first[k, d] -= move * first[k, size + q]
+                cross = second[k, size + q, d]
+                spread = second[k, size + q, size + q]
+                for e in range(size + n_covariates):
+                    if e != d:
+                        second[k, d, e] -= move * second[k, size + q, e]
+                        second[k, e, d] = second[k, d, e]
+                second[k, d, d] += move * (move * spread - 2.0 * cross)
+    for k in range(n_components):
+        total = mass[k] + hyper.strength
+        if total > 0.0:
+            for d in range(size):
+                move = (first[k, d] + hyper.strength * (hyper.mean[d] - means[k, d])) / total
+                _recentre(k, d, move, mass, first, second, size)
+                means[k, d] += move
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def maximise_weights(
+    engine: Engine,
+    hyper: Hyper,
+    predictors: Array,
+    counts: Array,
+    mass: Array,
+    alpha: Array,
+    beta: Array,
+    gradient: Array,
+) -> None:
+    """M step of the weights, in place; the gradient at the start is written."""
+    n_components = len(mass)
+    excess = hyper.concentration - 1.0
+    if n_components == 1:
+        return
+    if len(beta) > 0:
+        call_newton(
+            engine.newton,
+            engine.expected,
+            alpha,
+            beta,
+            predictors,
+            counts,
+            excess,
+            hyper.effect_mean,
+            hyper.effect_precision,
+            1,
+            1e-14,
+            gradient,
+        )
+        return
+    # pi_k = (a_k - 1 + N_k) / (sum a - K + n); at a boundary (a < 1, no people) the weight is held just above zero
+    peak = 0.0
+    total = mass.sum()
+    norm = 1.0
+    for k in range(n_components - 1):
+        peak = max(peak, alpha[k])
+    norm = math.exp(-peak)
+    for k in range(n_components - 1):
+        norm += math.exp(alpha[k] - peak)
+    reference = math.log(max(excess[0] + mass[0], _TINY))
+    for k in range(n_components - 1):
+        pi = math.exp(alpha[k] - peak) / norm
+        gradient[k] = excess[k + 1] + mass[k + 1] - (excess.sum() + total) * pi
+        alpha[k] = math.log(max(excess[k + 1] + mass[k + 1], _TINY)) - reference
+
+
+def _em_step(
+    full: Array,
+    sample: Sample,
+    engine: Engine,
+    hyper: Hyper,
+    floor: Array,
+    counts: Array,
+    image: Array,
+    gradient: Array,
+) -> tuple[float, float]:
+    """One EM step: log posterior and gradient at ``full``, and the parameters EM moves to in ``image``.
+
+    ``counts`` (U, K) is working space. Returns the log posterior and 1 if the step could be taken, else 0.
+    """
+    n_components, size = len(hyper.concentration), len(hyper.mean)
+    n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
+    alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
+    n_both = size + n_covariates
+    mass, first, second = (
+        np.empty(n_components),
+        np.empty((n_components, n_both)),
+        np.empty((n_components, n_both, n_both)),
+    )
+    log_weights_into(alpha, beta, sample.predictors, counts)
+    nothing_2d, nothing_1d = np.empty((0, 0)), np.empty(0)
+    value = hyper.constant + call_expectation(
+        engine.expectation,
+        sample,
+        engine.passes,
+        counts,
+        means,
+        roots,
+        shifts,
+        mass,
+        first,
+        second,
+        nothing_2d,
+        nothing_1d,
+    )
+    head = (n_components - 1) * (1 + n_predictors)
+    no = head < 0  # and not False: a literal would have functions compiled twice
+    value += components_gradient(means, shifts, roots, mass, first, second, hyper, no, gradient[head:])
+    value += add_weights_prior(
+        alpha,
+        beta,
+        hyper.concentration - 1.0,
+        hyper.effect_mean,
+        hyper.effect_precision,
+        no,
+        gradient[:head],
+        nothing_2d,
+    )
+    if not np.isfinite(value):
+        return value, 0.0
+    maximise_weights(engine, hyper, sample.predictors, counts, mass, alpha, beta, gradient[:head])
+    possible = maximise_components(engine, hyper, floor, mass, first, second, means, shifts, roots)
+    pack(alpha, beta, means, shifts, roots, image)
+    return value, 1.0 if possible else 0.0
+
+
+# full, sample, engine, hyper, floor, counts, image, gradient
+_STEP = types.UniTuple(f8, 2)(a1, SAMPLE, ENGINE, HYPER, a1, a2, a1, a1)
+em_step = Pointer(_em_step, _STEP, nogil=True)
+_call_em = call_at(_STEP)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def project(full: Array, engine: Engine, hyper: Hyper) -> bool:
+    """Bring full coordinates back to the covariance family, in place: the member closest in relative entropy."""
+    n_components, size = len(hyper.concentration), len(hyper.mean)
+    n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
+    alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
+    near = np.empty((n_components, size, size))
+    for k in range(n_components):
+        covariance_of_root(roots[k], near[k])
+    out = np.empty((n_components, size, size))
+    if not call_step(engine.covariances, engine.equal_volume, engine.on_axes, np.ones(n_components), near, roots, out):
+        return False
+    for k in range(n_components):
+        if precision_root(out[k], roots[k]) <= 0.0:
+            return False
+    pack(alpha, beta, means, shifts, roots, full)
+    return True
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _combine(image: Array, residual: Array, images: Array, residuals: Array, used: int, out: Array) -> bool:
+    """Anderson's proposal from the differences of the last ``used`` images and residuals."""
+    matrix, right = np.empty((used, used)), np.empty(used)
+    largest = 0.0
+    for i in range(used):
+        right[i] = (residuals[i] * residual).sum()
+        for j in range(i + 1):
+            matrix[i, j] = (residuals[i] * residuals[j]).sum()
+            matrix[j, i] = matrix[i, j]
+        largest = max(largest, matrix[i, i])
+    for i in range(used):
+        matrix[i, i] += 1e-12 * largest
+    if not largest > 0.0 or not solve_positive(matrix, right):
+        return False
+    out[:] = image
+    for i in range(used):
+        out -= right[i] * images[i]
+    farthest = np.abs(out - image).max()
+    return farthest < _LONGEST
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def ascend(
+    full: Array,
+    sample: Sample,
+    engine: Engine,
+    hyper: Hyper,
+    floor: Array,
+    counts: Array,
+    max_steps: int,
+    tolerance: float,
+    history: Array,
+) -> tuple[int, int, float, float]:
+    """Climb by accelerated EM.
+
+    Parameters
+    ----------
+    full : ndarray
+        Where to start; on return the last accepted point.
+    sample, engine, hyper
+        The problem.
+    floor : ndarray (n_traits,)
+        Conditional variance below which a component has collapsed.
+    counts : ndarray (n_patterns, n_components)
+        Working space.
+    max_steps : int
+        Most passes over the people.
+    tolerance : float
+        Stop when the log posterior is estimated to be within this many units of its limit.
+    history : ndarray (max_steps,)
+        Written: the log posterior at every accepted point.
+
+    Returns
+    -------
+    n_accepted : int
+        Points in ``history``.
+    status : int
+    gap : float
+        Estimated distance of the log posterior to its limit.
+    steepest : float
+        Largest absolute derivative at the last accepted point, in full coordinates.
+    """
+    size = len(full)
+    images, residuals = np.zeros((MEMORY, size)), np.zeros((MEMORY, size))
+    trial, image, gradient = full.copy(), np.empty(size), np.empty(size)
+    last_image, last_residual = np.empty(size), np.empty(size)
+    proposal = np.empty(size)
+    gradient[:] = 0.0
+    value, accepted, used, slot = -np.inf, 0, 0, 0
+    gap, steepest = np.inf, np.inf
+    proposed = False
+    quiet = 0
+    for _ in range(max_steps):
+        gradient[:] = 0.0
+        new, taken = _call_em(engine.step, trial, sample, engine, hyper, floor, counts, image, gradient)
+        possible = taken > 0.0
+        rounding = ROUNDING * abs(new)
+        if proposed and not (possible and new >= value):
+            # the proposal overshot: forget what it was made of and take the plain EM step
+            trial[:] = last_image
+            proposed, used, slot = False, 0, 0
+            continue
+        if not possible:
+            if accepted == 0 and np.isfinite(new):
+                history[0] = new
+                accepted = 1
+            return accepted, SINGULAR, gap, steepest
+        if accepted > 0 and new < value:
+            # plain EM does not descend but for rounding: the top is reached
+            if value - new <= 64.0 * rounding:
+                return accepted, CONVERGED, min(gap, value - new), steepest
+            return accepted, DESCENDED, gap, steepest
+        gain = new - value
+        history[accepted] = new
+        residual = image - trial
+        if accepted > 0:
+            images[slot] = image - last_image
+            residuals[slot] = residual - last_residual
+            slot = (slot + 1) % MEMORY
+            used = min(used + 1, MEMORY)
+        full[:] = trial
+        value = new
+        accepted += 1
+        last_image[:] = image
+        last_residual[:] = residual
+        steepest = np.abs(gradient).max()
+        proposed = False
+        if accepted > _PLAIN and used > 0:
+            proposed = _combine(image, residual, images, residuals, used, proposal)
+            if proposed and engine.curved:
+                proposed = project(proposal, engine, hyper)
+            if not proposed:
+                used, slot = 0, 0
+        promised = 0.5 * (gradient * ((proposal if proposed else image) - trial)).sum()
+        gap = max(promised, 0.0)
+        enough = max(tolerance, rounding)
+        quiet = quiet + 1 if accepted > 1 and gain <= enough and gap <= enough else 0
+        if quiet >= 2 or (accepted > 1 and gain <= rounding and gap <= rounding):
+            return accepted, CONVERGED, gap, steepest
+        trial[:] = proposal if proposed else image
+    return accepted, OUT_OF_STEPS, gap, steepest

@@ -1,0 +1,281 @@
+"""Gather people into the rows of a sample: grouped by missing traits, sorted by predictors, repeated rows counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.core.sample import Sample
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int32]
+Long = NDArray[np.int64]
+
+_SURE = 20_000  # people up to whom repeated rows are counted; above, a subset of half as many tells whether it pays
+_WORTH = 0.98  # share of distinct rows in that subset above which rows are not looked through for repeats
+_PAYS = 0.9  # share of distinct rows of all above which counting them would save too little
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """People whose predictors are not certain: what they may be, and with which probability.
+
+    Attributes
+    ----------
+    person : ndarray of int (m,)
+        Non-decreasing; a person has several entries, whose probabilities sum to one.
+    probability : ndarray (m,)
+    rows : ndarray (m, n_predictors)
+    """
+
+    person: Long
+    probability: Array
+    rows: Array
+
+    @classmethod
+    def nobody(cls, n_predictors: int) -> Uncertain:
+        """Everybody's predictors are certain."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, n_predictors)))
+
+    def mixed(self, log_weights_of_rows: Array, n_people: int, log_weights: Array) -> Array:
+        """Log weights (n_people, K) with those of uncertain people averaged over what they may be."""
+        out = log_weights.copy()
+        if len(self.person):
+            average = np.zeros_like(log_weights)
+            np.add.at(average, self.person, self.probability[:, None] * np.exp(log_weights_of_rows))
+            who = np.unique(self.person)
+            out[who] = np.log(average[who])
+        return out
+
+    def of(self, people: Long, n_people: int) -> Uncertain:
+        """The same for some of the people, numbered by their place in ``people``."""
+        place = np.full(n_people, -1, dtype=np.int64)
+        place[people] = np.arange(len(people))
+        keep = place[self.person] >= 0
+        moved = place[self.person[keep]]
+        order = np.argsort(moved, kind="stable")
+        return Uncertain(moved[order], self.probability[keep][order], self.rows[keep][order])
+
+
+def gather(
+    traits: Array,
+    predictors: Array,
+    covariates: Array,
+    weights: Array | None,
+    uncertain: Uncertain,
+    *,
+    compress: bool | None = None,
+) -> tuple[Sample, Long | slice]:
+    """Bring people together as a sample.
+
+    Parameters
+    ----------
+    traits : ndarray (n_people, n_traits)
+        Standardised; NaN where missing; nobody without any.
+    predictors : ndarray (n_people, n_predictors)
+        Centred.
+    covariates : ndarray (n_people, n_covariates)
+        Of the means, standardised.
+    weights : ndarray (n_people,), optional
+        How many people each stands for; above zero.
+    uncertain : Uncertain
+    compress : bool, optional
+        Count people who are alike in everything as one row. None: when that saves at least a tenth of the rows.
+
+    Returns
+    -------
+    sample : Sample
+    row_of : ndarray of int or slice
+        Row of each person; a slice when it is the person's own number.
+    """
+    n = len(traits)
+    group, masks = _groups(traits)
+    pattern, table, mixes = _patterns(predictors, uncertain)
+    own = pattern is None
+    columns = [*traits.T, *covariates.T, *(predictors.T if own else [pattern])]
+    compressed = _compresses(columns, compress)
+    if compressed and own:
+        # rows alike in traits and predictors: patterns are worth finding after all
+        pattern, table = _distinct_rows(predictors)
+        own = False
+    order = _order(group, pattern, [*traits.T, *covariates.T] if compressed else [])
+    repeats = np.empty(0) if weights is None else weights
+    row_of: Long | slice = slice(None)
+    chosen: Long | slice = slice(None) if order is None else order
+    if compressed:
+        assert order is not None
+        new = _new_rows(order, [group, pattern, *traits.T, *covariates.T])
+        number = np.cumsum(new) - 1
+        repeats = np.bincount(number, None if weights is None else weights[order]).astype(float)
+        row_of = np.empty(n, dtype=np.int64)
+        row_of[order] = number
+        chosen = order[new]
+    elif order is not None:
+        row_of = np.empty(n, dtype=np.int64)
+        row_of[order] = np.arange(n)
+        repeats = repeats[order] if weights is not None else repeats
+    n_rows = n if isinstance(chosen, slice) else len(chosen)
+    rows = traits[chosen]
+    of_group = None if group is None else group[chosen]
+    starts = np.array([0, n_rows]) if of_group is None else np.searchsorted(of_group, np.arange(len(masks) + 1))
+    blocks = [rows[starts[g] : starts[g + 1]][:, masks[g]].T for g in range(len(masks))]
+    values = (
+        np.concatenate([np.ascontiguousarray(block).ravel() for block in blocks])
+        if len(blocks) > 1
+        else (np.ascontiguousarray(blocks[0]).reshape(-1))
+    )
+    if np.shares_memory(values, traits):
+        values = values.copy()
+    if own:
+        table = np.ascontiguousarray(predictors[chosen])
+        pattern_rows = np.arange(n_rows, dtype=np.int32)
+    else:
+        pattern_rows = np.zeros(n_rows, dtype=np.int32) if pattern is None else pattern[chosen].astype(np.int32)
+    observed = np.stack([np.concatenate((np.flatnonzero(m), np.flatnonzero(~m))) for m in masks]).astype(np.int32)
+    counted = repeats if compressed or weights is not None else np.empty(0)
+    sample = Sample(
+        values=values,
+        offsets=np.concatenate(([0], np.cumsum([block.size for block in blocks]))).astype(np.int64),
+        starts=starts.astype(np.int64),
+        observed=observed,
+        n_observed=masks.sum(axis=1).astype(np.int64),
+        repeats=np.ascontiguousarray(counted, dtype=float),
+        pattern=np.ascontiguousarray(pattern_rows),
+        predictors=table,
+        mix_starts=mixes[0],
+        mix_rows=mixes[1],
+        mix_probabilities=mixes[2],
+        covariates=np.ascontiguousarray(covariates[chosen].T),
+        total=float(n) if weights is None else float(weights.sum()),
+        own=own,
+    )
+    return sample, row_of
+
+
+def _groups(traits: Array) -> tuple[Long | None, NDArray[np.bool_]]:
+    """Group of each person by which traits they have (None: all alike) and the groups' masks."""
+    missing = np.isnan(traits)
+    if not missing.any():
+        return None, np.ones((1, traits.shape[1]), dtype=bool)
+    masks, group = np.unique(missing, axis=0, return_inverse=True)
+    return group.reshape(-1).astype(np.int64), ~masks
+
+
+def _patterns(predictors: Array, uncertain: Uncertain) -> tuple[Long | None, Array, tuple[Long, Index, Array]]:
+    """Pattern of each person (None: everybody has a row of their own), distinct rows, and the mixtures."""
+    n = len(predictors)
+    certain = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0)
+    if predictors.shape[1] == 0:
+        return np.zeros(n, dtype=np.int64), np.zeros((1, 0)), certain
+    if len(uncertain.person) == 0:
+        if _distinct_share(list(predictors.T)) > 0.5:
+            return None, np.zeros((0, predictors.shape[1])), certain
+        pattern, table = _distinct_rows(predictors)
+        return pattern, table, certain
+    entry, table = _distinct_rows(np.vstack((predictors, uncertain.rows)))
+    own_entry, other_entry = entry[:n], entry[n:]
+    who, first, times = np.unique(uncertain.person, return_index=True, return_counts=True)
+    widest = int(times.max())
+    ids = np.full((n, widest), -1, dtype=np.int64)
+    shares = np.zeros((n, widest))
+    ids[:, 0], shares[:, 0] = own_entry, 1.0
+    ids[who] = -1
+    column = np.arange(len(uncertain.person)) - np.repeat(first, times)
+    ids[uncertain.person, column] = other_entry
+    shares[who] = 0.0
+    shares[uncertain.person, column] = uncertain.probability
+    pattern, distinct = _distinct_rows(np.hstack((ids.astype(float), shares)))
+    used = distinct[:, :widest] >= 0
+    mix_rows = distinct[:, :widest][used].astype(np.int32)
+    mix_starts = np.concatenate(([0], np.cumsum(used.sum(axis=1)))).astype(np.int64)
+    # rows that only averages of certain people used are gone from the table
+    kept, renumbered = np.unique(mix_rows, return_inverse=True)
+    probabilities = np.ascontiguousarray(distinct[:, widest:][used])
+    return pattern, np.ascontiguousarray(table[kept]), (mix_starts, renumbered.astype(np.int32), probabilities)
+
+
+def _distinct_rows(rows: Array) -> tuple[Long, Array]:
+    """Number of each row among the distinct ones, in lexical order, and the distinct ones."""
+    order = np.lexsort(rows.T[::-1])
+    ordered = rows[order]
+    new = np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1)))
+    number = np.empty(len(rows), dtype=np.int64)
+    number[order] = np.cumsum(new) - 1
+    return number, np.ascontiguousarray(ordered[new])
+
+
+def _distinct_share(columns: list[Array]) -> float:
+    """Share of rows that are distinct, in a subset when there are many."""
+    n = len(columns[0])
+    if n > _SURE:
+        chosen = np.random.default_rng(0).choice(n, _SURE // 2, replace=False)
+        columns = [c[chosen] for c in columns]
+    order = np.lexsort(columns)
+    return float(_new_rows(order, list(columns)).mean())
+
+
+def _compresses(columns: list[Array], compress: bool | None) -> bool:
+    if compress is not None:
+        return compress
+    if _distinct_share(columns) > (_PAYS if len(columns[0]) <= _SURE else _WORTH):
+        return False
+    order = np.lexsort(columns)
+    return float(_new_rows(order, list(columns)).mean()) <= _PAYS
+
+
+def _new_rows(order: Long, columns: list[Array | Long | None]) -> NDArray[np.bool_]:
+    """Whether each row, in order, differs from the one before; missing values are alike."""
+    new = np.zeros(len(order), dtype=bool)
+    new[0] = True
+    for column in columns:
+        if column is not None:
+            sorted_column = column[order]
+            differ = sorted_column[1:] != sorted_column[:-1]
+            if sorted_column.dtype.kind == "f":
+                differ &= ~(np.isnan(sorted_column[1:]) & np.isnan(sorted_column[:-1]))
+            new[1:] |= differ
+    return new
+
+
+def _order(group: Long | None, pattern: Long | None, finer: list[Array]) -> Long | None:
+    """Order of people by group, then pattern, then ``finer``; None when it is the one they have."""
+    keys: list[Array | Long] = list(finer)
+    if pattern is not None and len(pattern) and pattern.any():
+        keys.append(pattern)
+    if group is not None:
+        keys.append(group)
+    return np.lexsort(keys) if keys else None
+
+
+def thinned(sample: Sample, most: int) -> tuple[Sample, Long | slice]:
+    """Every so many-th row of a sample, so that at most about ``most`` remain, and which: for starts and labels."""
+    n = len(sample.pattern)
+    every = -(-n // most)
+    if every <= 1:
+        return sample, slice(None)
+    values, offsets, starts, kept = [], [0], [0], []
+    for g in range(len(sample.starts) - 1):
+        begin, end = int(sample.starts[g]), int(sample.starts[g + 1])
+        block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(-1, end - begin)[:, ::every]
+        values.append(np.ascontiguousarray(block).ravel())
+        offsets.append(offsets[-1] + block.size)
+        kept.append(np.arange(begin, end, every))
+        starts.append(starts[-1] + block.shape[1])
+    rows = np.concatenate(kept)
+    pattern, predictors = sample.pattern[rows], sample.predictors
+    if sample.own:
+        predictors, pattern = predictors[pattern], np.arange(len(rows), dtype=np.int32)
+    repeats = sample.repeats[rows] if len(sample.repeats) else sample.repeats
+    some = sample._replace(
+        values=np.concatenate(values),
+        offsets=np.array(offsets, dtype=np.int64),
+        starts=np.array(starts, dtype=np.int64),
+        repeats=repeats,
+        pattern=np.ascontiguousarray(pattern),
+        predictors=np.ascontiguousarray(predictors),
+        covariates=np.ascontiguousarray(sample.covariates[:, rows]),
+        total=float(repeats.sum()) if len(repeats) else float(len(rows)),
+    )
+    return some, rows

@@ -1,0 +1,320 @@
+r"""Expectation over the whole sample: groups with missing traits completed, uncertain genotypes averaged over.
+
+A person without some traits adds the density of those observed, ``N(y_O; mu_O, Sigma_OO)``. What the M step and the
+gradient need are the expected moments of the complete traits, and those follow from the moments of the observed ones
+(Little and Rubin 2002, section 8.2): with :math:`A = \Sigma_{MO} \Sigma_{OO}^{-1}`
+
+.. math:: E[S_M] = A S_O, \qquad E[S_{MM}] = A S_{OO} A' + N (\Sigma_{MM} - A \Sigma_{OM}).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bayesgmm.core.kernel import call_pass, group_pass, group_pass_threads
+from bayesgmm.core.linalg import covariance_of_root, precision_root
+from bayesgmm.core.pointers import Pointer, a1, a2, a3, call_at, f8, i8
+from bayesgmm.core.sample import SAMPLE, Sample, use_threads
+from bayesgmm.core.vectormath import exp_nonpositive, log_normal
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int32]
+Long = NDArray[np.int64]
+
+
+class Moments(NamedTuple):
+    """What one pass returns.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        Sum over people of the log density of their traits.
+    counts : ndarray (n_patterns, n_components)
+        Responsibilities summed over the people of each row of predictors.
+    mass : ndarray (n_components,)
+        The same over everybody.
+    first : ndarray (n_components, n_traits + n_covariates)
+        ``sum_i r_ik (y_i - mu_k - c_i Delta)``, then ``sum_i r_ik c_i``.
+    second : ndarray (n_components, n_traits + n_covariates, n_traits + n_covariates)
+        Second moments of the same.
+    """
+
+    log_likelihood: float
+    counts: Array
+    mass: Array
+    first: Array
+    second: Array
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def mixed_log_weights(log_weights: Array, mix_starts: Long, mix_rows: Index, mix_probabilities: Array) -> Array:
+    """Log weights (C, K) of patterns that average over what a genotype may be."""
+    n_mixed, n_components = len(mix_starts) - 1, log_weights.shape[1]
+    out = np.empty((n_mixed, n_components))
+    for c in range(n_mixed):
+        for k in range(n_components):
+            largest = -np.inf
+            for j in range(mix_starts[c], mix_starts[c + 1]):
+                largest = max(largest, log_weights[mix_rows[j], k])
+            total = 0.0
+            for j in range(mix_starts[c], mix_starts[c + 1]):
+                total += mix_probabilities[j] * np.exp(log_weights[mix_rows[j], k] - largest)
+            out[c, k] = largest + np.log(total)
+    return out
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _unmix(
+    mixed_counts: Array,
+    mixed: Array,
+    log_weights: Array,
+    mix_starts: Long,
+    mix_rows: Index,
+    mix_probabilities: Array,
+    counts: Array,
+) -> None:
+    """Share the counts of averaged patterns among what the genotype may be; written into ``counts`` (U, K)."""
+    counts[:] = 0.0
+    for c in range(len(mix_starts) - 1):
+        for j in range(mix_starts[c], mix_starts[c + 1]):
+            u = mix_rows[j]
+            for k in range(counts.shape[1]):
+                share = mix_probabilities[j] * np.exp(log_weights[u, k] - mixed[c, k])
+                counts[u, k] += share * mixed_counts[c, k]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _complete(
+    order: Index,
+    n_observed: int,
+    covariance: Array,
+    root: Array,
+    mass: float,
+    part_first: Array,
+    part_second: Array,
+    first: Array,
+    second: Array,
+) -> None:
+    """Add a group's moments of one component, completed by regression, to those of all traits."""
+    size = len(order)
+    n_both = len(part_first)
+    n_covariates = n_both - n_observed
+    n_missing = size - n_observed
+    # columns of the regression of every trait (observed: itself) on the observed ones
+    regression = np.zeros((size, n_observed))
+    for o in range(n_observed):
+        regression[o, o] = 1.0
+    for m in range(n_missing):
+        for d in range(n_observed):
+            through = 0.0
+            for e in range(d, n_observed):
+                through += covariance[order[n_observed + m], order[e]] * root[e, d]
+            for e in range(d, n_observed):
+                regression[n_observed + m, e] += root[e, d] * through
+    full = np.zeros((size, n_observed))
+    for a in range(size):
+        total = 0.0
+        for o in range(n_observed):
+            total += regression[a, o] * part_first[o]
+            for p in range(n_observed):
+                inner = part_second[o, p] if p <= o else part_second[p, o]
+                full[a, o] += regression[a, p] * inner
+        first[order[a]] += total
+        for q in range(n_covariates):
+            cross = 0.0
+            for o in range(n_observed):
+                cross += regression[a, o] * part_second[n_observed + q, o]
+            second[size + q, order[a]] += cross
+    for a in range(size):
+        for b in range(size):
+            total = 0.0
+            for o in range(n_observed):
+                total += full[a, o] * regression[b, o]
+            if a >= n_observed and b >= n_observed:
+                residual = covariance[order[a], order[b]]
+                for o in range(n_observed):
+                    residual -= regression[a, o] * covariance[order[b], order[o]]
+                total += mass * residual
+            if order[b] <= order[a]:
+                second[order[a], order[b]] += total
+    for q in range(n_covariates):
+        first[size + q] += part_first[n_observed + q]
+        for p in range(q + 1):
+            second[size + q, size + p] += part_second[n_observed + q, n_observed + p]
+
+
+def _expectation(
+    sample: Sample,
+    passes: int,
+    counts: Array,
+    means: Array,
+    roots: Array,
+    shifts: Array,
+    mass: Array,
+    first: Array,
+    second: Array,
+    responsibilities: Array,
+    pointwise: Array,
+) -> float:
+    """E step over the whole sample.
+
+    Parameters
+    ----------
+    sample : Sample
+    passes : int
+        Address of the pass over a group; see :func:`pass_for`.
+    counts : ndarray (n_patterns, n_components)
+        On entry the log weights of each row of predictors; on return the responsibilities summed over its people.
+    means, roots, shifts
+        Parameters, (K, D), (K, D, D) and (Q, D).
+    mass, first, second
+        Written; see :class:`Moments`.
+    responsibilities, pointwise
+        Written unless empty; of every row of the sample.
+
+    Returns
+    -------
+    float
+        Log likelihood.
+    """
+    n_components, size = means.shape
+    n_covariates = shifts.shape[0]
+    mass[:] = 0.0
+    first[:] = 0.0
+    second[:] = 0.0
+    mixes = len(sample.mix_starts) > 0
+    own = sample.own
+    if own:
+        log_weights, into = counts, counts
+    elif mixes:
+        log_weights = mixed_log_weights(counts, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
+        into = np.zeros(log_weights.shape)
+    else:
+        log_weights, into = counts.copy(), counts
+        into[:] = 0.0
+    value = 0.0
+    covariances = np.empty((0, size, size))
+    for g in range(len(sample.starts) - 1):
+        n_observed = sample.n_observed[g]
+        n_people = sample.starts[g + 1] - sample.starts[g]
+        traits = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape((n_observed, n_people))
+        if n_observed == size:
+            part_mass, part_first, part_second = mass, first, second
+            part_means, part_roots, part_shifts = means, roots, shifts
+        else:
+            if len(covariances) == 0:
+                covariances = np.empty((n_components, size, size))
+                for k in range(n_components):
+                    covariance_of_root(roots[k], covariances[k])
+            n_both = n_observed + n_covariates
+            part_mass, part_first = np.zeros(n_components), np.zeros((n_components, n_both))
+            part_second = np.zeros((n_components, n_both, n_both))
+            part_means, part_roots = (
+                np.empty((n_components, n_observed)),
+                np.empty((n_components, n_observed, n_observed)),
+            )
+            part_shifts = np.empty((n_covariates, n_observed))
+            block = np.empty((n_observed, n_observed))
+            for k in range(n_components):
+                for d in range(n_observed):
+                    part_means[k, d] = means[k, sample.observed[g, d]]
+                    for e in range(n_observed):
+                        block[d, e] = covariances[k, sample.observed[g, d], sample.observed[g, e]]
+                precision_root(block, part_roots[k])
+            for q in range(n_covariates):
+                for d in range(n_observed):
+                    part_shifts[q, d] = shifts[q, sample.observed[g, d]]
+        value += call_pass(
+            passes,
+            traits,
+            sample.covariates,
+            sample.repeats,
+            sample.pattern,
+            sample.starts[g],
+            own,
+            log_weights,
+            part_means,
+            part_roots,
+            part_shifts,
+            into,
+            part_mass,
+            part_first,
+            part_second,
+            responsibilities,
+            pointwise,
+        )
+        if n_observed < size:
+            for k in range(n_components):
+                mass[k] += part_mass[k]
+                _complete(
+                    sample.observed[g],
+                    n_observed,
+                    covariances[k],
+                    part_roots[k],
+                    part_mass[k],
+                    part_first[k],
+                    part_second[k],
+                    first[k],
+                    second[k],
+                )
+    for k in range(n_components):
+        for d in range(size + n_covariates):
+            for e in range(d):
+                second[k, e, d] = second[k, d, e]
+    if mixes:
+        base = counts.copy()
+        _unmix(into, log_weights, base, sample.mix_starts, sample.mix_rows, sample.mix_probabilities, counts)
+    return value
+
+
+# sample, passes, counts, means, roots, shifts, mass, first, second, responsibilities, pointwise
+_EXPECTATION = f8(SAMPLE, i8, a2, a2, a3, a2, a1, a2, a3, a2, a1)
+expectation = Pointer(_expectation, _EXPECTATION, nogil=True)
+call_expectation = call_at(_EXPECTATION)
+
+_LOG_BLOCK = 256
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def log_weights_into(alpha: Array, beta: Array, predictors: Array, out: Array) -> None:
+    """Write the log weights of every row of predictors into ``out`` (U, K); component 0 has logit zero."""
+    n_rows, n_predictors = predictors.shape
+    n_components = len(alpha) + 1
+    eta = np.empty((n_components, _LOG_BLOCK))
+    largest = np.empty(_LOG_BLOCK)
+    total = np.empty(_LOG_BLOCK)
+    for start in range(0, n_rows, _LOG_BLOCK):
+        size = min(_LOG_BLOCK, n_rows - start)
+        for i in range(size):
+            eta[0, i] = 0.0
+            largest[i] = 0.0
+        for k in range(1, n_components):
+            for i in range(size):
+                value = alpha[k - 1]
+                for p in range(n_predictors):
+                    value += predictors[start + i, p] * beta[p, k - 1]
+                eta[k, i] = value
+                largest[i] = max(largest[i], value)
+        for i in range(size):
+            total[i] = 0.0
+        for k in range(n_components):
+            for i in range(size):
+                total[i] += exp_nonpositive(eta[k, i] - largest[i])
+        for i in range(size):
+            total[i] = largest[i] + log_normal(total[i])
+        for k in range(n_components):
+            for i in range(size):
+                out[start + i, k] = eta[k, i] - total[i]
+
+
+NOTHING_2D: Array = np.empty((0, 0))
+NOTHING_1D: Array = np.empty(0)
+
+
+def pass_for(sample: Sample, *, threads: bool = True) -> int:
+    """Address of the pass that suits a sample: shared among threads when it is large and ``threads`` allows."""
+    return (group_pass_threads if threads and use_threads(sample) else group_pass).address

@@ -1,0 +1,51 @@
+"""Mean and covariance of traits of which some are missing: the one-component case of the engine, without a prior."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.core.ascent import SINGULAR, ascend
+from bayesgmm.core.families import Family
+from bayesgmm.core.gaussian import NiwPrior, covariances_from_roots
+from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.sample import Sample
+from bayesgmm.core.weights import WeightsPrior
+
+Array = NDArray[np.float64]
+
+_STEPS = 500
+
+
+def gaussian_of(sample: Sample, n_traits: int) -> tuple[Array, Array | None]:
+    """Maximum likelihood mean and covariance of a sample's traits; None where the covariance is singular.
+
+    The sample's predictors and covariates play no part.
+    """
+    n = len(sample.pattern)
+    alone = sample._replace(
+        pattern=np.zeros(n, dtype=np.int32),
+        predictors=np.zeros((1, 0)),
+        mix_starts=np.empty(0, dtype=np.int64),
+        mix_rows=np.empty(0, dtype=np.int32),
+        mix_probabilities=np.empty(0),
+        covariates=np.zeros((0, n)),
+        own=False,
+    )
+    arrays = MixtureArrays(
+        alone,
+        WeightsPrior(np.ones(1), np.zeros((0, 0)), np.zeros(0)),
+        NiwPrior.flat(n_traits, Family("VVV")),
+        np.zeros((0, n_traits)),
+        np.zeros(n_traits),
+    )
+    start = Parameters(
+        np.zeros(0), np.zeros((0, 0)), np.zeros((1, n_traits)), np.eye(n_traits)[None], np.zeros((0, n_traits))
+    )
+    full, counts = start.full(), np.empty((1, 1))
+    history = np.empty(_STEPS)
+    _, status, _, _ = ascend(
+        full, alone, arrays.engine(), arrays.hyper, arrays.floor, counts, _STEPS, 1e-10 * sample.total, history
+    )
+    found = start.of_full(full)
+    return found.means[0], None if status == SINGULAR else covariances_from_roots(found.roots)[0]
