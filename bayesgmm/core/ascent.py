@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 OUT_OF_STEPS, CONVERGED, SINGULAR, DESCENDED = 0, 1, 2, 3
 MEMORY = 8  # steps that Anderson's method combines
 _PLAIN = 2  # plain EM steps before it begins
+_SETTLED = 3e-3  # gain per person below which EM has chosen its hill; a longer step before might land on another
 _LONGEST = 3.0  # a proposal that moves a coordinate further than this from the EM step is not taken
 _TINY = 1e-300
 # A gain below this share of the log posterior is rounding, not ascent or descent.
@@ -409,7 +410,7 @@ def ascend(
         last_residual[:] = residual
         steepest = np.abs(gradient).max()
         proposed = False
-        if accepted > _PLAIN and used > 0:
+        if accepted > _PLAIN and used > 0 and gain < _SETTLED * sample.total:
             proposed = _combine(image, residual, images, residuals, used, proposal)
             if proposed and engine.curved:
                 proposed = project(proposal, engine, hyper)

@@ -14,6 +14,7 @@ curved.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,9 +137,9 @@ def tie(family: Family, n_components: int, n_traits: int) -> Array:
     """
     k, size = n_components, n_traits
     turns = size * (size - 1) // 2
-    diagonal: Array
-    lower: Array
-    volume: Array = np.kron(np.eye(k) if family.volume == VARIABLE else np.ones((k, 1)), np.ones((size, 1)))
+    diagonal: NDArray[Any]
+    lower: NDArray[Any]
+    volume: NDArray[Any] = np.kron(np.eye(k) if family.volume == VARIABLE else np.ones((k, 1)), np.ones((size, 1)))
     # shapes have determinant one: their logarithms sum to zero
     contrast = np.vstack((np.eye(size - 1), -np.ones((1, size - 1))))
     if family.volume == VARIABLE and family.shape == VARIABLE:
@@ -148,7 +149,7 @@ def tie(family: Family, n_components: int, n_traits: int) -> Array:
     elif family.shape == NONE:
         diagonal = volume
     else:
-        shape = np.kron(np.eye(k) if family.shape == VARIABLE else np.ones((k, 1)), contrast)
+        shape: NDArray[Any] = np.kron(np.eye(k) if family.shape == VARIABLE else np.ones((k, 1)), contrast)
         diagonal = np.hstack((volume, shape))
     if family.orientation == NONE:
         lower = np.zeros((k * turns, 0))

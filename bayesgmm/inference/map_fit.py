@@ -362,7 +362,7 @@ class MapFit:
         lines += [f"  note: {message}" for message in self.flags["message"]]
         return "\n".join(lines)
 
-    def _label_membership(self, values: Array, samples: Sequence[str]) -> xr.DataArray:
+    def _label_membership(self, values: Array, samples: Sequence[str] | NDArray[Any]) -> xr.DataArray:
         return xr.DataArray(
             values,
             dims=(names.SAMPLE, names.COMPONENT),
