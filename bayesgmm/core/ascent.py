@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 OUT_OF_STEPS, CONVERGED, SINGULAR, DESCENDED = 0, 1, 2, 3
 MEMORY = 8  # steps that Anderson's method combines
 _PLAIN = 2  # plain EM steps before it begins
+_RESOLVED = 1e-7  # share of the log posterior that rounding can take where covariances are nearly singular
 _SETTLED = 3e-3  # gain per person below which EM has chosen its hill; a longer step before might land on another
 _LONGEST = 3.0  # a proposal that moves a coordinate further than this from the EM step is not taken
 _TINY = 1e-300
@@ -391,8 +392,8 @@ def ascend(
                 accepted = 1
             return accepted, SINGULAR, gap, steepest
         if accepted > 0 and new < value:
-            # plain EM does not descend but for rounding: the top is reached
-            if value - new <= 64.0 * rounding:
+            # plain EM does not descend but for rounding, which near-singular covariances magnify: the top is reached
+            if value - new <= _RESOLVED * abs(value):
                 return accepted, CONVERGED, min(gap, value - new), steepest
             return accepted, DESCENDED, gap, steepest
         gain = new - value

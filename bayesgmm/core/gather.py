@@ -126,10 +126,10 @@ def gather(
         if len(blocks) > 1
         else (np.ascontiguousarray(blocks[0]).reshape(-1))
     )
-    if np.shares_memory(values, traits):
+    if np.shares_memory(values, traits) and not values.flags.writeable:
         values = values.copy()
     if own:
-        table = np.ascontiguousarray(predictors[chosen])
+        table = np.require(predictors[chosen], np.float64, ("C", "W"))
         pattern_rows = np.arange(n_rows, dtype=np.int32)
     else:
         pattern_rows = np.zeros(n_rows, dtype=np.int32) if pattern is None else pattern[chosen].astype(np.int32)
@@ -141,13 +141,13 @@ def gather(
         starts=starts.astype(np.int64),
         observed=observed,
         n_observed=masks.sum(axis=1).astype(np.int64),
-        repeats=np.ascontiguousarray(counted, dtype=float),
+        repeats=np.require(counted, np.float64, ("C", "W")),
         pattern=np.ascontiguousarray(pattern_rows),
         predictors=table,
         mix_starts=mixes[0],
         mix_rows=mixes[1],
         mix_probabilities=mixes[2],
-        covariates=np.ascontiguousarray(covariates[chosen].T),
+        covariates=np.require(covariates[chosen].T, np.float64, ("C", "W")),
         total=float(n) if weights is None else float(weights.sum()),
         own=own,
     )
