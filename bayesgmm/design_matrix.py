@@ -7,6 +7,7 @@ import itertools
 import re
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,7 @@ class Design:
             than the people.
         """
         if formula is None or not formula.strip() or formula.strip() in ("1", "~ 1", "~1"):
-            empty = _told((), {}, {}, np.zeros(0, dtype=bool))
+            empty = _nothing_told()
             none = np.zeros((study.n_samples, 0))
             profiles = np.zeros((0, len(names.GENOTYPES), 0))
             return cls(None, (), none, (), profiles, empty, Uncertain.nobody(0), role)
@@ -334,6 +335,12 @@ def _told(
             "n_mean": pd.Series([int((loose[v] & ~averaged).sum()) for v in variants], dtype=int),
         }
     )
+
+
+@lru_cache(maxsize=1)
+def _nothing_told() -> pd.DataFrame:
+    """The account of no variants; making a frame takes longer than a small fit."""
+    return _told((), {}, {}, np.zeros(0, dtype=bool))
 
 
 def _impute(raw: Array, dependence: dict[str, list[int]], missing: dict[str, NDArray[np.bool_]], known: Array) -> Array:

@@ -116,7 +116,7 @@ class Problem:
             If the study cannot carry the model; the message says what and where.
         """
         study = _without_absent(study)
-        traits = np.asarray(study.dataset[names.TRAITS].values, dtype=float)
+        traits = study.trait_values
         weight = study.sample_weight
         observed = ~np.isnan(traits).all(axis=1)
         n_observed = float(observed.sum() if weight is None else weight[observed].sum())
@@ -135,7 +135,6 @@ class Problem:
         covariates = means_design.matrix - covariate_centers
         spread = np.sqrt(_average(covariates[observed] ** 2, shares))
         uncertain = design.uncertain
-        attributes: dict[Any, Any] = study.dataset.attrs
         moments = _moments(traits[observed], shares, n_observed)
         priors = mixture.priors.resolve(
             traits[observed],
@@ -151,7 +150,7 @@ class Problem:
             traits=traits,
             predictors=design.matrix - centers,
             predictor_centers=centers,
-            sample_ids=study.dataset[names.SAMPLE].values,
+            sample_ids=study.samples,
             trait_names=tuple(study.trait_names),
             predictor_names=tuple(design.columns),
             n_components=mixture.n_components,
@@ -161,7 +160,7 @@ class Problem:
             variant_names=tuple(design.variants),
             variant_columns={variant: list(design.columns_of(variant)) for variant in design.variants},
             genotype_account=design.imputed,
-            units=dict(attributes.get("units", {})),
+            units=study.units,
             formula=mixture.weights,
             family=family,
             covariates=covariates,

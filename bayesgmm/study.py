@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,36 @@ class Study:
         When people are dropped because a table lacks them.
     """
 
-    dataset: xr.Dataset
+    _bare: Array  # traits of a study of an array, whose dataset is made when asked for
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """Everything as one labelled dataset."""
+        return xr.Dataset(
+            {names.TRAITS: ((names.SAMPLE, names.TRAIT), self._bare)},
+            coords={names.SAMPLE: self.samples, names.TRAIT: self.trait_names},
+            attrs={"units": {}},
+        )
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the study is an array of traits and no more."""
+        return "dataset" not in self.__dict__
+
+    @property
+    def samples(self) -> NDArray[Any]:
+        """Ids of the people as they are kept: text, or numbers when the traits came as an array."""
+        return np.arange(len(self._bare)) if self.is_bare else self.dataset[names.SAMPLE].values
+
+    @property
+    def trait_values(self) -> Array:
+        """Traits (n_samples, n_traits), NaN where missing."""
+        return self._bare if self.is_bare else np.asarray(self.dataset[names.TRAITS].values, dtype=float)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of traits, where known."""
+        return {} if self.is_bare else dict(self.dataset.attrs.get("units", {}))
 
     def __init__(
         self,
@@ -137,14 +167,10 @@ class Study:
         values = values[:, None] if values.ndim == 1 else values
         labels = [f"trait{d}" for d in range(values.shape[1])]
         check_trait_values(values, labels, np.arange(len(values)))
-        # no frame and no text ids: ten million people are read as they are
-        return cls.of_dataset(
-            xr.Dataset(
-                {names.TRAITS: ((names.SAMPLE, names.TRAIT), values)},
-                coords={names.SAMPLE: np.arange(len(values)), names.TRAIT: labels},
-                attrs={"units": {}},
-            )
-        )
+        # no frame and no text ids: ten million people are read as they are, and a small fit does not wait for labels
+        made = object.__new__(cls)
+        made._bare = values
+        return made
 
     @property
     def sample_ids(self) -> list[str]:
@@ -154,6 +180,8 @@ class Study:
     @property
     def trait_names(self) -> list[str]:
         """Names of the traits."""
+        if self.is_bare:
+            return [f"trait{d}" for d in range(self._bare.shape[1])]
         return [str(t) for t in self.dataset[names.TRAIT].values]
 
     @property
@@ -171,12 +199,14 @@ class Study:
     @property
     def n_samples(self) -> int:
         """Number of people."""
+        if self.is_bare:
+            return len(self._bare)
         return int(self.dataset.sizes[names.SAMPLE])
 
     @property
     def sample_weight(self) -> Array | None:
         """How many people each row stands for (n_samples,); None when every row is one person."""
-        if names.SAMPLE_WEIGHT not in self.dataset:
+        if self.is_bare or names.SAMPLE_WEIGHT not in self.dataset:
             return None
         return np.asarray(self.dataset[names.SAMPLE_WEIGHT].values, dtype=float)
 

@@ -18,8 +18,9 @@ def build(problem: Problem, fit: MapFit) -> pm.Model:
     """One trait: centred means, precisions by their chi-square, logsumexp over components; starts at the MAP."""
     arrays, start = problem.arrays, problem.parameters(fit.params)
     niw, prior = arrays.niw_prior, arrays.weights_prior
-    k, n_predictors = prior.n_components, arrays.predictors.shape[1]
-    y, x = arrays.traits[0], arrays.predictors[arrays.pattern]
+    k, n_predictors = prior.n_components, arrays.sample.predictors.shape[1]
+    sample = arrays.sample
+    y, x = sample.values, sample.predictors[sample.pattern]
     precision = start.roots[:, 0, 0] ** 2
     with pm.Model() as model:
         weights = pm.Dirichlet("weights", prior.concentration, initval=np.exp(start.log_pi))

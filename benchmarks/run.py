@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -38,24 +39,26 @@ def timed(function: Callable[[], object]) -> float:
 
 def kernel() -> None:
     """Time one fused pass, one thread, per person and component."""
-    from bayesgmm.core.kernel import fused_pass
+    from bayesgmm.core.kernel import group_pass
+    from bayesgmm.core.moments import NOTHING_1D, NOTHING_2D, expectation
+    from bayesgmm.core.starts import start_from
 
     print("\n| people | traits | components | ns per person and component |\n| --- | --- | --- | --- |")
     for n, d, k in ((5_000, 1, 2), (5_000, 1, 3), (5_000, 3, 3), (100_000, 5, 4), (1_000_000, 1, 3)):
-        data = study(n, n_traits=d, n_components=k)
-        problem = bg.Mixture(k, weights="rs1 + rs2").problem(data)
+        problem = bg.Mixture(k, weights="rs1 + rs2", compress=False).problem(study(n, n_traits=d, n_components=k))
         arrays = problem.arrays
-        from bayesgmm.inference.em import start_from
+        p = start_from(arrays, problem.start_points, np.eye(k)[np.arange(n) % k])
+        weights = np.full((len(arrays.sample.predictors), k), -np.log(k))
+        inputs = (arrays.sample, group_pass.address, weights, p.means, p.roots, p.shifts)
+        out = (np.empty(k), np.empty((k, d)), np.empty((k, d, d)), NOTHING_2D, NOTHING_1D)
 
-        parameters = start_from(arrays, np.eye(k)[np.arange(n) % k])
-        inputs = (arrays.traits, arrays.pattern, arrays.log_weights(parameters), parameters.means, parameters.roots)
-        empty = (np.empty((0, 0)), np.empty(0))
-        fused_pass(*inputs, *empty)
+        def one(given: tuple[Any, ...] = inputs, results: tuple[Any, ...] = out) -> None:
+            given[2].fill(-1.0)
+            expectation.compiled(*given, *results)
+
+        one()
         calls = max(1, 2_000_000 // n)
-        seconds = [
-            timed(lambda i=inputs, c=calls, e=empty: [fused_pass(*i, *e) for _ in range(c)]) / calls
-            for _ in range(REPEATS)
-        ]
+        seconds = [timed(lambda f=one, c=calls: [f() for _ in range(c)]) / calls for _ in range(REPEATS)]
         print(f"| {n:,} | {d} | {k} | {spread([1e9 * s / (n * k) for s in seconds])} |")
 
 

@@ -25,6 +25,7 @@ from bayesgmm.core.posterior import (
     Tie,
     full_of_free,
     full_value_and_gradient,
+    negative_hessian_into,
     pack,
     unpack,
     value_and_gradient,
@@ -308,6 +309,9 @@ class MixtureArrays:
         """Observed information of the log posterior in free coordinates, from differences of the exact gradient."""
         centre = self.free(parameters)
         result = np.empty((len(centre), len(centre)))
+        if self.family.linear:
+            negative_hessian_into(centre, self.sample, self._engine, self.hyper, self.tie, _STEP, result)
+            return result
         for j, x in enumerate(centre):
             step = _STEP * max(1.0, abs(x))
             ahead, behind = centre.copy(), centre.copy()

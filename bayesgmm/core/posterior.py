@@ -310,6 +310,31 @@ def value_and_gradient(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def negative_hessian_into(
+    free: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie, step: float, out: Array
+) -> None:
+    """Write the negative Hessian of the log posterior at free coordinates, from central differences of the gradient."""
+    size = len(free)
+    moved, ahead, behind = free.copy(), np.empty(size), np.empty(size)
+    no = size < 0  # and not False: a literal would have functions compiled twice
+    for j in range(size):
+        length = step * max(1.0, abs(free[j]))
+        moved[j] = free[j] + length
+        value_and_gradient(moved, sample, engine, hyper, tie, no, ahead)
+        width = moved[j]
+        moved[j] = free[j] - length
+        value_and_gradient(moved, sample, engine, hyper, tie, no, behind)
+        width -= moved[j]
+        moved[j] = free[j]
+        for i in range(size):
+            out[j, i] = (behind[i] - ahead[i]) / width
+    for j in range(size):
+        for i in range(j):
+            out[j, i] = 0.5 * (out[j, i] + out[i, j])
+            out[i, j] = out[j, i]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def whitened_value_and_gradient(
     x: Array, centre: Array, scale: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie
 ) -> tuple[float, Array]:

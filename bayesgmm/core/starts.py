@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.cluster.hierarchy import fcluster, linkage
 
 from bayesgmm.core.ascent import maximise_components, maximise_weights
 from bayesgmm.core.gaussian import precision_roots
@@ -93,8 +93,9 @@ def hierarchical_partition(points: Array, n_components: int, rng: np.random.Gene
     some = points[:, chosen].T
     if len(some) <= n_components:
         return np.arange(n_rows) % n_components
-    labels = cut_tree(linkage(some, method="ward"), n_clusters=[n_components])[:, 0]
-    centres = np.stack([some[labels == k].mean(axis=0) for k in range(n_components)])
+    labels = fcluster(linkage(some, method="ward"), n_components, criterion="maxclust")
+    # equal points can leave fewer clusters than asked for
+    centres = np.stack([some[labels == k].mean(axis=0) for k in np.unique(labels)])
     out = np.empty(n_rows, dtype=np.int64)
     nearest(np.ascontiguousarray(points), centres, out)
     return out

@@ -104,6 +104,12 @@ def climb(
     return run
 
 
+def polish(arrays: MixtureArrays, run: Climb, tolerance: float) -> None:
+    """Finish a converged run by Newton's method, in place, where that is cheap; it stays converged either way."""
+    if _newton_is_cheap(arrays):
+        _newton_steps(arrays, run, tolerance)
+
+
 def _newton_is_cheap(arrays: MixtureArrays) -> bool:
     n_free = arrays.n_free
     return n_free <= _LARGEST_NEWTON and arrays.n_rows * arrays.n_components * n_free <= _NEWTON_WORK

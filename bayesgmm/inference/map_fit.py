@@ -38,12 +38,8 @@ class MapFit:
     ----------
     problem : Problem
         Data and resolved priors.
-    params : xarray.Dataset
-        ``weights`` (component), ``means`` (component, trait), ``covariances`` (component, trait, trait_bis),
-        ``effects`` (predictor, contrast; log odds ratio) and ``shifts`` (covariate, trait; slope of every mean), in the
-        traits' units.
-    history : xarray.DataArray
-        Log posterior at every accepted step of the best start; never decreasing.
+    parameters : Parameters
+        In standardised coordinates.
     converged : bool
         Whether the log posterior is estimated to be within the tolerance of its limit.
     reason : str
@@ -52,25 +48,41 @@ class MapFit:
         Estimated distance of the log posterior to its limit when it did.
     gradient_norm : float
         Largest absolute derivative of the log posterior there, in standardised coordinates.
-    starts : pandas.DataFrame
-        One row per start: how it was made, where it got, whether it reached the best mode.
     seed : int or None
+    log_posteriors : ndarray
+        Log posterior at every accepted step of the best start.
+    start_rows : list of dict
+        One a start.
     """
 
     problem: Problem
-    params: xr.Dataset
-    history: xr.DataArray
+    parameters: Parameters
     converged: bool
     reason: str
     gap: float
     gradient_norm: float
-    starts: pd.DataFrame
     seed: int | None
+    log_posteriors: Array
+    start_rows: list[dict[str, Any]]
 
     @cached_property
-    def parameters(self) -> Parameters:
-        """Parameters as arrays in standardised coordinates."""
-        return self.problem.parameters(self.params)
+    def params(self) -> xr.Dataset:
+        """Parameters in the traits' units.
+
+        ``weights`` (component), ``means`` (component, trait), ``covariances`` (component, trait, trait_bis),
+        ``effects`` (predictor, contrast; log odds ratio) and ``shifts`` (covariate, trait; slope of every mean).
+        """
+        return self.problem.labelled(self.parameters)
+
+    @cached_property
+    def history(self) -> xr.DataArray:
+        """Log posterior at every accepted step of the best start (iteration); never decreasing."""
+        return xr.DataArray(self.log_posteriors, dims=names.ITERATION, name=names.LOG_POSTERIOR)
+
+    @cached_property
+    def starts(self) -> pd.DataFrame:
+        """One row per start: how it was made, where it got, whether it reached the best mode."""
+        return pd.DataFrame(self.start_rows)
 
     @cached_property
     def log_likelihood(self) -> float:
@@ -91,7 +103,7 @@ class MapFit:
     @property
     def n_iterations(self) -> int:
         """Accepted steps of the best start."""
-        return len(self.history)
+        return len(self.log_posteriors)
 
     @property
     def n_parameters(self) -> int:
@@ -431,14 +443,14 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
     seed = stored.attrs["seed"]
     return MapFit(
         problem=problem,
-        params=params,
-        history=stored["history"],
+        parameters=problem.parameters(params),
         converged=bool(stored.attrs["converged"]),
         reason=str(stored.attrs["reason"]),
         gap=float(stored.attrs["gap"]),
         gradient_norm=float(stored.attrs["gradient_norm"]),
-        starts=pd.read_json(StringIO(stored.attrs["starts"]), orient="split"),
         seed=None if seed == "None" else int(seed),
+        log_posteriors=stored["history"].values,
+        start_rows=[dict(row) for _, row in pd.read_json(StringIO(stored.attrs["starts"]), orient="split").iterrows()],
     )
 
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
@@ -25,7 +23,7 @@ from bayesgmm.core.starts import (
     whitened,
 )
 from bayesgmm.errors import FitWarning, InputError
-from bayesgmm.inference.em import Climb, SingularComponentError, climb
+from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.problem import Problem
 from bayesgmm.progress import track
@@ -64,16 +62,18 @@ def fit_map(
     else:
         run, table = _climb_all(problem, restarts, seed, max_iterations, tolerance, progress)
     shift = problem.log_likelihood_shift + problem.log_prior_shift
+    for row in table:
+        row[names.LOG_POSTERIOR] += shift
     fit = MapFit(
         problem=problem,
-        params=problem.labelled(run.parameters.sorted()),
-        history=xr.DataArray(np.array(run.history) + shift, dims=names.ITERATION, name=names.LOG_POSTERIOR),
+        parameters=run.parameters.sorted(),
         converged=run.converged,
         reason=run.reason,
         gap=run.gap,
         gradient_norm=run.gradient_norm,
-        starts=table.assign(log_posterior=table["log_posterior"] + shift),
         seed=seed,
+        log_posteriors=np.array(run.history) + shift,
+        start_rows=table,
     )
     if not fit.converged:
         warnings.warn(
@@ -112,7 +112,7 @@ def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Arra
 
 def _climb_from(
     problem: Problem, method: str, start: Parameters | Array, max_iterations: int, tolerance: float
-) -> tuple[Climb, pd.DataFrame]:
+) -> tuple[Climb, list[dict[str, Any]]]:
     """Climb from one start."""
     arrays = problem.arrays
     parameters: Parameters | None
@@ -169,7 +169,7 @@ def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) 
 
 def _climb_all(
     problem: Problem, restarts: int, seed: int, max_iterations: int, tolerance: float, progress: bool
-) -> tuple[Climb, pd.DataFrame]:
+) -> tuple[Climb, list[dict[str, Any]]]:
     """Screen every start with a few EM steps, climb the best to the top, and tell of all."""
     arrays = problem.arrays
     sample, rows = thinned(arrays.sample, _SCREENING_ROWS)
@@ -194,11 +194,11 @@ def _climb_all(
         if fewer:
             # the way to the top of the subset is short, and its top is near that of the whole
             near, _ = _try_climb(some, run.parameters, max_iterations, 1e-3, newton=False)
-            whole, failures[j] = _try_climb(arrays, (near or run).parameters, max_iterations, tolerance, newton=True)
+            whole, failures[j] = _try_climb(arrays, (near or run).parameters, max_iterations, tolerance, newton=False)
             runs[j] = whole
         elif not (run.converged and len(alive) == 1):
             rest, failures[j] = _try_climb(
-                arrays, run.parameters, max(max_iterations - steps, 1), tolerance, newton=True
+                arrays, run.parameters, max(max_iterations - steps, 1), tolerance, newton=False
             )
             if rest is not None:
                 rest.history = [*run.history, *rest.history[1:]]
@@ -207,8 +207,12 @@ def _climb_all(
             finished.add(j)
     if not finished:
         raise InputError(_no_start(problem, next((f for f in failures if f), _COLLAPSED)))
-    best = runs[max(finished, key=lambda j: _height(runs[j]))]
+    top = max(finished, key=lambda j: _height(runs[j]))
+    best = runs[top]
     assert best is not None
+    if best.converged:
+        # Newton's method measures how far the limit is, and goes there
+        polish(arrays, best, tolerance)
     return best, _table([method for method, _ in partitions], runs, failures, finished)
 
 
@@ -233,23 +237,23 @@ def _no_start(problem: Problem, failure: str) -> str:
     return f"no start reached a mode: {failure}. {advice}"
 
 
-def _table(methods: list[str], runs: list[Climb | None], failures: list[str], finished: set[int]) -> pd.DataFrame:
+def _table(
+    methods: list[str], runs: list[Climb | None], failures: list[str], finished: set[int]
+) -> list[dict[str, Any]]:
     """One row a start: how it was made, where it got, why it stopped."""
     top = max(_height(runs[j]) for j in finished)
-    return pd.DataFrame(
-        [
-            {
-                "start": j,
-                "method": methods[j],
-                names.LOG_POSTERIOR: _height(run) if j in finished or run is None else np.nan,
-                "iterations": 0 if run is None else len(run.history),
-                "converged": j in finished and run is not None and run.converged,
-                "reached_best": j in finished and top - _height(run) < _SAME_MODE,
-                "note": failures[j] or ("" if j in finished else "left after screening"),
-            }
-            for j, run in enumerate(runs)
-        ]
-    )
+    return [
+        {
+            "start": j,
+            "method": methods[j],
+            names.LOG_POSTERIOR: _height(run) if j in finished or run is None else np.nan,
+            "iterations": 0 if run is None else len(run.history),
+            "converged": j in finished and run is not None and run.converged,
+            "reached_best": j in finished and top - _height(run) < _SAME_MODE,
+            "note": failures[j] or ("" if j in finished else "left after screening"),
+        }
+        for j, run in enumerate(runs)
+    ]
 
 
 def _most_promising(alive: list[int], runs: list[Climb | None]) -> list[int]:
