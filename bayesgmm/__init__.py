@@ -16,6 +16,7 @@ _HOMES = {
     "read_study": "study",
     "Dirichlet": "priors",
     "NormalInverseWishart": "priors",
+    "ShiftsNormal": "priors",
     "LogOddsNormal": "priors",
     "Flat": "priors",
     "Priors": "priors",
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit, read_fit
     from bayesgmm.inference.posterior import Posterior, read_posterior
     from bayesgmm.model import Mixture
-    from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors
+    from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors, ShiftsNormal
     from bayesgmm.report import write_report
     from bayesgmm.simulate import simulate_study
     from bayesgmm.study import Study, read_study

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bayesgmm.errors import InputError
 from bayesgmm.model import Mixture
-from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors
+from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors, ShiftsNormal
 
 Number = int | float
 
@@ -40,6 +40,7 @@ class StudyOptions(_Section):
     genotype_coding: dict[str, float] | None = None
     trait_transform: dict[str, str] | None = None
     units: dict[str, str] | None = None
+    sample_weight: str | None = None
 
 
 class ModelSection(_Section):
@@ -50,6 +51,8 @@ class ModelSection(_Section):
     weights: str | None = None
     means: str | None = None
     reference: int = Field(default=0, ge=0)
+    missing_genotypes: Literal["average", "mean"] = "average"
+    compress: bool | None = None
 
 
 class WeightsPrior(_Section):
@@ -77,12 +80,20 @@ class EffectsPrior(_Section):
     mean: float | dict[str, float] = 0.0
 
 
+class ShiftsPrior(_Section):
+    """``[priors.shifts]``: normal on the slopes of the means' covariates."""
+
+    kind: Literal["normal", "flat"] = "normal"
+    sd: float = 10.0
+
+
 class PriorsSection(_Section):
     """``[priors]``."""
 
     weights: WeightsPrior = Field(default_factory=WeightsPrior)
     components: ComponentsPrior = Field(default_factory=ComponentsPrior)
     effects: EffectsPrior = Field(default_factory=EffectsPrior)
+    shifts: ShiftsPrior = Field(default_factory=ShiftsPrior)
 
 
 class FitOptions(_Section):
@@ -116,6 +127,7 @@ class Card(_Section):
     def mixture(self) -> Mixture:
         """Specification that the card describes."""
         weights, components, effects = self.priors.weights, self.priors.components, self.priors.effects
+        shifts = self.priors.shifts
         return Mixture(
             **self.model.model_dump(),
             priors=Priors(
@@ -124,6 +136,7 @@ class Card(_Section):
                 if components.kind == "flat"
                 else NormalInverseWishart(**components.model_dump(exclude={"kind"})),
                 effects=Flat() if effects.kind == "flat" else LogOddsNormal(sd=effects.sd, mean=effects.mean),
+                shifts=Flat() if shifts.kind == "flat" else ShiftsNormal(shifts.sd),
             ),
         )
 

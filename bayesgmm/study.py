@@ -296,6 +296,7 @@ def read_study(
     genotype_coding: Mapping[str, float] | None = None,
     trait_transform: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
+    sample_weight: str | None = None,
 ) -> Study:
     """Read a study from files.
 
@@ -317,6 +318,8 @@ def read_study(
         Trait to one of log, log2, log10, sqrt, standardize, quantile-normal.
     units : mapping, optional
         Units of the traits, after the transform.
+    sample_weight : str, optional
+        Column of the traits or covariates that says how many people each row stands for; 0 is absence.
 
     Returns
     -------
@@ -327,7 +330,18 @@ def read_study(
     InputError
         If a file cannot be used; the message names file and place.
     """
-    trait_table = _take(_as_frame(traits, id_column), trait_columns, "traits")
+    whole = _as_frame(traits, id_column)
+    extra = _as_frame(covariates, id_column) if covariates is not None else None
+    weight = None
+    if sample_weight is not None:
+        holder = next((t for t in (whole, extra) if t is not None and sample_weight in t), None)
+        if holder is None:
+            raise InputError(f"sample_weight = {sample_weight!r} is a column of neither the traits nor the covariates")
+        weight = holder[sample_weight]
+        whole = whole.drop(columns=sample_weight, errors="ignore")
+        extra = None if extra is None else extra.drop(columns=sample_weight, errors="ignore")
+        extra = None if extra is None or extra.shape[1] == 0 else extra
+    trait_table = _take(whole, trait_columns, "traits")
     if trait_columns is None:
         numeric = trait_table.select_dtypes("number").columns
         if len(numeric) == 0:
@@ -340,9 +354,9 @@ def read_study(
     if genotypes is not None:
         dosages, about = _read_genotypes(genotypes, variants, id_column, genotype_coding)
     covariate_table = None
-    if covariates is not None:
-        covariate_table = _take(_as_frame(covariates, id_column), covariate_columns, "covariates")
-    return Study(trait_table, dosages, covariate_table, variants=about, units=units)
+    if extra is not None:
+        covariate_table = _take(extra, covariate_columns, "covariates")
+    return Study(trait_table, dosages, covariate_table, variants=about, units=units, sample_weight=weight)
 
 
 def transform_trait(table: pd.DataFrame, trait: str, transform: str) -> pd.Series[Any]:

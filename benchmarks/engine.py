@@ -39,6 +39,12 @@ def clouds(n: int, d: int, k: int, apart: float, seed: int = 0) -> tuple[np.ndar
     return rng.normal(size=(n, d)) + offsets[labels], labels
 
 
+def far(labels: np.ndarray, k: int) -> np.ndarray:
+    """Labels of which seven in ten are random: a start from which EM does not arrive in eleven steps."""
+    rng = np.random.default_rng(1)
+    return np.where(rng.random(len(labels)) < 0.7, rng.integers(0, k, len(labels)), labels)
+
+
 def alternately(one: Callable[[], float], other: Callable[[], float]) -> tuple[list[float], list[float]]:
     """Numbers of two sides taken in turn, so that what else the machine does falls on both."""
     pairs = [(one(), other()) for _ in range(REPEATS)]
@@ -82,6 +88,7 @@ def iteration() -> None:
     )
     for n, d, k in ((1_000_000, 1, 3), (100_000, 5, 4), (600, 2, 3)):
         y, labels = clouds(n, d, k, 1.5)
+        labels = far(labels, k)
         problem = bg.Mixture(k, priors=FLAT, compress=False).problem(y)
         start = start_from(problem.arrays, problem.start_points, np.eye(k)[labels[problem.row_of]])
         short, long = (
@@ -106,7 +113,7 @@ def optimum() -> None:
         "\n| people | traits | components | bayesgmm (s) | scikit-learn (s) | ratio | passes | iterations | best less "
         "bayesgmm, a person | best less scikit-learn |\n" + "| --- " * 10 + "|"
     )
-    for n, d, k, apart in ((5_000, 1, 2, 2.0), (5_000, 2, 3, 1.6), (20_000, 5, 3, 0.8)):
+    for n, d, k, apart in ((5_000, 1, 2, 2.0), (5_000, 2, 3, 1.6), (5_000, 5, 3, 1.0)):
         y, _ = clouds(n, d, k, apart)
         labels = np.argsort(np.argsort(y[:, 0])) * k // n
         model = bg.Mixture(k, priors=FLAT, compress=False)
@@ -199,7 +206,7 @@ def weights() -> None:
 
 
 _GROWTH = """
-import sys, time, resource
+import sys, time
 import numpy as np
 import bayesgmm as bg
 n = int(sys.argv[1])
@@ -209,11 +216,14 @@ rng = np.random.default_rng(0)
 y = rng.normal(size=n)
 y += 3.0 * rng.integers(0, 3, n)
 y = y[:, None]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def status(key):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key))
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
 began = time.perf_counter()
 fit = bg.Mixture(3, priors=bg.Priors.flat(), compress=False).fit(y, restarts=4)
 seconds = time.perf_counter() - began
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+peak = status("VmHWM") - before
 print(seconds, peak * 1024 / (8 * n), fit.n_iterations, fit.converged)
 """
 
@@ -265,6 +275,7 @@ def mclust() -> None:
         return
     n, d, k = 100_000, 5, 4
     y, labels = clouds(n, d, k, 1.5)
+    labels = far(labels, k)
     with tempfile.TemporaryDirectory() as folder:
         np.savetxt(Path(folder) / "y.csv", y, delimiter=",")
         np.savetxt(Path(folder) / "z.csv", labels + 1, fmt="%d")

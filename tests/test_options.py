@@ -363,3 +363,72 @@ def test_bad_starts_do_not_abort_the_rest_and_are_told():
     assert len(fit.starts) == 8
     assert fit.gap < 1e-6
     assert fit.gradient_norm < 1e-2
+
+
+# -- faces ----------------------------------------------------------------------------------------
+
+
+def test_options_from_files_and_cards_and_back(tmp_path):
+    y, z, rng = two_clouds(300, 11)
+    y[rng.random(y.shape) < 0.1] = np.nan
+    people = [f"P{i}" for i in range(300)]
+    dosage = rng.binomial(2, np.where(z, 0.6, 0.3)).astype(float)
+    dosage[:40] = np.nan
+    table = pd.DataFrame(y, columns=["a", "b"], index=pd.Index(people, name="id")).assign(w=rng.uniform(0.5, 2, 300))
+    table.to_csv(tmp_path / "traits.tsv", sep="\t")
+    pd.DataFrame({"rs1": dosage}, index=table.index).to_csv(tmp_path / "genotypes.tsv", sep="\t")
+    ages = pd.DataFrame({"age": rng.normal(size=300)}, index=table.index)
+    ages.to_csv(tmp_path / "covariates.tsv", sep="\t")
+    card = tmp_path / "card.toml"
+    card.write_text(
+        '[card]\nname = "x"\n[study]\nsample_weight = "w"\n[model]\nn_components = 2\ncovariance = "EEE"\n'
+        'weights = "rs1"\nmeans = "age"\nmissing_genotypes = "average"\n[priors.shifts]\nsd = 5.0\n'
+    )
+    from bayesgmm.cards import load_card
+
+    loaded = load_card(card)
+    files = [tmp_path / f"{name}.tsv" for name in ("traits", "genotypes", "covariates")]
+    study = bg.read_study(*files, **loaded.study_options())
+    assert study.trait_names == ["a", "b"]
+    fit = loaded.mixture().fit(study)
+    direct = bg.Mixture(
+        2, covariance="tied", weights="rs1", means="age", priors=bg.Priors(shifts=bg.ShiftsNormal(5.0))
+    ).fit(Study(table[["a", "b"]], pd.DataFrame({"rs1": dosage}, index=people), ages), sample_weight=table["w"])
+    assert fit.log_posterior == pytest.approx(direct.log_posterior, rel=1e-9)
+    fit.save(tmp_path / "fit.nc")
+    again = bg.read_fit(tmp_path / "fit.nc")
+    assert again.log_posterior == pytest.approx(fit.log_posterior, rel=1e-12)
+    np.testing.assert_allclose(again.responsibilities, fit.responsibilities, atol=1e-12)
+    pd.testing.assert_frame_equal(again.genotypes, fit.genotypes)
+    again_by_hand = again.predict_proba(table[["a", "b"]], np.nan_to_num(dosage), ages)
+    assert again_by_hand.shape == (300, 2)
+    post = loaded.mixture().sample(study, init=fit, draws=200, chains=2, seed=1)
+    assert set(post.summary()["parameter"]) == set(fit.summary()["parameter"])
+    post.save(tmp_path / "post.nc")
+    back = bg.read_posterior(tmp_path / "post.nc")
+    np.testing.assert_allclose(back.posterior["shifts"], post.posterior["shifts"])
+    bg.write_report(tmp_path / "report.html", fit, post, study=study)
+    text = (tmp_path / "report.html").read_text()
+    assert "40 averaged over what the genotype may be" in text
+    assert "covariance EEE" in text
+    assert bg.compare(fit, post).shape[0] == fit.summary().shape[0]
+
+
+def test_a_posterior_of_repeated_rows_is_that_of_the_people():
+    rng = np.random.default_rng(2)
+    n = 600
+    g = rng.binomial(2, 0.4, n).astype(float)
+    y = rng.normal(np.where(rng.random(n) < 0.3 + 0.2 * g, 3.0, 0.0), 1.0).round(1)
+    people = [f"P{i}" for i in range(n)]
+    study = Study(pd.DataFrame({"y": y}, index=people), pd.DataFrame({"rs1": g}, index=people))
+    summaries = []
+    for compress in (True, False):
+        model = bg.Mixture(2, weights="rs1", compress=compress)
+        post = model.sample(study, draws=1500, chains=2, seed=3)
+        summaries.append(post.summary().set_index("parameter"))
+        total = post.tree["log_likelihood"]["traits"].sum("sample")
+        np.testing.assert_allclose(total, post.tree["sample_stats"]["log_likelihood"], rtol=1e-9)
+        assert post.tree["log_likelihood"].sizes["sample"] == n
+    one, two = summaries
+    error = np.hypot(one["sd"] / np.sqrt(one["ess_bulk"]), two["sd"] / np.sqrt(two["ess_bulk"]))
+    assert ((one["mean"] - two["mean"]).abs() < 4.5 * error).all()

@@ -33,7 +33,8 @@ MEMORY = 8  # steps that Anderson's method combines
 _PLAIN = 2  # plain EM steps before it begins
 _RESOLVED = 1e-7  # share of the log posterior that rounding can take where covariances are nearly singular
 _SETTLED = 3e-3  # gain per person below which EM has chosen its hill; a longer step before might land on another
-_LONGEST = 3.0  # a proposal that moves a coordinate further than this from the EM step is not taken
+_LONGEST = 3.0  # furthest that a proposal may move a coordinate from where the EM step puts it
+_FURTHER = 1000.0  # EM steps ahead along a ridge, where trust allows so many
 _TINY = 1e-300
 # A gain below this share of the log posterior is rounding, not ascent or descent.
 ROUNDING = 64 * 2.220446049250313e-16
@@ -321,8 +322,7 @@ def _combine(image: Array, residual: Array, images: Array, residuals: Array, use
     out[:] = image
     for i in range(used):
         out -= right[i] * images[i]
-    farthest = np.abs(out - image).max()
-    return farthest < _LONGEST
+    return np.isfinite(out).all()
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -376,16 +376,20 @@ def ascend(
     gap, steepest = np.inf, np.inf
     proposed = False
     quiet = 0
+    trust, length = _LONGEST, 0.0
     for _ in range(max_steps):
         gradient[:] = 0.0
         new, taken = _call_em(engine.step, trial, sample, engine, hyper, floor, counts, image, gradient)
         possible = taken > 0.0
         rounding = ROUNDING * abs(new)
         if proposed and not (possible and new >= value):
-            # the proposal overshot: forget what it was made of and take the plain EM step
+            # the proposal overshot: trust a shorter one from here on, and take the plain EM step
+            trust = 0.25 * length
             trial[:] = last_image
-            proposed, used, slot = False, 0, 0
+            proposed = False
             continue
+        if proposed and length == trust:
+            trust = min(4.0 * trust, _LONGEST)
         if not possible:
             if accepted == 0 and np.isfinite(new):
                 history[0] = new
@@ -413,11 +417,21 @@ def ascend(
         proposed = False
         if accepted > _PLAIN and used > 0 and gain < _SETTLED * sample.total:
             proposed = _combine(image, residual, images, residuals, used, proposal)
-            if proposed and engine.curved:
-                proposed = project(proposal, engine, hyper)
             if not proposed:
                 used, slot = 0, 0
-        promised = 0.5 * (gradient * ((proposal if proposed else image) - trial)).sum()
+        promised = 0.5 * (gradient * (image - trial)).sum()
+        if proposed:
+            ahead = 0.5 * (gradient * (proposal - trial)).sum()
+            if not ahead > 0.0:
+                # downhill: on a ridge the last steps are too alike to show a curvature; go on along the EM step
+                proposal[:] = image + _FURTHER * residual
+            length = np.abs(proposal - image).max()
+            if length > trust:
+                proposal[:] = image + (trust / length) * (proposal - image)
+                length = trust
+            if engine.curved:
+                proposed = project(proposal, engine, hyper)
+            promised = max(promised, ahead)
         gap = max(promised, 0.0)
         enough = max(tolerance, rounding)
         quiet = quiet + 1 if accepted > 1 and gain <= enough and gap <= enough else 0

@@ -19,7 +19,8 @@ Array = NDArray[np.float64]
 
 _PATIENCE = 40  # passes over the people before Newton is tried; then twice as many each time it is sent back
 _LARGEST_NEWTON = 150  # free parameters above which a Hessian by differences costs more than EM
-_NEWTON_WORK = 2e7  # people times components times free parameters above which it does too
+_LARGE_NEWTON = 40  # the same where passes over the people are what costs: a Hessian is two for each parameter
+_NEWTON_WORK = 2e7  # people times components times free parameters above which they are
 _NEWTON_STEPS = 8
 _LONGEST_NEWTON = 2.0  # coordinates are logarithms and standardised: a longer step is not near the mode
 
@@ -112,7 +113,8 @@ def polish(arrays: MixtureArrays, run: Climb, tolerance: float) -> None:
 
 def _newton_is_cheap(arrays: MixtureArrays) -> bool:
     n_free = arrays.n_free
-    return n_free <= _LARGEST_NEWTON and arrays.n_rows * arrays.n_components * n_free <= _NEWTON_WORK
+    small = arrays.n_rows * arrays.n_components * n_free <= _NEWTON_WORK
+    return n_free <= (_LARGEST_NEWTON if small else _LARGE_NEWTON)
 
 
 def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, tolerance: float) -> int:

@@ -35,6 +35,7 @@ _SCREENING_STEPS = 15  # EM steps every start gets before the best go on
 _SCREENING_ROWS = 20_000  # rows on which they are taken; more would cost time and change little
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
 _FINISHERS = 4  # starts that are climbed to the top
+_WHOLE = 2  # of these, starts that are climbed to the top of the whole when they were screened on a subset
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
 _COLLAPSED = "a component collapsed on too few people and its covariance is singular"
 
@@ -186,20 +187,22 @@ def _climb_all(
         runs.append(run)
         failures.append(failure)
     alive = [j for j, run in enumerate(runs) if run is not None]
+    chosen = _most_promising(alive, runs, _FINISHERS)
+    if fewer:
+        # the way to the top of the subset is short, and its top is near that of the whole
+        for j in chosen:
+            near, _ = _try_climb(some, _parameters(runs[j]), max_iterations, 1e-3, newton=False)
+            runs[j] = near or runs[j]
+        chosen = _most_promising(chosen, runs, _WHOLE)
     finished: set[int] = set()
-    for j in _most_promising(alive, runs):
+    for j in chosen:
         run = runs[j]
-        if run is None:
-            continue
+        assert run is not None
         if fewer:
-            # the way to the top of the subset is short, and its top is near that of the whole
-            near, _ = _try_climb(some, run.parameters, max_iterations, 1e-3, newton=False)
-            whole, failures[j] = _try_climb(arrays, (near or run).parameters, max_iterations, tolerance, newton=False)
-            runs[j] = whole
+            runs[j], failures[j] = _try_climb(arrays, run.parameters, max_iterations, tolerance, newton=True)
         elif not (run.converged and len(alive) == 1):
-            rest, failures[j] = _try_climb(
-                arrays, run.parameters, max(max_iterations - steps, 1), tolerance, newton=False
-            )
+            left = max(max_iterations - steps, 1)
+            rest, failures[j] = _try_climb(arrays, run.parameters, left, tolerance, newton=False)
             if rest is not None:
                 rest.history = [*run.history, *rest.history[1:]]
             runs[j] = rest
@@ -256,13 +259,17 @@ def _table(
     ]
 
 
-def _most_promising(alive: list[int], runs: list[Climb | None]) -> list[int]:
+def _parameters(run: Climb | None) -> Parameters | None:
+    return None if run is None else run.parameters
+
+
+def _most_promising(alive: list[int], runs: list[Climb | None], most: int) -> list[int]:
     """Starts to finish: the highest after screening, passing over those that climb the same hill as a higher one."""
     chosen: list[int] = []
     for j in sorted(alive, key=lambda j: -_height(runs[j])):
         if all(abs(_height(runs[j]) - _height(runs[other])) > _SAME_HILL for other in chosen):
             chosen.append(j)
-    return chosen[:_FINISHERS]
+    return chosen[:most]
 
 
 def _height(run: Climb | None) -> float:
