@@ -83,9 +83,7 @@ def _quietly(function: Callable[[], object]) -> Callable[[], object]:
 
 def iteration() -> None:
     """One EM iteration: the time of eleven less the time of one, by ten."""
-    print(
-        "\n| people | traits | components | bayesgmm (ms) | scikit-learn (ms) | ratio |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("\n| people | traits | components | bayesgmm (ms) | scikit-learn (ms) | ratio |\n" + "| --- " * 6 + "|")
     for n, d, k in ((1_000_000, 1, 3), (100_000, 5, 4), (600, 2, 3)):
         y, labels = clouds(n, d, k, 1.5)
         labels = far(labels, k)
@@ -295,9 +293,7 @@ invisible(one(2)); cat(sapply(1:{REPEATS}, function(i) (one({STEPS}) - one(1)) /
         short = timed(lambda: climb(problem.arrays, start, max_iterations=1, newton=False))
         long = timed(lambda: climb(problem.arrays, start, max_iterations=STEPS, tolerance=1e-300, newton=False))
         ours.append(1e3 * (long - short) / (STEPS - 1))
-    print(
-        "\n| people | traits | components | bayesgmm (ms) | mclust me (ms) | ratio |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("\n| people | traits | components | bayesgmm (ms) | mclust me (ms) | ratio |\n" + "| --- " * 6 + "|")
     print(f"| {n:,} | {d} | {k} | {spread(ours)} | {spread(theirs)} | {ratio(theirs, ours)} |", flush=True)
 
 

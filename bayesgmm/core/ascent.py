@@ -322,7 +322,7 @@ def _combine(image: Array, residual: Array, images: Array, residuals: Array, use
     out[:] = image
     for i in range(used):
         out -= right[i] * images[i]
-    return np.isfinite(out).all()
+    return bool(np.isfinite(out).all())
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -50,7 +50,8 @@ def plot_density(
     problem = fit.problem
     d, trait = trait_index(problem, trait)
     figure, ax = canvas(ax)
-    values = problem.traits[problem.observed, d]
+    values = problem.traits[:, d]
+    values = values[~np.isnan(values)]
     ax.hist(values, bins=bins, density=True, color="#d9d9d9", edgecolor="white", label="people")
     reach = np.ptp(values)
     grid = np.linspace(values.min() - 0.05 * reach, values.max() + 0.05 * reach, 400)

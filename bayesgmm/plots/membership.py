@@ -33,8 +33,9 @@ def plot_membership(result: MapFit | Posterior, *, trait: str | None = None, ax:
     problem = result.problem
     d, trait = trait_index(problem, trait)
     figure, ax = canvas(ax)
-    values = problem.traits[problem.observed, d]
-    probability = result.responsibilities.values[problem.observed]
+    known = ~np.isnan(problem.traits[:, d])
+    values = problem.traits[known, d]
+    probability = result.responsibilities.values[known]
     order = np.argsort(values, kind="stable")
     likeliest = probability.argmax(axis=1)[order]
     certainty = probability.max(axis=1)[order]
