@@ -333,6 +333,8 @@ class Problem:
     def log_likelihood_shift(self) -> float:
         """What the log likelihood gains when traits go back to their own units: minus the sum of log units."""
         shares = self._shares
+        if not np.isnan(self.traits).any():
+            return -self.n_effective * float(np.log(self.unit).sum())
         return -float(self._log_units.sum() if shares is None else self._log_units @ shares)
 
     @cached_property

@@ -268,7 +268,10 @@ def _walk(problem: Problem, stacked: _Draws, keep_pointwise: bool) -> tuple[Arra
     weight = None if problem.sample_weight is None else problem.sample_weight[problem.people]
     total = np.empty((n_chains, n_draws))
     pointwise = np.empty((n_chains, n_draws, n_observed) if keep_pointwise else (0, 0, 0))
-    membership = np.zeros((problem.n_samples, problem.n_components))
+    # per row and not per person: repeated rows are averaged once
+    by_row = np.zeros((problem.arrays.n_rows, problem.n_components))
+    absent = np.flatnonzero(~problem.observed)
+    by_weights = np.zeros((len(absent), problem.n_components))
     every = max(1, n_chains * n_draws // _DRAWS_FOR_MEMBERSHIP)
     counted = 0
     for position, (chain, draw) in enumerate(np.ndindex(n_chains, n_draws)):
@@ -280,9 +283,14 @@ def _walk(problem: Problem, stacked: _Draws, keep_pointwise: bool) -> tuple[Arra
         else:
             total[chain, draw] = problem.arrays.expectation(parameters).log_likelihood + problem.log_likelihood_shift
         if position % every == 0:
-            membership += problem.responsibilities(parameters)
+            by_row += problem.arrays.membership(parameters)[0]
+            if len(absent):
+                by_weights += np.exp(problem.log_weights(parameters)[absent])
             counted += 1
-    return total, pointwise, membership / counted
+    membership = np.empty((problem.n_samples, problem.n_components))
+    membership[problem.people] = by_row[problem.row_of] / counted
+    membership[absent] = by_weights / counted
+    return total, pointwise, membership
 
 
 def _versions() -> str:
