@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bayesgmm.core.covariance_steps import call_step
 from bayesgmm.core.linalg import covariance_of_root, precision_root, solve_positive
 from bayesgmm.core.moments import call_expectation, log_weights_into
-from bayesgmm.core.pointers import Pointer, a1, a2, call_at, f8
+from bayesgmm.core.pointers import Pointer, a1, a2, a3, call_at, f8
 from bayesgmm.core.posterior import ENGINE, HYPER, Engine, Hyper, components_gradient, pack, unpack
 from bayesgmm.core.sample import SAMPLE, Sample
 from bayesgmm.core.weights import add_weights_prior, call_newton
@@ -40,8 +40,7 @@ _TINY = 1e-300
 ROUNDING = 64 * 2.220446049250313e-16
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def maximise_components(
+def _maximise_components(
     engine: Engine,
     hyper: Hyper,
     floor: Array,
@@ -219,6 +218,12 @@ def maximise_weights(
         alpha[k] = math.log(max(excess[k + 1] + mass[k + 1], _TINY)) - reference
 
 
+# engine, hyper, floor, mass, first, second, means, shifts, roots
+_COMPONENTS = types.boolean(ENGINE, HYPER, a1, a1, a2, a3, a2, a2, a3)
+maximise_components = Pointer(_maximise_components, _COMPONENTS, nogil=True)
+call_components = call_at(_COMPONENTS)
+
+
 def _em_step(
     full: Array,
     sample: Sample,
@@ -274,7 +279,7 @@ def _em_step(
     if not np.isfinite(value):
         return value, 0.0
     maximise_weights(engine, hyper, sample.predictors, counts, mass, alpha, beta, gradient[:head])
-    possible = maximise_components(engine, hyper, floor, mass, first, second, means, shifts, roots)
+    possible = call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots)
     pack(alpha, beta, means, shifts, roots, image)
     return value, 1.0 if possible else 0.0
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.ascent import em_step
+from bayesgmm.core.ascent import em_step, maximise_components
 from bayesgmm.core.covariance_steps import covariance_step
 from bayesgmm.core.curved import CurvedChart
 from bayesgmm.core.families import Family, tie
@@ -159,6 +159,7 @@ class MixtureArrays:
             expected=expected_log_weights.address,
             newton=newton_weights.address if len(self.weights_prior.effect_mean) else 0,
             covariances=covariance_step(family).address,
+            components=maximise_components.address,
             step=em_step.address,
             value=full_value_and_gradient.address,
             equal_volume=family.equal_volume,

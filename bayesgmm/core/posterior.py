@@ -55,6 +55,7 @@ class Engine(NamedTuple):
     expected: int
     newton: int
     covariances: int
+    components: int
     step: int
     value: int
     equal_volume: bool
@@ -63,7 +64,7 @@ class Engine(NamedTuple):
 
 
 HYPER = types.NamedTuple((a1, a2, a3, a1, f8, f8, f8, a2, a1, a2, a2, f8), Hyper)
-ENGINE = types.NamedTuple((i8, i8, i8, i8, i8, i8, i8, b1, b1, b1), Engine)
+ENGINE = types.NamedTuple((i8, i8, i8, i8, i8, i8, i8, i8, b1, b1, b1), Engine)
 
 
 class Tie(NamedTuple):

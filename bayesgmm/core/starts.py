@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from bayesgmm.core.ascent import maximise_components, maximise_weights
+from bayesgmm.core.ascent import call_components, maximise_weights
 from bayesgmm.core.gaussian import precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.posterior import Engine, Hyper
@@ -211,7 +211,7 @@ def _maximise(
     gradient = np.empty(len(alpha) * (1 + len(beta)))
     for _ in range(weight_steps):
         maximise_weights(engine, hyper, predictors, counts, mass, alpha, beta, gradient)
-    return maximise_components(engine, hyper, floor, mass, first, second, means, shifts, roots)
+    return call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots)
 
 
 def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) -> Parameters | None:
