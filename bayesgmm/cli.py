@@ -233,7 +233,7 @@ def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
     options: dict[str, Any] = card.fit.model_dump()
     if seed is not None:
         options["seed"] = seed
-    with _status("fitting"):
+    with _status("fitting (the first run on a machine also compiles, most of a minute)"):
         result = card.mixture().fit(study, **options)
     out.mkdir(parents=True, exist_ok=True)
     result.save(out / "fit.nc")
@@ -256,7 +256,7 @@ def _sample(
 
     options: dict[str, Any] = card.sample.model_dump()
     options |= {k: v for k, v in (("draws", draws), ("chains", chains), ("seed", seed)) if v is not None}
-    with _status("sampling (the first run on a machine also compiles, some 10 seconds)"):
+    with _status("sampling (the first run on a machine also compiles, some seconds)"):
         posterior = card.mixture().sample(study, init=start, **options)
     posterior.save(out / "posterior.nc")
     write_table(out / "posterior.tsv", posterior.summary())

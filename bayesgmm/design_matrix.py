@@ -66,7 +66,7 @@ class Design:
     profiles : ndarray (n_variants, 3, P)
         Predictors of the average person with a variant set to genotype 0, 1 and 2: the mean over people of each
         column with the variant set.
-    imputed : pandas.DataFrame
+    genotype_account : pandas.DataFrame
         One row a variant: ``n_missing`` people without its genotype, ``n_uncertain`` with probabilities in its place,
         ``n_averaged`` of both averaged over what it may be, ``n_mean`` set to what is expected instead.
     role : str
@@ -80,7 +80,7 @@ class Design:
     matrix: Array
     variants: tuple[str, ...]
     profiles: Array
-    imputed: pd.DataFrame
+    genotype_account: pd.DataFrame
     uncertain: Uncertain
     role: str = "weights"
     average: bool = True
@@ -93,6 +93,9 @@ class Design:
     def build(cls, study: Study, formula: str | None, *, role: str = "weights", average: bool = True) -> Design:
         """Evaluate a formula on a study.
 
+        Variant ids are written as they are (``rs1:2``, ``1_2345_A_G``) or in backticks; where ``a:b`` is both an id
+        and an interaction, the id wins. ``additive()``, ``dominance()`` and ``recessive()`` recode a variant.
+
         Parameters
         ----------
         study : Study
@@ -101,9 +104,6 @@ class Design:
             What the formula is for.
         average : bool
             Average over what a genotype may be where a person lacks at most two (else: set to what is expected).
-
-        Variant ids are written as they are (``rs1:2``, ``1_2345_A_G``) or in backticks; where ``a:b`` is both an id
-        and an interaction, the id wins. ``additive()``, ``dominance()`` and ``recessive()`` recode a variant.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Design:
             matrix=raw,
             variants=variants,
             profiles=_profiles(spec, _filled(data, variants), variants, role),
-            imputed=pd.DataFrame(),
+            genotype_account=pd.DataFrame(),
             uncertain=Uncertain.nobody(len(columns)),
             role=role,
             average=average,
@@ -142,8 +142,8 @@ class Design:
             _levels={c: set(data[c].dropna()) for c in covariates if not pd.api.types.is_numeric_dtype(data[c])},
             _frequencies={v: _allele_frequency(data[v], study.sample_weight) for v in variants},
         )
-        matrix, uncertain, imputed = design._settle(study, data, raw, average=average)
-        design = replace(design, matrix=matrix, uncertain=uncertain, imputed=imputed)
+        matrix, uncertain, genotype_account = design._settle(study, data, raw, average=average)
+        design = replace(design, matrix=matrix, uncertain=uncertain, genotype_account=genotype_account)
         design._check_columns()
         return design
 

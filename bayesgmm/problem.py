@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,6 @@ class Problem:
     compress: bool | None = None
     design: Design | None = None
     means_design: Design | None = None
-    _gathered: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(cls, mixture: Mixture, study: Study) -> Problem:
@@ -159,7 +158,7 @@ class Problem:
             profiles=design.profiles - centers,
             variant_names=tuple(design.variants),
             variant_columns={variant: list(design.columns_of(variant)) for variant in design.variants},
-            genotype_account=design.imputed,
+            genotype_account=design.genotype_account,
             units=study.units,
             formula=mixture.weights,
             family=family,
@@ -287,9 +286,14 @@ class Problem:
         )
 
     @cached_property
+    def _sample_moments(self) -> tuple[Array, Array | None]:
+        """Mean and covariance of the traits of the people who have any, in the traits' units."""
+        return _moments(self.traits[self.people], self._shares, self.n_effective)
+
+    @cached_property
     def _floor(self) -> Array:
         """Conditional variance of each standardised trait below which a component has collapsed."""
-        _, covariance = _moments(self.traits[self.people], self._shares, self.n_effective)
+        _, covariance = self._sample_moments
         if covariance is None:
             return np.zeros(len(self.unit))
         covariance = covariance / np.outer(self.unit, self.unit)
@@ -306,7 +310,7 @@ class Problem:
         size = len(self.unit)
         if len(sample.starts) == 2:
             return sample.values.reshape(size, -1)
-        mean, covariance = _moments(self.traits[self.people], self._shares, self.n_effective)
+        mean, covariance = self._sample_moments
         mean = (mean - self.centre) / self.unit
         known = np.eye(size) if covariance is None else covariance / np.outer(self.unit, self.unit)
         out = np.empty((size, len(sample.pattern)))

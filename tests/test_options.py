@@ -365,6 +365,26 @@ def test_bad_starts_do_not_abort_the_rest_and_are_told():
     assert fit.gradient_norm < 1e-2
 
 
+def test_starts_on_one_hill_are_counted_as_reaching_its_top():
+    y, _, _ = two_clouds(400)
+    fit = bg.Mixture(2).fit(y, seed=0)
+    assert fit.starts["reached_best"].sum() >= 5
+    shared = fit.starts["note"].str.startswith("on the hill of start")
+    assert shared.any()
+    assert fit.starts.loc[shared, "log_posterior"].notna().all()
+
+
+def test_an_earlier_fit_of_another_family_starts_people_in_another_order():
+    y, _, rng = two_clouds(300)
+    frame = pd.DataFrame(y, index=[f"P{i}" for i in range(300)])
+    fit = bg.Mixture(2).fit(frame)
+    shuffled = frame.iloc[rng.permutation(300)]
+    again = bg.Mixture(2, covariance="EEE").fit(shuffled, init=fit)
+    assert again.log_posterior == pytest.approx(bg.Mixture(2, covariance="EEE").fit(frame).log_posterior, rel=1e-8)
+    with pytest.raises(InputError, match="without the people 'Q0'"):
+        bg.Mixture(2, covariance="EEE").fit(frame.rename(index={"P0": "Q0"}), init=fit)
+
+
 # -- faces ----------------------------------------------------------------------------------------
 
 

@@ -141,7 +141,7 @@ def test_missing_genotypes_are_averaged_over_and_counted():
     np.testing.assert_allclose(design.uncertain.probability[:3], [(1 - f) ** 2, 2 * f * (1 - f), f**2])
     np.testing.assert_allclose(design.uncertain.rows[:3], [[0, 0], [1, 1], [2, 0]])
     told = {"variant": "rs1", "n_missing": 5, "n_uncertain": 0, "n_averaged": 5, "n_mean": 0}
-    assert design.imputed.to_dict("records") == [told]
+    assert design.genotype_account.to_dict("records") == [told]
 
 
 def test_missing_genotypes_get_the_column_mean_when_asked_or_too_many():
@@ -150,13 +150,13 @@ def test_missing_genotypes_get_the_column_mean_when_asked_or_too_many():
     design = Study(traits, genotypes).design("rs1 + dominance(rs1)", average=False)
     for j in range(2):
         np.testing.assert_allclose(design.matrix[:5, j], design.matrix[5:, j].mean())
-    assert design.imputed["n_mean"].tolist() == [5]
+    assert design.genotype_account["n_mean"].tolist() == [5]
     assert len(design.uncertain.person) == 0
     three = genotypes.assign(rs8=genotypes["rs1"].to_numpy()[::-1], rs9=np.roll(genotypes["rs1"].to_numpy(), 7))
     three.iloc[0] = np.nan
     design = Study(traits, three).design("rs1 + rs8 + rs9")
     assert 0 not in design.uncertain.person
-    assert design.imputed["n_mean"].tolist() == [1, 1, 1]
+    assert design.genotype_account["n_mean"].tolist() == [1, 1, 1]
 
 
 def test_other_people_get_the_same_coding():

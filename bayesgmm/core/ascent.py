@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.core.covariance_steps import call_step
 from bayesgmm.core.linalg import covariance_of_root, precision_root, solve_positive
-from bayesgmm.core.moments import call_expectation, log_weights_into
+from bayesgmm.core.moments import log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, call_at, f8
 from bayesgmm.core.posterior import ENGINE, HYPER, Engine, Hyper, components_gradient, pack, unpack
 from bayesgmm.core.sample import SAMPLE, Sample
@@ -66,14 +66,13 @@ def _maximise_components(
     strength = hyper.strength
     if n_covariates > 0:
         _maximise_shifts(hyper, mass, first, second, means, shifts, roots)
-    else:
-        for k in range(n_components):
-            total = mass[k] + strength
-            if total > 0.0:
-                for d in range(size):
-                    step = (first[k, d] + strength * (hyper.mean[d] - means[k, d])) / total
-                    _recentre(k, d, step, mass, first, second, size)
-                    means[k, d] += step
+    for k in range(n_components):
+        total = mass[k] + strength
+        if total > 0.0:
+            for d in range(size):
+                step = (first[k, d] + strength * (hyper.mean[d] - means[k, d])) / total
+                _recentre(k, d, step, mass, first, second)
+                means[k, d] += step
     n, scatter = np.empty(n_components), np.empty((n_components, size, size))
     for k in range(n_components):
         n[k] = mass[k] + hyper.mean_power + hyper.copies[k] * hyper.covariance_power
@@ -97,7 +96,7 @@ def _maximise_components(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _recentre(k: int, d: int, step: float, mass: Array, first: Array, second: Array, size: int) -> None:
+def _recentre(k: int, d: int, step: float, mass: Array, first: Array, second: Array) -> None:
     """Bring the second moments of component ``k`` to a centre moved by ``step`` in trait ``d``."""
     n_both = second.shape[1]
     for e in range(n_both):
@@ -112,9 +111,9 @@ def _recentre(k: int, d: int, step: float, mass: Array, first: Array, second: Ar
 def _maximise_shifts(
     hyper: Hyper, mass: Array, first: Array, second: Array, means: Array, shifts: Array, roots: Array
 ) -> None:
-    """Means and shared slopes together, given the covariances: generalised least squares with the means profiled out.
+    """Shared slopes, given the covariances and with every mean at its best for them: generalised least squares.
 
-    On return the moments are about the new means and slopes.
+    On return the moments are about the new slopes and the old means.
     """
     n_components, size = means.shape
     n_covariates = shifts.shape[0]
@@ -161,13 +160,6 @@ def _maximise_shifts(
                         second[k, d, e] -= move * second[k, size + q, e]
                         second[k, e, d] = second[k, d, e]
                 second[k, d, d] += move * (move * spread - 2.0 * cross)
-    for k in range(n_components):
-        total = mass[k] + hyper.strength
-        if total > 0.0:
-            for d in range(size):
-                move = (first[k, d] + hyper.strength * (hyper.mean[d] - means[k, d])) / total
-                _recentre(k, d, move, mass, first, second, size)
-                means[k, d] += move
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -205,7 +197,6 @@ def maximise_weights(
     # pi_k = (a_k - 1 + N_k) / (sum a - K + n); at a boundary (a < 1, no people) the weight is held just above zero
     peak = 0.0
     total = mass.sum()
-    norm = 1.0
     for k in range(n_components - 1):
         peak = max(peak, alpha[k])
     norm = math.exp(-peak)
@@ -241,28 +232,9 @@ def _em_step(
     n_components, size = len(hyper.concentration), len(hyper.mean)
     n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
     alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
-    n_both = size + n_covariates
-    mass, first, second = (
-        np.empty(n_components),
-        np.empty((n_components, n_both)),
-        np.empty((n_components, n_both, n_both)),
-    )
     log_weights_into(alpha, beta, sample.predictors, counts)
-    nothing_2d, nothing_1d = np.empty((0, 0)), np.empty(0)
-    value = hyper.constant + call_expectation(
-        engine.expectation,
-        sample,
-        engine.passes,
-        counts,
-        means,
-        roots,
-        shifts,
-        mass,
-        first,
-        second,
-        nothing_2d,
-        nothing_1d,
-    )
+    value, mass, first, second = moments_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
+    value += hyper.constant
     head = (n_components - 1) * (1 + n_predictors)
     no = head < 0  # and not False: a literal would have functions compiled twice
     value += components_gradient(means, shifts, roots, mass, first, second, hyper, no, gradient[head:])
@@ -274,7 +246,7 @@ def _em_step(
         hyper.effect_precision,
         no,
         gradient[:head],
-        nothing_2d,
+        np.empty((0, 0)),
     )
     if not np.isfinite(value):
         return value, 0.0

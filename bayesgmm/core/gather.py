@@ -126,8 +126,6 @@ def gather(
         if len(blocks) > 1
         else (np.ascontiguousarray(blocks[0]).reshape(-1))
     )
-    if np.shares_memory(values, traits) and not values.flags.writeable:
-        values = values.copy()
     if own:
         table = np.require(predictors[chosen], np.float64, ("C", "W"))
         pattern_rows = np.arange(n_rows, dtype=np.int32)
@@ -136,7 +134,7 @@ def gather(
     observed = np.stack([np.concatenate((np.flatnonzero(m), np.flatnonzero(~m))) for m in masks]).astype(np.int32)
     counted = repeats if compressed or weights is not None else np.empty(0)
     sample = Sample(
-        values=values,
+        values=np.require(values, np.float64, ("C", "W")),
         offsets=np.concatenate(([0], np.cumsum([block.size for block in blocks]))).astype(np.int64),
         starts=starts.astype(np.int64),
         observed=observed,
@@ -219,7 +217,9 @@ def _distinct_share(columns: list[Array]) -> float:
 def _compresses(columns: list[Array], compress: bool | None) -> bool:
     if compress is not None:
         return compress
-    if _distinct_share(columns) > (_PAYS if len(columns[0]) <= _SURE else _WORTH):
+    if len(columns[0]) <= _SURE:
+        return _distinct_share(columns) <= _PAYS
+    if _distinct_share(columns) > _WORTH:
         return False
     order = np.lexsort(columns)
     return float(_new_rows(order, list(columns)).mean()) <= _PAYS

@@ -274,7 +274,36 @@ def _expectation(
 # sample, passes, counts, means, roots, shifts, mass, first, second, responsibilities, pointwise
 _EXPECTATION = f8(SAMPLE, i8, a2, a2, a3, a2, a1, a2, a3, a2, a1)
 expectation = Pointer(_expectation, _EXPECTATION, nogil=True)
-call_expectation = call_at(_EXPECTATION)
+_call_expectation = call_at(_EXPECTATION)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def moments_at(
+    expectation_at: int, passes: int, sample: Sample, counts: Array, means: Array, roots: Array, shifts: Array
+) -> tuple[float, Array, Array, Array]:
+    """E step of compiled code: log likelihood, mass, first and second moments; ``counts`` as in the expectation.
+
+    ``expectation_at`` and ``passes`` are addresses.
+    """
+    n_components, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
+    mass, first = np.empty(n_components), np.empty((n_components, n_both))
+    second = np.empty((n_components, n_both, n_both))
+    value = _call_expectation(
+        expectation_at,
+        sample,
+        passes,
+        counts,
+        means,
+        roots,
+        shifts,
+        mass,
+        first,
+        second,
+        np.empty((0, 0)),
+        np.empty(0),
+    )
+    return value, mass, first, second
+
 
 _LOG_BLOCK = 256
 

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from bayesgmm.core.moments import call_expectation, log_weights_into
+from bayesgmm.core.moments import log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8
 from bayesgmm.core.sample import SAMPLE, Sample
 from bayesgmm.core.weights import add_weights_prior, call_expected
@@ -240,23 +240,8 @@ def _full_value_and_gradient(
     alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
     counts = np.empty((len(sample.predictors), n_components))
     log_weights_into(alpha, beta, sample.predictors, counts)
-    mass, first = np.empty(n_components), np.empty((n_components, size + n_covariates))
-    second = np.empty((n_components, size + n_covariates, size + n_covariates))
-    nothing_2d, nothing_1d = np.empty((0, 0)), np.empty(0)
-    value = call_expectation(
-        engine.expectation,
-        sample,
-        engine.passes,
-        counts,
-        means,
-        roots,
-        shifts,
-        mass,
-        first,
-        second,
-        nothing_2d,
-        nothing_1d,
-    )
+    value, mass, first, second = moments_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
+    nothing_2d = np.empty((0, 0))
     head = (n_components - 1) * (1 + n_predictors)
     no = head < 0  # and not False: a literal would have functions compiled twice
     call_expected(engine.expected, alpha, beta, sample.predictors, counts, no, gradient[:head], nothing_2d)

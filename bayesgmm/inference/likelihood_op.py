@@ -13,7 +13,7 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from bayesgmm.core.kernel import group_pass
-from bayesgmm.core.moments import call_expectation, expectation
+from bayesgmm.core.moments import expectation, moments_at
 from bayesgmm.core.pointers import exported
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.weights import log_softmax
@@ -21,7 +21,7 @@ from bayesgmm.core.weights import log_softmax
 Array = NDArray[np.float64]
 
 # Raise when the function below changes, so that compiled copies on disk are made anew.
-_VERSION = 2
+_VERSION = 3
 N_PARAMETERS = 4
 
 
@@ -59,22 +59,7 @@ def likelihood_and_gradient(
     n_covariates = shifts.shape[0]
     log_weights = log_softmax(logits)
     counts = log_weights.copy()
-    mass, first = np.empty(n_components), np.empty((n_components, size + n_covariates))
-    second = np.empty((n_components, size + n_covariates, size + n_covariates))
-    value = call_expectation(
-        _expectation_at(),
-        sample,
-        _group_pass_at(),
-        counts,
-        means,
-        roots,
-        shifts,
-        mass,
-        first,
-        second,
-        np.empty((0, 0)),
-        np.empty(0),
-    )
+    value, mass, first, second = moments_at(_expectation_at(), _group_pass_at(), sample, counts, means, roots, shifts)
     d_logits = np.empty(counts.shape)
     for u in range(len(counts)):
         people = counts[u].sum()

@@ -22,7 +22,7 @@ from bayesgmm.core.starts import (
     start_from,
     whitened,
 )
-from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.errors import FitWarning, InputError, first_few
 from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.problem import Problem
@@ -94,9 +94,13 @@ def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Arra
         same = (earlier.predictor_names, earlier.covariate_names) == (problem.predictor_names, problem.covariate_names)
         if same and earlier.family == problem.family:
             return "earlier fit", problem.parameters(init.params)
-        if earlier.n_samples != problem.n_samples or (np.asarray(earlier.sample_ids) != problem.sample_ids).any():
-            raise InputError("init is a fit of another model and of other people; give labels or responsibilities")
-        return "earlier fit", init.responsibilities.values[problem.people]
+        absent = set(problem.sample_ids.tolist()) - set(earlier.sample_ids.tolist())
+        if absent:
+            raise InputError(
+                f"init is a fit of another model without the people {first_few(sorted(absent))}; give labels or "
+                "responsibilities"
+            )
+        return "earlier fit", init.responsibilities.sel(sample=problem.sample_ids).values[problem.people]
     given = np.asarray(init)
     if given.ndim == 1 and len(given) == problem.n_samples:
         labels, coded = np.unique(given, return_inverse=True)
@@ -127,7 +131,7 @@ def _climb_from(
         run = climb(arrays, parameters, max_iterations=max_iterations, tolerance=tolerance)
     except SingularComponentError as error:
         raise InputError(_no_start(problem, str(error))) from error
-    return run, _table([method], [run], [""], {0})
+    return run, _table([method], [run], [""], {0}, {})
 
 
 def _by_row(problem: Problem, responsibilities: Array) -> Array:
@@ -186,21 +190,26 @@ def _climb_all(
         run, failure = _try_climb(some, parameters, steps, tolerance, newton=False)
         runs.append(run)
         failures.append(failure)
-    alive = [j for j, run in enumerate(runs) if run is not None]
-    chosen = _most_promising(alive, runs, _FINISHERS)
+    chosen, hill = _hills(runs)
+    most = _FINISHERS
     if fewer:
         # the way to the top of the subset is short, and its top is near that of the whole
-        for j in chosen:
+        for j in chosen[:most]:
             near, _ = _try_climb(some, _parameters(runs[j]), max_iterations, 1e-3, newton=False)
             runs[j] = near or runs[j]
-        chosen = _most_promising(chosen, runs, _WHOLE)
+        chosen, merged = _hills([run if j in chosen[:most] else None for j, run in enumerate(runs)])
+        hill = {j: merged.get(c, c) for j, c in hill.items()} | merged
+        most = _WHOLE
     finished: set[int] = set()
     for j in chosen:
+        # one that fails gives its place to the next
+        if len(finished) == most:
+            break
         run = runs[j]
         assert run is not None
         if fewer:
             runs[j], failures[j] = _try_climb(arrays, run.parameters, max_iterations, tolerance, newton=True)
-        elif not (run.converged and len(alive) == 1):
+        else:
             left = max(max_iterations - steps, 1)
             rest, failures[j] = _try_climb(arrays, run.parameters, left, tolerance, newton=False)
             if rest is not None:
@@ -216,7 +225,7 @@ def _climb_all(
     if best.converged:
         # Newton's method measures how far the limit is, and goes there
         polish(arrays, best, tolerance)
-    return best, _table([method for method, _ in partitions], runs, failures, finished)
+    return best, _table([method for method, _ in partitions], runs, failures, finished, hill)
 
 
 def _try_climb(
@@ -241,35 +250,46 @@ def _no_start(problem: Problem, failure: str) -> str:
 
 
 def _table(
-    methods: list[str], runs: list[Climb | None], failures: list[str], finished: set[int]
+    methods: list[str], runs: list[Climb | None], failures: list[str], finished: set[int], hill: dict[int, int]
 ) -> list[dict[str, Any]]:
-    """One row a start: how it was made, where it got, why it stopped."""
+    """One row a start: how it was made, where it got, why it stopped; a start on another's hill shares its top."""
     top = max(_height(runs[j]) for j in finished)
-    return [
-        {
-            "start": j,
-            "method": methods[j],
-            names.LOG_POSTERIOR: _height(run) if j in finished or run is None else np.nan,
-            "iterations": 0 if run is None else len(run.history),
-            "converged": j in finished and run is not None and run.converged,
-            "reached_best": j in finished and top - _height(run) < _SAME_MODE,
-            "note": failures[j] or ("" if j in finished else "left after screening"),
-        }
-        for j, run in enumerate(runs)
-    ]
+    rows = []
+    for j, run in enumerate(runs):
+        climber = hill.get(j, j)
+        reached = climber in finished
+        note = "" if reached else "left after screening"
+        if reached and climber != j:
+            note = f"on the hill of start {climber}"
+        rows.append(
+            {
+                "start": j,
+                "method": methods[j],
+                names.LOG_POSTERIOR: _height(runs[climber]) if reached else np.nan,
+                "iterations": 0 if run is None else len(run.history),
+                "converged": reached and bool(getattr(runs[climber], "converged", False)),
+                "reached_best": reached and top - _height(runs[climber]) < _SAME_MODE,
+                "note": failures[j] or note,
+            }
+        )
+    return rows
 
 
 def _parameters(run: Climb | None) -> Parameters | None:
     return None if run is None else run.parameters
 
 
-def _most_promising(alive: list[int], runs: list[Climb | None], most: int) -> list[int]:
-    """Starts to finish: the highest after screening, passing over those that climb the same hill as a higher one."""
+def _hills(runs: list[Climb | None]) -> tuple[list[int], dict[int, int]]:
+    """Starts one a hill, the highest first, and for the others the start that climbs their hill."""
     chosen: list[int] = []
-    for j in sorted(alive, key=lambda j: -_height(runs[j])):
-        if all(abs(_height(runs[j]) - _height(runs[other])) > _SAME_HILL for other in chosen):
+    hill: dict[int, int] = {}
+    for j in sorted((j for j, run in enumerate(runs) if run is not None), key=lambda j: -_height(runs[j])):
+        same = next((c for c in chosen if abs(_height(runs[j]) - _height(runs[c])) <= _SAME_HILL), None)
+        if same is None:
             chosen.append(j)
-    return chosen[:most]
+        else:
+            hill[j] = same
+    return chosen, hill
 
 
 def _height(run: Climb | None) -> float:
