@@ -251,31 +251,30 @@ class Priors:
 
     def resolve(
         self,
-        traits: Array,
+        mean: Array,
+        covariance: Array | None,
         n_components: int,
         *,
         trait_names: Sequence[str] | None = None,
         predictors: Sequence[str] = (),
         reference: int = 0,
         family: Family = UNRESTRICTED,
-        moments: tuple[Array, Array | None] | None = None,
         covariates: Mapping[str, float] | None = None,
     ) -> ResolvedPriors:
         """Turn defaults into numbers for these data.
 
         Parameters
         ----------
-        traits : ndarray (n_samples, n_traits)
-            NaN where missing.
+        mean : ndarray (n_traits,)
+            Of the sample.
+        covariance : ndarray (n_traits, n_traits) or None
+            Of the sample; None where there are too few people for one.
         n_components : int
         trait_names, predictors : sequence of str
         reference : int
             Component against which a nonzero effect mean is stated.
         family : Family
             Covariance family.
-        moments : tuple, optional
-            Sample mean and covariance, where sample weights or missing traits make them other than those of the
-            complete rows of ``traits``.
         covariates : mapping, optional
             Covariates of the means and their standard deviations.
 
@@ -288,7 +287,6 @@ class Priors:
         InputError
             If a value is out of bounds.
         """
-        mean, covariance = sample_moments(traits) if moments is None else moments
         size = len(mean)
         names = tuple(trait_names) if trait_names is not None else tuple(f"trait{d}" for d in range(size))
         concentration = np.ones(n_components) if isinstance(self.weights, Flat) else self.weights.resolve(n_components)
@@ -325,16 +323,6 @@ class Priors:
             covariate_names=tuple(covariates),
             shift_sd=shift_sd,
         )
-
-
-def sample_moments(traits: Array) -> tuple[Array, Array | None]:
-    """Means over the known values, and the covariance of the complete rows; None below two of those."""
-    complete = traits[~np.isnan(traits).any(axis=1)]
-    mean = np.nanmean(traits, axis=0)
-    if len(complete) < 2:
-        return mean, None
-    centred = complete - complete.mean(axis=0)
-    return mean, np.asarray(centred.T @ centred / (len(complete) - 1))
 
 
 @dataclass(frozen=True, eq=False)

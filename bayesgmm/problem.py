@@ -19,9 +19,11 @@ from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.one_component import gaussian_of
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.starts import filled_points
+from bayesgmm.core.traits import is_complete, known_moments, scatter_about, who_has_any
 from bayesgmm.core.weights import log_softmax
 from bayesgmm.errors import InputError
-from bayesgmm.priors import ResolvedPriors, sample_moments
+from bayesgmm.priors import ResolvedPriors
 
 if TYPE_CHECKING:
     from bayesgmm.design_matrix import Design
@@ -46,8 +48,8 @@ class Problem:
         genotype is not certain, what is expected.
     predictor_centers : ndarray (n_predictors,)
         What was subtracted.
-    sample_ids : ndarray
-        Ids of the people; numbers when the traits came as an array.
+    ids : ndarray or None
+        Ids of the people; None when the traits came as an array and people are numbered.
     trait_names, predictor_names : tuple of str
     n_components, reference : int
     priors : ResolvedPriors
@@ -82,7 +84,7 @@ class Problem:
     traits: Array
     predictors: Array
     predictor_centers: Array
-    sample_ids: NDArray[Any]
+    ids: NDArray[Any] | None
     trait_names: tuple[str, ...]
     predictor_names: tuple[str, ...]
     n_components: int
@@ -117,8 +119,8 @@ class Problem:
         study = _without_absent(study)
         traits = study.trait_values
         weight = study.sample_weight
-        observed = ~np.isnan(traits).all(axis=1)
-        n_observed = float(observed.sum() if weight is None else weight[observed].sum())
+        observed = _people(traits)
+        n_observed = _count(traits, weight, observed)
         if n_observed < mixture.n_components:
             raise InputError(
                 f"n_components = {mixture.n_components}, but only {n_observed:g} people have traits; ask for at most "
@@ -129,27 +131,25 @@ class Problem:
         design = study.design(mixture.weights, average=average)
         means_design = study.design(mixture.means, role="means", average=False)
         shares = None if weight is None else weight[observed]
-        centers = _average(design.matrix[observed], shares)
-        covariate_centers = _average(means_design.matrix[observed], shares)
+        centers, _ = _moments(design.matrix[observed], shares)
+        covariate_centers, variances = _moments(means_design.matrix[observed], shares)
         covariates = means_design.matrix - covariate_centers
-        spread = np.sqrt(_average(covariates[observed] ** 2, shares))
+        spread = np.sqrt(variances)
         uncertain = design.uncertain
-        moments = _moments(traits[observed], shares, n_observed)
         priors = mixture.priors.resolve(
-            traits[observed],
+            *_gaussian(traits[observed], shares, n_observed),
             mixture.n_components,
             trait_names=study.trait_names,
             predictors=design.columns,
             reference=mixture.reference,
             family=family,
-            moments=moments,
             covariates=dict(zip(means_design.columns, spread.tolist(), strict=True)),
         )
         return cls(
             traits=traits,
             predictors=design.matrix - centers,
             predictor_centers=centers,
-            sample_ids=study.samples,
+            ids=None if study.is_bare else study.samples,
             trait_names=tuple(study.trait_names),
             predictor_names=tuple(design.columns),
             n_components=mixture.n_components,
@@ -178,17 +178,21 @@ class Problem:
         """Number of people, with and without traits."""
         return len(self.traits)
 
-    @cached_property
+    @property
+    def sample_ids(self) -> NDArray[Any]:
+        """Ids of the people; numbers when the traits came as an array."""
+        return np.arange(self.n_samples) if self.ids is None else self.ids
+
+    @property
     def observed(self) -> NDArray[np.bool_]:
         """Who has traits, at least one (n_samples,); others add nothing to the likelihood."""
-        return ~np.isnan(self.traits).all(axis=1)
+        observed: NDArray[np.bool_] = who_has_any(self.traits)
+        return observed
 
     @cached_property
     def n_effective(self) -> float:
         """People with traits, sample weights counted: the ``n`` of BIC."""
-        if self.sample_weight is None:
-            return float(self.observed.sum())
-        return float(self.sample_weight[self.observed].sum())
+        return _count(self.traits, self.sample_weight, self.people)
 
     @cached_property
     def contrasts(self) -> tuple[str, ...]:
@@ -216,17 +220,21 @@ class Problem:
     @cached_property
     def people(self) -> NDArray[np.int64] | slice:
         """The people with traits, among all."""
-        return slice(None) if self.observed.all() else np.flatnonzero(self.observed)
+        return _people(self.traits)
 
     @cached_property
+    def _trait_moments(self) -> tuple[Array, Array]:
+        return _moments(self.traits[self.people], self._shares)
+
+    @property
     def centre(self) -> Array:
         """Means of the traits, subtracted before any sum is formed so that no digits cancel."""
-        return _average(self.traits[self.people], self._shares)
+        return self._trait_moments[0]
 
     @cached_property
     def unit(self) -> Array:
         """Standard deviations of the traits, by which they are divided; one for all where the family needs that."""
-        variance = _average((self.traits[self.people] - self.centre) ** 2, self._shares)
+        _, variance = self._trait_moments
         if self.family.one_unit:
             variance = np.full(len(variance), variance.mean())
         unit: Array = np.where(variance > 0.0, np.sqrt(variance), 1.0)
@@ -235,7 +243,7 @@ class Problem:
     @cached_property
     def covariate_unit(self) -> Array:
         """Standard deviations of the covariates of the means, by which they are divided."""
-        return np.sqrt(_average(self.covariates[self.people] ** 2, self._shares))
+        return np.sqrt(_moments(self.covariates[self.people], self._shares)[1])
 
     @property
     def _shares(self) -> Array | None:
@@ -248,18 +256,15 @@ class Problem:
         if not isinstance(people, slice):
             uncertain = uncertain.of(people, self.n_samples)
         return gather(
-            self._standardised(),
+            self.traits[people],
             self.predictors[people],
             self.covariates[people] / self.covariate_unit,
             self._shares,
             uncertain,
+            centre=self.centre,
+            scale=1.0 / self.unit,
             compress=self.compress,
         )
-
-    def _standardised(self) -> Array:
-        standard: Array = self.traits[self.people] - self.centre
-        standard /= self.unit
-        return standard
 
     @property
     def row_of(self) -> NDArray[np.int64] | slice:
@@ -269,7 +274,8 @@ class Problem:
     @property
     def compression(self) -> float:
         """People with traits per row that is computed on."""
-        return float(self.observed.sum()) / len(self._gather[0].pattern)
+        n_people = self.n_samples if isinstance(self.people, slice) else len(self.people)
+        return n_people / len(self._gather[0].pattern)
 
     @cached_property
     def arrays(self) -> MixtureArrays:
@@ -288,7 +294,7 @@ class Problem:
     @cached_property
     def _sample_moments(self) -> tuple[Array, Array | None]:
         """Mean and covariance of the traits of the people who have any, in the traits' units."""
-        return _moments(self.traits[self.people], self._shares, self.n_effective)
+        return _gaussian(self.traits[self.people], self._shares, self.n_effective)
 
     @cached_property
     def _floor(self) -> Array:
@@ -303,25 +309,16 @@ class Problem:
             return np.full(len(self.unit), 1e-300)
         return _COLLAPSED / np.diag(root) ** 2
 
-    @cached_property
-    def start_points(self) -> Array:
-        """Standardised traits of every row (n_traits, n_rows), what is missing filled by what the others foretell."""
-        sample = self._gather[0]
-        size = len(self.unit)
-        if len(sample.starts) == 2:
-            return sample.values.reshape(size, -1)
+    def start_points(self, sample: Sample | None = None) -> Array:
+        """Standardised traits of every row of the problem's sample, or of a thinned one (n_traits, n_rows).
+
+        What is missing is filled by what a single Gaussian of all foretells from the others.
+        """
+        sample = self._gather[0] if sample is None else sample
         mean, covariance = self._sample_moments
         mean = (mean - self.centre) / self.unit
-        known = np.eye(size) if covariance is None else covariance / np.outer(self.unit, self.unit)
-        out = np.empty((size, len(sample.pattern)))
-        for g in range(len(sample.starts) - 1):
-            begin, end, m = int(sample.starts[g]), int(sample.starts[g + 1]), int(sample.n_observed[g])
-            block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(m, end - begin)
-            seen, gone = sample.observed[g, :m], sample.observed[g, m:]
-            slopes = np.linalg.solve(known[np.ix_(seen, seen)], known[np.ix_(seen, gone)])
-            out[seen, begin:end] = block
-            out[gone, begin:end] = mean[gone, None] + slopes.T @ (block - mean[seen, None])
-        return out
+        known = np.eye(len(mean)) if covariance is None else covariance / np.outer(self.unit, self.unit)
+        return filled_points(sample, mean, known)
 
     @cached_property
     def _log_units(self) -> Array:
@@ -337,7 +334,7 @@ class Problem:
     def log_likelihood_shift(self) -> float:
         """What the log likelihood gains when traits go back to their own units: minus the sum of log units."""
         shares = self._shares
-        if not np.isnan(self.traits).any():
+        if is_complete(self.traits):
             return -self.n_effective * float(np.log(self.unit).sum())
         return -float(self._log_units.sum() if shares is None else self._log_units @ shares)
 
@@ -460,35 +457,43 @@ def _without_absent(study: Study) -> Study:
     return study.of_dataset(kept)
 
 
-def _average(values: Array, shares: Array | None) -> Array:
-    """Weighted mean over people of the known values of each column."""
-    known = ~np.isnan(values)
-    if known.all():
-        average: Array = values.mean(axis=0) if shares is None else shares @ values / shares.sum()
-        return average
-    weight = known if shares is None else known * shares[:, None]
-    average = np.where(known, values, 0.0)
-    return np.asarray((weight * average).sum(axis=0) / weight.sum(axis=0))
+def _people(traits: Array) -> NDArray[np.int64] | slice:
+    """The people with traits: a slice when that is everybody."""
+    observed = who_has_any(traits)
+    return slice(None) if observed.all() else np.flatnonzero(observed)
 
 
-def _moments(traits: Array, shares: Array | None, total: float) -> tuple[Array, Array | None]:
-    """Sample mean and covariance of traits; where some are missing, those of a single Gaussian by EM."""
-    if not np.isnan(traits).any():
-        if shares is None:
-            return sample_moments(traits)
-        mean = _average(traits, shares)
-        if total <= 1.0 or len(traits) < 2:
-            return mean, None
-        centred = traits - mean
-        return mean, (centred.T * shares) @ centred / (total - 1.0)
-    centre = _average(traits, shares)
-    unit = np.sqrt(_average((traits - centre) ** 2, shares))
+def _count(traits: Array, weight: Array | None, people: NDArray[np.int64] | slice) -> float:
+    if weight is not None:
+        return float(weight[people].sum())
+    return float(len(traits) if isinstance(people, slice) else len(people))
+
+
+def _moments(values: Array, shares: Array | None) -> tuple[Array, Array]:
+    """Weighted mean and variance over people of the known values of each column."""
+    if not values.shape[1]:
+        return np.zeros(0), np.zeros(0)
+    mean, variance = known_moments(np.ascontiguousarray(values), np.empty(0) if shares is None else shares)
+    return mean, variance
+
+
+def _gaussian(traits: Array, shares: Array | None, total: float) -> tuple[Array, Array | None]:
+    """Sample mean and covariance of traits; where some are missing, those of a single Gaussian by EM.
+
+    No covariance where there are too few people for one.
+    """
+    mean, variance = _moments(traits, shares)
+    if total <= 1.0 or len(traits) < 2:
+        return mean, None
+    if is_complete(traits):
+        return mean, scatter_about(traits, np.empty(0) if shares is None else shares, mean) / (total - 1.0)
+    unit = np.sqrt(variance)
     if not (unit > 0.0).all():
-        return centre, None
+        return mean, None
     n, size = traits.shape
     nothing = np.zeros((n, 0))
-    sample, _ = gather((traits - centre) / unit, nothing, nothing, shares, Uncertain.nobody(0), compress=False)
+    sample, _ = gather(
+        traits, nothing, nothing, shares, Uncertain.nobody(0), centre=mean, scale=1.0 / unit, compress=False
+    )
     _, covariance = gaussian_of(sample, size)
-    if covariance is None or total <= 1.0:
-        return centre, None
-    return centre, covariance * np.outer(unit, unit) * (total / (total - 1.0))
+    return mean, None if covariance is None else covariance * np.outer(unit, unit) * (total / (total - 1.0))

@@ -115,7 +115,7 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
         traits=array(names.TRAITS),
         predictors=array(names.PREDICTORS, (n_samples, 0)),
         predictor_centers=array("predictor_centers", (0,)),
-        sample_ids=samples if samples.dtype.kind in "iu" else np.array([str(s) for s in samples], dtype=object),
+        ids=samples if samples.dtype.kind in "iu" else np.array([str(s) for s in samples], dtype=object),
         trait_names=trait_names,
         predictor_names=predictors,
         n_components=n_components,

@@ -101,7 +101,8 @@ class Study:
     @property
     def trait_values(self) -> Array:
         """Traits (n_samples, n_traits), NaN where missing."""
-        return self._bare if self.is_bare else np.asarray(self.dataset[names.TRAITS].values, dtype=float)
+        values = self._bare if self.is_bare else self.dataset[names.TRAITS].values
+        return np.require(values, np.float64, ("C", "W"))
 
     @property
     def units(self) -> dict[str, str]:
@@ -159,7 +160,7 @@ class Study:
         if isinstance(traits, pd.DataFrame | pd.Series):
             return cls(traits)
         try:
-            values = np.asarray(traits, dtype=float)
+            values = np.require(traits, np.float64, ("C", "W"))
         except (TypeError, ValueError) as error:
             raise InputError(f"traits are not numeric: {error}") from error
         if values.ndim not in (1, 2) or values.size == 0:

@@ -88,7 +88,7 @@ def iteration() -> None:
         y, labels = clouds(n, d, k, 1.5)
         labels = far(labels, k)
         problem = bg.Mixture(k, priors=FLAT, compress=False).problem(y)
-        start = start_from(problem.arrays, problem.start_points, np.eye(k)[labels[problem.row_of]])
+        start = start_from(problem.arrays, problem.start_points(), np.eye(k)[labels[problem.row_of]])
         short, long = (
             _quietly(
                 lambda p=problem, s=start, m=m: climb(p.arrays, s, max_iterations=m, tolerance=1e-300, newton=False)
@@ -287,7 +287,7 @@ invisible(one(2)); cat(sapply(1:{REPEATS}, function(i) (one({STEPS}) - one(1)) /
         out = subprocess.run(["Rscript", "-e", script], capture_output=True, text=True, check=True).stdout
     theirs = [1e3 * float(v) for v in out.split()]
     problem = bg.Mixture(k, priors=FLAT, compress=False).problem(y)
-    start = start_from(problem.arrays, problem.start_points, np.eye(k)[labels])
+    start = start_from(problem.arrays, problem.start_points(), np.eye(k)[labels])
     ours = []
     for _ in range(REPEATS):
         short = timed(lambda: climb(problem.arrays, start, max_iterations=1, newton=False))

@@ -20,7 +20,7 @@ def build(problem: Problem, fit: MapFit) -> pm.Model:
     niw, prior = arrays.niw_prior, arrays.weights_prior
     k, n_predictors = prior.n_components, arrays.sample.predictors.shape[1]
     sample = arrays.sample
-    y, x = sample.values, sample.predictors[sample.pattern]
+    y, x = problem.start_points()[0], sample.predictors[sample.pattern]
     precision = start.roots[:, 0, 0] ** 2
     with pm.Model() as model:
         weights = pm.Dirichlet("weights", prior.concentration, initval=np.exp(start.log_pi))

@@ -47,7 +47,7 @@ def kernel() -> None:
     for n, d, k in ((5_000, 1, 2), (5_000, 1, 3), (5_000, 3, 3), (100_000, 5, 4), (1_000_000, 1, 3)):
         problem = bg.Mixture(k, weights="rs1 + rs2", compress=False).problem(study(n, n_traits=d, n_components=k))
         arrays = problem.arrays
-        p = start_from(arrays, problem.start_points, np.eye(k)[np.arange(n) % k])
+        p = start_from(arrays, problem.start_points(), np.eye(k)[np.arange(n) % k])
         weights = np.full((len(arrays.sample.predictors), k), -np.log(k))
         inputs = (arrays.sample, group_pass.address, weights, p.means, p.roots, p.shifts)
         out = (np.empty(k), np.empty((k, d)), np.empty((k, d, d)), NOTHING_2D, NOTHING_1D)

@@ -120,9 +120,7 @@ def test_kernel_equals_independent_graph_in_value_and_gradient(d, k, p):
     table = np.zeros((len(arrays.sample.predictors), k))
     table[:, 1:] = parameters.alpha + arrays.sample.predictors @ parameters.beta
     sigma = covariances_from_roots(parameters.roots)
-    expected = function(
-        table[arrays.sample.pattern], parameters.means, sigma, arrays.sample.values.reshape(d, -1).T.copy()
-    )
+    expected = function(table[arrays.sample.pattern], parameters.means, sigma, problem.start_points().T.copy())
     got = likelihood_and_gradient(table, parameters.means, parameters.roots, parameters.shifts, arrays.sample)
     assert float(got[0]) == pytest.approx(float(expected[0]), rel=1e-10)
     by_pattern = np.zeros_like(table)

@@ -136,7 +136,7 @@ def test_no_family_ever_descends(family, seed, flat, k, d):
     priors = bg.Priors.flat() if flat else bg.Priors()
     problem = bg.Mixture(k, covariance=family, priors=priors).problem(y)
     labels = rng.integers(0, k, problem.arrays.n_rows)
-    start = start_from(problem.arrays, problem.start_points, np.eye(k)[labels])
+    start = start_from(problem.arrays, problem.start_points(), np.eye(k)[labels])
     if start is None:
         return
     try:

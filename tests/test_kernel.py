@@ -35,7 +35,7 @@ def case(n, k, d, u, seed):
 
 
 def moments(y, pattern, log_weights, means, roots, *, passes=None, membership=False):
-    sample = complete_sample(y, pattern, np.zeros((len(log_weights), 1)))
+    sample = complete_sample(y.T, pattern, np.zeros((len(log_weights), 1)))
     k, d = means.shape
     counts, mass, first, second = log_weights.copy(), np.empty(k), np.empty((k, d)), np.empty((k, d, d))
     r = np.empty((y.shape[1], k)) if membership else NOTHING_2D

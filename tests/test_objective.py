@@ -89,7 +89,7 @@ def test_em_never_descends(seed):
     problem = random_problem(seed)
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, problem.n_components, problem.arrays.n_rows)
-    start = start_from(problem.arrays, problem.start_points, np.eye(problem.n_components)[labels])
+    start = start_from(problem.arrays, problem.start_points(), np.eye(problem.n_components)[labels])
     run = climb(problem.arrays, start, max_iterations=300)
     history = np.array(run.history)
     assert (np.diff(history) >= -1e-10 * np.abs(history[1:])).all()

@@ -19,7 +19,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from bayesgmm.core.covariance_steps import call_step
-from bayesgmm.core.linalg import covariance_of_root, precision_root, solve_positive
+from bayesgmm.core.linalg import copy_into, covariance_of_root, dot, precision_root, solve_positive
 from bayesgmm.core.moments import log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, call_at, f8
 from bayesgmm.core.posterior import ENGINE, HYPER, Engine, Hyper, components_gradient, pack, unpack
@@ -129,7 +129,12 @@ def _maximise_shifts(
         total = mass[k] + hyper.strength
         if not total > 0.0:
             continue
-        precision[:] = roots[k] @ roots[k].T
+        for d in range(size):
+            for e in range(d + 1):
+                precision[d, e] = 0.0
+                for c in range(e + 1):
+                    precision[d, e] += roots[k, d, c] * roots[k, e, c]
+                precision[e, d] = precision[d, e]
         for d in range(size):
             pulled[d] = (first[k, d] + hyper.strength * (hyper.mean[d] - means[k, d])) / total
         for q in range(n_covariates):
@@ -143,12 +148,11 @@ def _maximise_shifts(
                 for d in range(size):
                     for e in range(size):
                         matrix[q * size + d, p * size + e] += spread * precision[d, e]
-    step = right.copy()
-    if not solve_positive(matrix, step):
-        step[:] = 0.0
+    if not solve_positive(matrix, right):
+        return
     for q in range(n_covariates):
         for d in range(size):
-            move = step[q * size + d]
+            move = right[q * size + d]
             shifts[q, d] += move
             # y - c (Delta + move): covariate q leaves trait d by a multiple
             for k in range(n_components):
@@ -175,7 +179,6 @@ def maximise_weights(
 ) -> None:
     """M step of the weights, in place; the gradient at the start is written."""
     n_components = len(mass)
-    excess = hyper.concentration - 1.0
     if n_components == 1:
         return
     if len(beta) > 0:
@@ -186,7 +189,7 @@ def maximise_weights(
             beta,
             predictors,
             counts,
-            excess,
+            hyper.concentration,
             hyper.effect_mean,
             hyper.effect_precision,
             1,
@@ -195,18 +198,21 @@ def maximise_weights(
         )
         return
     # pi_k = (a_k - 1 + N_k) / (sum a - K + n); at a boundary (a < 1, no people) the weight is held just above zero
-    peak = 0.0
-    total = mass.sum()
+    people = np.empty(n_components)
+    peak, total = 0.0, 0.0
+    for k in range(n_components):
+        people[k] = hyper.concentration[k] - 1.0 + mass[k]
+        total += people[k]
     for k in range(n_components - 1):
         peak = max(peak, alpha[k])
     norm = math.exp(-peak)
     for k in range(n_components - 1):
         norm += math.exp(alpha[k] - peak)
-    reference = math.log(max(excess[0] + mass[0], _TINY))
+    reference = math.log(max(people[0], _TINY))
     for k in range(n_components - 1):
         pi = math.exp(alpha[k] - peak) / norm
-        gradient[k] = excess[k + 1] + mass[k + 1] - (excess.sum() + total) * pi
-        alpha[k] = math.log(max(excess[k + 1] + mass[k + 1], _TINY)) - reference
+        gradient[k] = people[k + 1] - total * pi
+        alpha[k] = math.log(max(people[k + 1], _TINY)) - reference
 
 
 # engine, hyper, floor, mass, first, second, means, shifts, roots
@@ -241,7 +247,8 @@ def _em_step(
     value += add_weights_prior(
         alpha,
         beta,
-        hyper.concentration - 1.0,
+        hyper.concentration,
+        1.0,
         hyper.effect_mean,
         hyper.effect_precision,
         no,
@@ -268,11 +275,12 @@ def project(full: Array, engine: Engine, hyper: Hyper) -> bool:
     n_components, size = len(hyper.concentration), len(hyper.mean)
     n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
     alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
-    near = np.empty((n_components, size, size))
+    near, people = np.empty((n_components, size, size)), np.empty(n_components)
     for k in range(n_components):
+        people[k] = 1.0
         covariance_of_root(roots[k], near[k])
     out = np.empty((n_components, size, size))
-    if not call_step(engine.covariances, engine.equal_volume, engine.on_axes, np.ones(n_components), near, roots, out):
+    if not call_step(engine.covariances, engine.equal_volume, engine.on_axes, people, near, roots, out):
         return False
     for k in range(n_components):
         if precision_root(out[k], roots[k]) <= 0.0:
@@ -287,19 +295,22 @@ def _combine(image: Array, residual: Array, images: Array, residuals: Array, use
     matrix, right = np.empty((used, used)), np.empty(used)
     largest = 0.0
     for i in range(used):
-        right[i] = (residuals[i] * residual).sum()
+        right[i] = dot(residuals[i], residual)
         for j in range(i + 1):
-            matrix[i, j] = (residuals[i] * residuals[j]).sum()
+            matrix[i, j] = dot(residuals[i], residuals[j])
             matrix[j, i] = matrix[i, j]
         largest = max(largest, matrix[i, i])
     for i in range(used):
         matrix[i, i] += 1e-12 * largest
     if not largest > 0.0 or not solve_positive(matrix, right):
         return False
-    out[:] = image
-    for i in range(used):
-        out -= right[i] * images[i]
-    return bool(np.isfinite(out).all())
+    finite = True
+    for c in range(len(out)):
+        out[c] = image[c]
+        for i in range(used):
+            out[c] -= right[i] * images[i, c]
+        finite = finite and math.isfinite(out[c])
+    return finite
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -345,24 +356,25 @@ def ascend(
     """
     size = len(full)
     images, residuals = np.zeros((MEMORY, size)), np.zeros((MEMORY, size))
-    trial, image, gradient = full.copy(), np.empty(size), np.empty(size)
-    last_image, last_residual = np.empty(size), np.empty(size)
+    trial, image, gradient = np.empty(size), np.empty(size), np.empty(size)
+    last_image, residual, last_residual = np.empty(size), np.empty(size), np.empty(size)
     proposal = np.empty(size)
-    gradient[:] = 0.0
+    copy_into(full, trial)
     value, accepted, used, slot = -np.inf, 0, 0, 0
     gap, steepest = np.inf, np.inf
     proposed = False
     quiet = 0
     trust, length = _LONGEST, 0.0
     for _ in range(max_steps):
-        gradient[:] = 0.0
+        for i in range(size):
+            gradient[i] = 0.0
         new, taken = _call_em(engine.step, trial, sample, engine, hyper, floor, counts, image, gradient)
         possible = taken > 0.0
         rounding = ROUNDING * abs(new)
         if proposed and not (possible and new >= value):
             # the proposal overshot: trust a shorter one from here on, and take the plain EM step
             trust = 0.25 * length
-            trial[:] = last_image
+            copy_into(last_image, trial)
             proposed = False
             continue
         if proposed and length == trust:
@@ -379,32 +391,41 @@ def ascend(
             return accepted, DESCENDED, gap, steepest
         gain = new - value
         history[accepted] = new
-        residual = image - trial
+        steepest = 0.0
+        promised = 0.0
+        for i in range(size):
+            residual[i] = image[i] - trial[i]
+            images[slot, i] = image[i] - last_image[i]
+            residuals[slot, i] = residual[i] - last_residual[i]
+            steepest = max(steepest, abs(gradient[i]))
+            promised += 0.5 * gradient[i] * residual[i]
         if accepted > 0:
-            images[slot] = image - last_image
-            residuals[slot] = residual - last_residual
             slot = (slot + 1) % MEMORY
             used = min(used + 1, MEMORY)
-        full[:] = trial
+        copy_into(trial, full)
         value = new
         accepted += 1
-        last_image[:] = image
-        last_residual[:] = residual
-        steepest = np.abs(gradient).max()
+        copy_into(image, last_image)
+        copy_into(residual, last_residual)
         proposed = False
         if accepted > _PLAIN and used > 0 and gain < _SETTLED * sample.total:
             proposed = _combine(image, residual, images, residuals, used, proposal)
             if not proposed:
                 used, slot = 0, 0
-        promised = 0.5 * (gradient * (image - trial)).sum()
         if proposed:
-            ahead = 0.5 * (gradient * (proposal - trial)).sum()
+            ahead = 0.0
+            for i in range(size):
+                ahead += 0.5 * gradient[i] * (proposal[i] - trial[i])
             if not ahead > 0.0:
                 # downhill: on a ridge the last steps are too alike to show a curvature; go on along the EM step
-                proposal[:] = image + _FURTHER * residual
-            length = np.abs(proposal - image).max()
+                for i in range(size):
+                    proposal[i] = image[i] + _FURTHER * residual[i]
+            length = 0.0
+            for i in range(size):
+                length = max(length, abs(proposal[i] - image[i]))
             if length > trust:
-                proposal[:] = image + (trust / length) * (proposal - image)
+                for i in range(size):
+                    proposal[i] = image[i] + (trust / length) * (proposal[i] - image[i])
                 length = trust
             if engine.curved:
                 proposed = project(proposal, engine, hyper)
@@ -414,5 +435,5 @@ def ascend(
         quiet = quiet + 1 if accepted > 1 and gain <= enough and gap <= enough else 0
         if quiet >= 2 or (accepted > 1 and gain <= rounding and gap <= rounding):
             return accepted, CONVERGED, gap, steepest
-        trial[:] = proposal if proposed else image
+        copy_into(proposal if proposed else image, trial)
     return accepted, OUT_OF_STEPS, gap, steepest

@@ -17,13 +17,12 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from bayesgmm.core.families import EQUAL, NONE, Family
-from bayesgmm.core.linalg import covariance_of_root, eigen, precision_root
+from bayesgmm.core.linalg import add_multiple, covariance_of_root, eigen, multiple_into, precision_root, trace
 from bayesgmm.core.pointers import Pointer, a1, a3, b1, call_at
 
 Array = NDArray[np.float64]
 
 _ALTERNATIONS = 30
-_TINY = 1e-300
 _SAME = 1e-13  # relative change of the criterion at which an alternation stops
 
 
@@ -52,16 +51,56 @@ def _unit_determinant(matrix: Array) -> float:
     for d in range(size):
         log_det -= 2.0 * math.log(root[d, d])
     scale = math.exp(log_det / size)
-    matrix /= scale
+    multiple_into(matrix, 1.0 / scale, matrix)
     return scale
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _diagonal_part(matrix: Array) -> Array:
-    out = np.zeros(matrix.shape)
-    for d in range(len(matrix)):
-        out[d, d] = matrix[d, d]
-    return out
+def _total(values: Array) -> float:
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _all_positive(values: Array) -> bool:
+    positive = True
+    for value in values:
+        positive = positive and value > 0.0
+    return positive
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _of_axes(axes: Array, variances: Array, factor: float, out: Array) -> None:
+    """Write ``factor`` times the matrix with these axes (columns) and variances along them."""
+    size = len(variances)
+    for a in range(size):
+        for b in range(size):
+            total = 0.0
+            for d in range(size):
+                total += axes[a, d] * variances[d] * axes[b, d]
+            out[a, b] = factor * total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _unit_product(values: Array) -> None:
+    """Divide positive numbers by their geometric mean."""
+    log_product = 0.0
+    for value in values:
+        log_product += math.log(value)
+    scale = math.exp(log_product / len(values))
+    for d in range(len(values)):
+        values[d] /= scale
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _pooled(values: Array, volume: Array, out: Array) -> None:
+    """Write the sum over components of eigenvalues divided by volumes."""
+    for d in range(len(out)):
+        out[d] = 0.0
+        for k in range(len(values)):
+            out[d] += values[k, d] / volume[k]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -76,34 +115,37 @@ def _diagonal_parts(matrices: Array) -> Array:
 def _closed(equal_volume: bool, on_axes: bool, n: Array, scatter: Array, previous: Array, out: Array) -> bool:
     """Every component's own matrix (VVV, VVI) or one for all (EEE, EEI)."""
     n_components, size = len(n), scatter.shape[1]
+    if not (equal_volume or _all_positive(n)):
+        return False
     pooled = np.zeros((size, size))
     for k in range(n_components):
-        if not (n[k] > 0.0 or equal_volume):
-            return False
-        pooled += scatter[k]
-    people = n.sum()
+        add_multiple(scatter[k], 1.0, pooled)
+    people = _total(n)
     for k in range(n_components):
-        out[k] = pooled / people if equal_volume else scatter[k] / n[k]
-        if on_axes:
-            out[k] = _diagonal_part(out[k])
+        if equal_volume:
+            multiple_into(pooled, 1.0 / people, out[k])
+        else:
+            multiple_into(scatter[k], 1.0 / n[k], out[k])
+        for d in range(size):
+            for e in range(size):
+                if on_axes and d != e:
+                    out[k, d, e] = 0.0
     return True
 
 
 def _spheres(equal_volume: bool, on_axes: bool, n: Array, scatter: Array, previous: Array, out: Array) -> bool:
     """Sigma_k = lambda_k I (VII) or lambda I (EII)."""
     n_components, size = len(n), scatter.shape[1]
+    if not (equal_volume or _all_positive(n)):
+        return False
     total = 0.0
     for k in range(n_components):
-        if not (n[k] > 0.0 or equal_volume):
-            return False
-        trace = 0.0
+        total += trace(scatter[k])
+    for k in range(n_components):
+        variance = total / (size * _total(n)) if equal_volume else trace(scatter[k]) / (size * n[k])
         for d in range(size):
-            trace += scatter[k, d, d]
-        total += trace
-        out[k] = np.eye(size) * (trace / (size * max(n[k], _TINY)))
-    if equal_volume:
-        for k in range(n_components):
-            out[k] = np.eye(size) * (total / (size * n.sum()))
+            for e in range(size):
+                out[k, d, e] = variance if d == e else 0.0
     return True
 
 
@@ -117,7 +159,7 @@ def _common_matrix(equal_volume: bool, on_axes: bool, n: Array, scatter: Array, 
     root = np.empty((size, size))
     volume = np.empty(n_components)
     before = np.inf
-    if not n.min() > 0.0:
+    if not _all_positive(n):
         return False
     for _ in range(_ALTERNATIONS):
         if _unit_determinant(common) <= 0.0 or precision_root(common, root) <= 0.0:
@@ -131,13 +173,13 @@ def _common_matrix(equal_volume: bool, on_axes: bool, n: Array, scatter: Array, 
         if before - criterion <= _SAME * abs(criterion):
             break
         before = criterion
-        common[:] = 0.0
+        multiple_into(common, 0.0, common)
         for k in range(n_components):
-            common += scatter[k] / volume[k]
+            add_multiple(scatter[k], 1.0 / volume[k], common)
     if _unit_determinant(common) <= 0.0:
         return False
     for k in range(n_components):
-        out[k] = volume[k] * common
+        multiple_into(common, volume[k], out[k])
     return True
 
 
@@ -147,12 +189,13 @@ def _equal_volume(equal_volume: bool, on_axes: bool, n: Array, scatter: Array, p
         scatter = _diagonal_parts(scatter)
     total = 0.0
     for k in range(len(n)):
-        out[k] = scatter[k]
+        multiple_into(scatter[k], 1.0, out[k])
         scale = _unit_determinant(out[k])
         if scale <= 0.0:
             return False
         total += scale
-    out *= total / n.sum()
+    for k in range(len(n)):
+        multiple_into(out[k], total / _total(n), out[k])
     return True
 
 
@@ -161,19 +204,19 @@ def _common_shape(equal_volume: bool, on_axes: bool, n: Array, scatter: Array, p
     n_components, size = len(n), scatter.shape[1]
     values = np.empty((n_components, size))
     vectors = np.empty((n_components, size, size))
-    if not (equal_volume or n.min() > 0.0):
+    if not (equal_volume or _all_positive(n)):
         return False
     for k in range(n_components):
         eigen(scatter[k], values[k], vectors[k])
-    shape = np.zeros(size)
-    volume = np.ones(n_components)
+    shape, volume = np.empty(size), np.empty(n_components)
+    for k in range(n_components):
+        volume[k] = 1.0
     if equal_volume:
-        for k in range(n_components):
-            shape += values[k]
-        shape /= n.sum()
+        _pooled(values, volume, shape)
         for d in range(size):
-            if not shape[d] > 0.0:
-                return False
+            shape[d] /= _total(n)
+        if not _all_positive(shape):
+            return False
     else:
         covariance = np.empty((size, size))
         covariance_of_root(previous[0], covariance)
@@ -181,31 +224,22 @@ def _common_shape(equal_volume: bool, on_axes: bool, n: Array, scatter: Array, p
         eigen(covariance, shape, scratch)
         before = np.inf
         for _ in range(_ALTERNATIONS):
-            log_det = 0.0
-            for d in range(size):
-                if not shape[d] > 0.0:
-                    return False
-                log_det += math.log(shape[d])
-            shape /= math.exp(log_det / size)
+            if not _all_positive(shape):
+                return False
+            _unit_product(shape)
             criterion = 0.0
             for k in range(n_components):
-                volume[k] = (values[k] / shape).sum() / (size * n[k])
+                volume[k] = 0.0
+                for d in range(size):
+                    volume[k] += values[k, d] / shape[d] / (size * n[k])
                 criterion += n[k] * math.log(volume[k])
             if before - criterion <= _SAME * abs(criterion):
                 break
             before = criterion
-            shape[:] = 0.0
-            for k in range(n_components):
-                shape += values[k] / volume[k]
-        log_det = np.log(shape).sum()
-        shape /= math.exp(log_det / size)
+            _pooled(values, volume, shape)
+        _unit_product(shape)
     for k in range(n_components):
-        for a in range(size):
-            for b in range(size):
-                total = 0.0
-                for d in range(size):
-                    total += vectors[k, a, d] * shape[d] * vectors[k, b, d]
-                out[k, a, b] = volume[k] * total
+        _of_axes(vectors[k], shape, volume[k], out[k])
     return True
 
 
@@ -216,10 +250,7 @@ def shared_orientation(roots: Array, out: Array) -> None:
     mixed, covariance = np.zeros((size, size)), np.empty((size, size))
     for k in range(n_components):
         covariance_of_root(roots[k], covariance)
-        trace = 0.0
-        for d in range(size):
-            trace += covariance[d, d]
-        mixed += covariance * ((1.0 + 0.37 * math.sin(1.0 + k)) / trace)
+        add_multiple(covariance, (1.0 + 0.37 * math.sin(1.0 + k)) / trace(covariance), mixed)
     scratch = np.empty(size)
     eigen(mixed, scratch, out)
 
@@ -231,11 +262,20 @@ def _common_orientation(
     n_components, size = len(n), scatter.shape[1]
     axes = np.empty((size, size))
     shared_orientation(previous, axes)
-    turned = np.empty((n_components, size, size))
-    if not (equal_volume or n.min() > 0.0):
+    turned, half = np.empty((n_components, size, size)), np.empty((size, size))
+    if not (equal_volume or _all_positive(n)):
         return False
     for k in range(n_components):
-        turned[k] = axes.T @ scatter[k] @ axes
+        for i in range(size):
+            for j in range(size):
+                half[i, j] = 0.0
+                for m in range(size):
+                    half[i, j] += scatter[k, i, m] * axes[m, j]
+        for i in range(size):
+            for j in range(size):
+                turned[k, i, j] = 0.0
+                for m in range(size):
+                    turned[k, i, j] += axes[m, i] * half[m, j]
     variance = np.empty((n_components, size))
     before = np.inf
     for _ in range(_ALTERNATIONS):
@@ -253,8 +293,8 @@ def _common_orientation(
                 variance[k, d] = turned[k, d, d] / (scale if equal_volume else n[k])
             criterion += n[k] * log_det
         if equal_volume:
-            variance *= total / n.sum()
-            criterion = n.sum() * size * math.log(total)
+            multiple_into(variance, total / _total(n), variance)
+            criterion = _total(n) * size * math.log(total)
         if before - criterion <= _SAME * abs(criterion):
             break
         before = criterion
@@ -286,12 +326,7 @@ def _common_orientation(
                         turned[k, p, i] = c * x + s * y
                         turned[k, q, i] = c * y - s * x
     for k in range(n_components):
-        for a_ in range(size):
-            for b_ in range(size):
-                value = 0.0
-                for d in range(size):
-                    value += axes[a_, d] * variance[k, d] * axes[b_, d]
-                out[k, a_, b_] = value
+        _of_axes(axes, variance[k], 1.0, out[k])
     return True
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.traits import is_complete
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int32]
@@ -66,6 +67,8 @@ def gather(
     weights: Array | None,
     uncertain: Uncertain,
     *,
+    centre: Array,
+    scale: Array,
     compress: bool | None = None,
 ) -> tuple[Sample, Long | slice]:
     """Bring people together as a sample.
@@ -73,7 +76,8 @@ def gather(
     Parameters
     ----------
     traits : ndarray (n_people, n_traits)
-        Standardised; NaN where missing; nobody without any.
+        In their own units; NaN where missing; nobody without any. Kept as they are, not copied, where people need no
+        new order.
     predictors : ndarray (n_people, n_predictors)
         Centred.
     covariates : ndarray (n_people, n_covariates)
@@ -81,6 +85,8 @@ def gather(
     weights : ndarray (n_people,), optional
         How many people each stands for; above zero.
     uncertain : Uncertain
+    centre, scale : ndarray (n_traits,)
+        What standardises the traits; see :class:`bayesgmm.core.sample.Sample`.
     compress : bool, optional
         Count people who are alike in everything as one row. None: when that saves at least a tenth of the rows.
 
@@ -120,22 +126,23 @@ def gather(
     rows = traits[chosen]
     of_group = None if group is None else group[chosen]
     starts = np.array([0, n_rows]) if of_group is None else np.searchsorted(of_group, np.arange(len(masks) + 1))
-    blocks = [rows[starts[g] : starts[g + 1]][:, masks[g]].T for g in range(len(masks))]
-    values = (
-        np.concatenate([np.ascontiguousarray(block).ravel() for block in blocks])
-        if len(blocks) > 1
-        else (np.ascontiguousarray(blocks[0]).reshape(-1))
-    )
+    lengths = np.diff(starts) * masks.sum(axis=1)
+    # row by row, so that the known values of a person follow one another
+    values = rows.reshape(-1) if len(masks) == 1 else rows[~np.isnan(rows)]
     if own:
         table = np.require(predictors[chosen], np.float64, ("C", "W"))
         pattern_rows = np.arange(n_rows, dtype=np.int32)
     else:
-        pattern_rows = np.zeros(n_rows, dtype=np.int32) if pattern is None else pattern[chosen].astype(np.int32)
+        pattern_rows = np.zeros(n_rows, dtype=np.int32)
+        if pattern is not None:
+            pattern_rows[:] = pattern[chosen]
     observed = np.stack([np.concatenate((np.flatnonzero(m), np.flatnonzero(~m))) for m in masks]).astype(np.int32)
     counted = repeats if compressed or weights is not None else np.empty(0)
     sample = Sample(
         values=np.require(values, np.float64, ("C", "W")),
-        offsets=np.concatenate(([0], np.cumsum([block.size for block in blocks]))).astype(np.int64),
+        centre=np.require(centre, np.float64, ("C", "W")),
+        scale=np.require(scale, np.float64, ("C", "W")),
+        offsets=np.concatenate(([0], np.cumsum(lengths))).astype(np.int64),
         starts=starts.astype(np.int64),
         observed=observed,
         n_observed=masks.sum(axis=1).astype(np.int64),
@@ -154,9 +161,9 @@ def gather(
 
 def _groups(traits: Array) -> tuple[Long | None, NDArray[np.bool_]]:
     """Group of each person by which traits they have (None: all alike) and the groups' masks."""
-    missing = np.isnan(traits)
-    if not missing.any():
+    if is_complete(np.ascontiguousarray(traits)):
         return None, np.ones((1, traits.shape[1]), dtype=bool)
+    missing = np.isnan(traits)
     masks, group = np.unique(missing, axis=0, return_inverse=True)
     return group.reshape(-1).astype(np.int64), ~masks
 
@@ -166,7 +173,7 @@ def _patterns(predictors: Array, uncertain: Uncertain) -> tuple[Long | None, Arr
     n = len(predictors)
     certain = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0)
     if predictors.shape[1] == 0:
-        return np.zeros(n, dtype=np.int64), np.zeros((1, 0)), certain
+        return np.broadcast_to(np.int64(0), n), np.zeros((1, 0)), certain
     if len(uncertain.person) == 0:
         if _distinct_share(list(predictors.T)) > 0.5:
             return None, np.zeros((0, predictors.shape[1])), certain
@@ -249,26 +256,26 @@ def _order(group: Long | None, pattern: Long | None, finer: list[Array]) -> Long
     return np.lexsort(keys) if keys else None
 
 
-def thinned(sample: Sample, most: int) -> tuple[Sample, Long | slice]:
-    """Every so many-th row of a sample, so that at most about ``most`` remain, and which: for starts and labels."""
+def thinned(sample: Sample, most: int) -> Sample:
+    """Every so many-th row of a sample, so that at most about ``most`` remain: for starts and labels."""
     n = len(sample.pattern)
     every = -(-n // most)
     if every <= 1:
-        return sample, slice(None)
+        return sample
     values, offsets, starts, kept = [], [0], [0], []
     for g in range(len(sample.starts) - 1):
         begin, end = int(sample.starts[g]), int(sample.starts[g + 1])
-        block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(-1, end - begin)[:, ::every]
-        values.append(np.ascontiguousarray(block).ravel())
+        block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(end - begin, -1)[::every]
+        values.append(block.ravel())
         offsets.append(offsets[-1] + block.size)
         kept.append(np.arange(begin, end, every))
-        starts.append(starts[-1] + block.shape[1])
+        starts.append(starts[-1] + len(block))
     rows = np.concatenate(kept)
     pattern, predictors = sample.pattern[rows], sample.predictors
     if sample.own:
         predictors, pattern = predictors[pattern], np.arange(len(rows), dtype=np.int32)
     repeats = sample.repeats[rows] if len(sample.repeats) else sample.repeats
-    some = sample._replace(
+    return sample._replace(
         values=np.concatenate(values),
         offsets=np.array(offsets, dtype=np.int64),
         starts=np.array(starts, dtype=np.int64),
@@ -278,4 +285,3 @@ def thinned(sample: Sample, most: int) -> tuple[Sample, Long | slice]:
         covariates=np.ascontiguousarray(sample.covariates[:, rows]),
         total=float(repeats.sum()) if len(repeats) else float(len(rows)),
     )
-    return some, rows

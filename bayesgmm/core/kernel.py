@@ -35,16 +35,32 @@ _REDUCE = {"reassoc", "contract", "nsz"}
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _load(values: Array, start: int, size: int, centre: Array, scale: Array, out: Array) -> None:
+    """Fill ``out`` (D, BLOCK) with standardised traits of people whose ``values`` lie one after another."""
+    n_traits = len(centre)
+    if n_traits == 1:
+        middle, factor = centre[0], scale[0]
+        y = values[start : start + size]
+        for i in range(size):
+            out[0, i] = (y[i] - middle) * factor
+        return
+    at = start * n_traits
+    for d in range(n_traits):
+        middle, factor = centre[d], scale[d]
+        for i in range(size):
+            out[d, i] = (values[at + i * n_traits + d] - middle) * factor
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
 def _log_densities(
-    traits: Array, start: int, size: int, mean: Array, root: Array, log_constant: float, diff: Array, out: Array
+    traits: Array, size: int, mean: Array, root: Array, log_constant: float, diff: Array, out: Array
 ) -> None:
     """Fill ``diff`` (D, BLOCK) with y - mu and ``out`` (BLOCK) with the log density of one component."""
     n_traits = traits.shape[0]
     if n_traits == 1:
         centre, scale = mean[0], root[0, 0]
-        y = traits[0, start : start + size]
         for i in range(size):
-            v = y[i] - centre
+            v = traits[0, i] - centre
             diff[0, i] = v
             z = v * scale
             out[i] = log_constant - 0.5 * z * z
@@ -52,10 +68,9 @@ def _log_densities(
     if n_traits == 2:
         m0, m1 = mean[0], mean[1]
         l00, l10, l11 = root[0, 0], root[1, 0], root[1, 1]
-        y0, y1 = traits[0, start : start + size], traits[1, start : start + size]
         for i in range(size):
-            v0 = y0[i] - m0
-            v1 = y1[i] - m1
+            v0 = traits[0, i] - m0
+            v1 = traits[1, i] - m1
             diff[0, i] = v0
             diff[1, i] = v1
             z0 = l00 * v0 + l10 * v1
@@ -64,9 +79,8 @@ def _log_densities(
         return
     for d in range(n_traits):
         centre = mean[d]
-        y = traits[d, start : start + size]
         for i in range(size):
-            diff[d, i] = y[i] - centre
+            diff[d, i] = traits[d, i] - centre
     z = np.empty(BLOCK)
     for i in range(size):
         out[i] = 0.0
@@ -185,20 +199,20 @@ def _add_covariate_moments(
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
-def _shift(traits: Array, covariates: Array, start: int, person: int, size: int, shifts: Array, out: Array) -> None:
-    """Fill ``out`` (D, BLOCK) with the traits less what the covariates explain."""
+def _shift(traits: Array, covariates: Array, person: int, size: int, shifts: Array) -> None:
+    """Take from ``traits`` (D, BLOCK) what the covariates explain."""
     for d in range(traits.shape[0]):
-        for i in range(size):
-            out[d, i] = traits[d, start + i]
         for q in range(covariates.shape[0]):
             slope = shifts[q, d]
             for i in range(size):
-                out[d, i] -= slope * covariates[q, person + i]
+                traits[d, i] -= slope * covariates[q, person + i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _chunk(
-    traits: Array,
+    values: Array,
+    centre: Array,
+    scale: Array,
     covariates: Array,
     repeats: Array,
     pattern: Index,
@@ -224,7 +238,7 @@ def _chunk(
     diff = np.empty((n_components, n_traits, BLOCK))
     largest = np.empty(BLOCK)
     total = np.empty(BLOCK)
-    shifted = np.empty((n_traits, BLOCK if n_covariates > 0 else 1))
+    traits = np.empty((n_traits, BLOCK))
     log_constant = np.empty(n_components)
     for k in range(n_components):
         log_constant[k] = -n_traits * _HALF_LOG_2PI
@@ -236,15 +250,12 @@ def _chunk(
         row = first_row + begin
         head = pattern[row]
         same = head == pattern[row + size - 1]
+        _load(values, begin, size, centre, scale, traits)
         if n_covariates > 0:
-            _shift(traits, covariates, begin, row, size, shifts, shifted)
+            _shift(traits, covariates, row, size, shifts)
         for k in range(n_components):
             constant = log_constant[k] + log_weights[head, k] if same else log_constant[k]
-            if n_covariates > 0:
-                # begin - begin and not 0: a literal would have the function compiled twice
-                _log_densities(shifted, begin - begin, size, means[k], roots[k], constant, diff[k], joint[k])
-            else:
-                _log_densities(traits, begin, size, means[k], roots[k], constant, diff[k], joint[k])
+            _log_densities(traits, size, means[k], roots[k], constant, diff[k], joint[k])
             if not same:
                 for i in range(size):
                     joint[k, i] += log_weights[pattern[row + i], k]
@@ -277,7 +288,9 @@ def _chunk(
 
 
 def _group_pass(
-    traits: Array,
+    values: Array,
+    centre: Array,
+    scale: Array,
     covariates: Array,
     repeats: Array,
     pattern: Index,
@@ -298,8 +311,10 @@ def _group_pass(
 
     Parameters
     ----------
-    traits : ndarray (n_traits, n_people)
-        Traits that the group has.
+    values : ndarray (n_people * n_traits,)
+        Traits that the group has, person after person.
+    centre, scale : ndarray (n_traits,)
+        What standardises them.
     covariates, repeats, pattern
         Of every row of the sample; see :class:`bayesgmm.core.sample.Sample`.
     first_row : int
@@ -329,10 +344,12 @@ def _group_pass(
         Sum of the log densities.
     """
     log_likelihood = 0.0
-    n_people = traits.shape[1]
+    n_people = len(values) // len(centre)
     for start in range(0, n_people, CHUNK):
         log_likelihood += _chunk(
-            traits,
+            values,
+            centre,
+            scale,
             covariates,
             repeats,
             pattern,
@@ -356,7 +373,9 @@ def _group_pass(
 
 
 def _group_pass_threads(
-    traits: Array,
+    values: Array,
+    centre: Array,
+    scale: Array,
     covariates: Array,
     repeats: Array,
     pattern: Index,
@@ -374,7 +393,7 @@ def _group_pass_threads(
     pointwise: Array,
 ) -> float:
     """The same with chunks of people shared among threads."""
-    n_people = traits.shape[1]
+    n_people = len(values) // len(centre)
     n_patterns = log_weights.shape[0]
     n_components, n_both = first.shape
     n_chunks = (n_people + CHUNK - 1) // CHUNK
@@ -388,7 +407,9 @@ def _group_pass_threads(
     for c in prange(n_chunks):
         start = np.int64(c) * CHUNK
         log_likelihoods[c] = _chunk(
-            traits,
+            values,
+            centre,
+            scale,
             covariates,
             repeats,
             pattern,
@@ -411,9 +432,12 @@ def _group_pass_threads(
     log_likelihood = 0.0
     for c in range(n_chunks):
         log_likelihood += log_likelihoods[c]
-        mass += masses[c]
-        first += firsts[c]
-        second += seconds[c]
+        for k in range(n_components):
+            mass[k] += masses[c, k]
+            for d in range(n_both):
+                first[k, d] += firsts[c, k, d]
+                for e in range(n_both):
+                    second[k, d, e] += seconds[c, k, d, e]
         if not own:
             head = pattern[first_row + c * CHUNK]
             tail = pattern[first_row + min((c + 1) * CHUNK, n_people) - 1]
@@ -423,9 +447,9 @@ def _group_pass_threads(
     return log_likelihood
 
 
-# traits, covariates, repeats, pattern, first_row, own, log_weights, means, roots, shifts, counts, mass, first, second,
-# responsibilities, pointwise
-_PASS = types.float64(a2, a2, a1, i1, i8, b1, a2, a2, a3, a2, a2, a1, a2, a3, a2, a1)
+# values, centre, scale, covariates, repeats, pattern, first_row, own, log_weights, means, roots, shifts, counts, mass,
+# first, second, responsibilities, pointwise
+_PASS = types.float64(a1, a1, a1, a2, a1, i1, i8, b1, a2, a2, a3, a2, a2, a1, a2, a3, a2, a1)
 group_pass = Pointer(_group_pass, _PASS, nogil=True)
 group_pass_threads = Pointer(_group_pass_threads, _PASS, parallel=True)
 call_pass = call_at(_PASS)

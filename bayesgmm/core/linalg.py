@@ -1,4 +1,7 @@
-"""Linear algebra of small matrices, compiled: a library call costs more than the arithmetic below ten traits."""
+"""Linear algebra of small matrices, compiled: a library call costs more than the arithmetic below ten traits.
+
+Loops stand where whole-array expressions would be shorter: numba compiles a loop many times faster.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,47 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _SWEEPS = 60
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def copy_into(source: Array, out: Array) -> None:
+    """Copy a vector."""
+    for i in range(len(out)):
+        out[i] = source[i]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def dot(a: Array, b: Array) -> float:
+    """Sum of products of two vectors."""
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def multiple_into(source: Array, factor: float, out: Array) -> None:
+    """Write ``factor`` times a matrix."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            out[i, j] = factor * source[i, j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_multiple(source: Array, factor: float, out: Array) -> None:
+    """Add ``factor`` times a matrix to another."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            out[i, j] += factor * source[i, j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def trace(matrix: Array) -> float:
+    """Sum of the diagonal."""
+    total = 0.0
+    for d in range(len(matrix)):
+        total += matrix[d, d]
+    return total
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -78,7 +78,9 @@ def _unmix(
     counts: Array,
 ) -> None:
     """Share the counts of averaged patterns among what the genotype may be; written into ``counts`` (U, K)."""
-    counts[:] = 0.0
+    for u in range(len(counts)):
+        for k in range(counts.shape[1]):
+            counts[u, k] = 0.0
     for c in range(len(mix_starts) - 1):
         for j in range(mix_starts[c], mix_starts[c + 1]):
             u = mix_rows[j]
@@ -183,9 +185,13 @@ def _expectation(
     """
     n_components, size = means.shape
     n_covariates = shifts.shape[0]
-    mass[:] = 0.0
-    first[:] = 0.0
-    second[:] = 0.0
+    n_both = size + n_covariates
+    for k in range(n_components):
+        mass[k] = 0.0
+        for d in range(n_both):
+            first[k, d] = 0.0
+            for e in range(n_both):
+                second[k, d, e] = 0.0
     mixes = len(sample.mix_starts) > 0
     own = sample.own
     if own:
@@ -194,14 +200,16 @@ def _expectation(
         log_weights = mixed_log_weights(counts, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
         into = np.zeros(log_weights.shape)
     else:
-        log_weights, into = counts.copy(), counts
-        into[:] = 0.0
+        log_weights, into = np.empty(counts.shape), counts
+        for u in range(len(counts)):
+            for k in range(n_components):
+                log_weights[u, k] = counts[u, k]
+                into[u, k] = 0.0
     value = 0.0
     covariances = np.empty((0, size, size))
     for g in range(len(sample.starts) - 1):
         n_observed = sample.n_observed[g]
-        n_people = sample.starts[g + 1] - sample.starts[g]
-        traits = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape((n_observed, n_people))
+        centre, scale = sample.centre, sample.scale
         if n_observed == size:
             part_mass, part_first, part_second = mass, first, second
             part_means, part_roots, part_shifts = means, roots, shifts
@@ -210,14 +218,18 @@ def _expectation(
                 covariances = np.empty((n_components, size, size))
                 for k in range(n_components):
                     covariance_of_root(roots[k], covariances[k])
-            n_both = n_observed + n_covariates
-            part_mass, part_first = np.zeros(n_components), np.zeros((n_components, n_both))
-            part_second = np.zeros((n_components, n_both, n_both))
+            part = n_observed + n_covariates
+            part_mass, part_first = np.zeros(n_components), np.zeros((n_components, part))
+            part_second = np.zeros((n_components, part, part))
             part_means, part_roots = (
                 np.empty((n_components, n_observed)),
                 np.empty((n_components, n_observed, n_observed)),
             )
             part_shifts = np.empty((n_covariates, n_observed))
+            centre, scale = np.empty(n_observed), np.empty(n_observed)
+            for d in range(n_observed):
+                centre[d] = sample.centre[sample.observed[g, d]]
+                scale[d] = sample.scale[sample.observed[g, d]]
             block = np.empty((n_observed, n_observed))
             for k in range(n_components):
                 for d in range(n_observed):
@@ -230,7 +242,9 @@ def _expectation(
                     part_shifts[q, d] = shifts[q, sample.observed[g, d]]
         value += call_pass(
             passes,
-            traits,
+            sample.values[sample.offsets[g] : sample.offsets[g + 1]],
+            centre,
+            scale,
             sample.covariates,
             sample.repeats,
             sample.pattern,
@@ -262,7 +276,7 @@ def _expectation(
                     second[k],
                 )
     for k in range(n_components):
-        for d in range(size + n_covariates):
+        for d in range(n_both):
             for e in range(d):
                 second[k, e, d] = second[k, d, e]
     if mixes:

@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
+from bayesgmm.core.linalg import copy_into
 from bayesgmm.core.moments import log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8
 from bayesgmm.core.sample import SAMPLE, Sample
@@ -80,13 +81,23 @@ class Tie(NamedTuple):
 def unpack(full: Array, n_components: int, n_traits: int, n_predictors: int, n_covariates: int):  # type: ignore[no-untyped-def]
     """Split full coordinates into alpha, beta, means, shifts and precision factors."""
     free = n_components - 1
-    alpha = full[:free].copy()
-    at = free * (1 + n_predictors)
-    beta = full[free:at].copy().reshape((n_predictors, free))
-    means = full[at : at + n_components * n_traits].copy().reshape((n_components, n_traits))
-    at += n_components * n_traits
-    shifts = full[at : at + n_covariates * n_traits].copy().reshape((n_covariates, n_traits))
-    at += n_covariates * n_traits
+    alpha, beta = np.empty(free), np.empty((n_predictors, free))
+    means, shifts = np.empty((n_components, n_traits)), np.empty((n_covariates, n_traits))
+    for k in range(free):
+        alpha[k] = full[k]
+    at = free
+    for p in range(n_predictors):
+        for k in range(free):
+            beta[p, k] = full[at]
+            at += 1
+    for k in range(n_components):
+        for d in range(n_traits):
+            means[k, d] = full[at]
+            at += 1
+    for q in range(n_covariates):
+        for d in range(n_traits):
+            shifts[q, d] = full[at]
+            at += 1
     roots = np.zeros((n_components, n_traits, n_traits))
     for k in range(n_components):
         for d in range(n_traits):
@@ -105,7 +116,8 @@ def pack(alpha: Array, beta: Array, means: Array, shifts: Array, roots: Array, f
     """Write full coordinates; the inverse of :func:`unpack`."""
     n_components, n_traits = means.shape
     free = n_components - 1
-    full[:free] = alpha
+    for k in range(free):
+        full[k] = alpha[k]
     at = free
     for p in range(beta.shape[0]):
         for k in range(free):
@@ -222,7 +234,7 @@ def components_gradient(
 def full_of_free(free: Array, head: int, tie: Tie) -> Array:
     """Full coordinates of free ones; the first ``head`` are the same."""
     full = np.empty(head + len(tie.starts) - 1)
-    full[:head] = free[:head]
+    copy_into(free[:head], full[:head])
     for row in range(len(tie.starts) - 1):
         total = 0.0
         for j in range(tie.starts[row], tie.starts[row + 1]):
@@ -245,9 +257,17 @@ def _full_value_and_gradient(
     head = (n_components - 1) * (1 + n_predictors)
     no = head < 0  # and not False: a literal would have functions compiled twice
     call_expected(engine.expected, alpha, beta, sample.predictors, counts, no, gradient[:head], nothing_2d)
-    excess = hyper.concentration if jacobian else hyper.concentration - 1.0
+    less = 0.0 if jacobian else 1.0
     value += add_weights_prior(
-        alpha, beta, excess, hyper.effect_mean, hyper.effect_precision, no, gradient[:head], nothing_2d
+        alpha,
+        beta,
+        hyper.concentration,
+        less,
+        hyper.effect_mean,
+        hyper.effect_precision,
+        no,
+        gradient[:head],
+        nothing_2d,
     )
     value += components_gradient(means, shifts, roots, mass, first, second, hyper, jacobian, gradient[head:])
     return value + hyper.constant
@@ -287,8 +307,9 @@ def value_and_gradient(
     full = full_of_free(free, head, tie)
     full_gradient = np.empty(len(full))
     value = _call_full(engine.value, full, sample, engine, hyper, jacobian, full_gradient)
-    gradient[:head] = full_gradient[:head]
-    gradient[head:] = 0.0
+    copy_into(full_gradient[:head], gradient[:head])
+    for j in range(head, len(gradient)):
+        gradient[j] = 0.0
     for row in range(len(tie.starts) - 1):
         for j in range(tie.starts[row], tie.starts[row + 1]):
             gradient[head + tie.columns[j]] += tie.values[j] * full_gradient[head + row]

@@ -18,12 +18,17 @@ CHUNK = 8192  # people a thread takes at a time; fixed, so that sums do not depe
 
 
 class Sample(NamedTuple):
-    """People of one problem, standardised. Rows with the same traits, predictors and covariates may stand for several.
+    """People of one problem. Rows with the same traits, predictors and covariates may stand for several.
+
+    Traits stay in their own units, in the order of memory in which a table of people has them, so that a fit needs no
+    copy of them; the passes standardise a block at a time.
 
     Attributes
     ----------
     values : ndarray
-        Observed traits, group after group; each group's part is an array (observed traits, people).
+        Observed traits, group after group; each group's part is an array (people, observed traits).
+    centre, scale : ndarray (n_traits,)
+        What is subtracted from a trait, and what the difference is multiplied by.
     offsets : ndarray of int64 (n_groups + 1,)
         Where each group begins in ``values``.
     starts : ndarray of int64 (n_groups + 1,)
@@ -54,6 +59,8 @@ class Sample(NamedTuple):
     """
 
     values: Array
+    centre: Array
+    scale: Array
     offsets: Long
     starts: Long
     observed: Index
@@ -69,7 +76,7 @@ class Sample(NamedTuple):
     own: bool
 
 
-SAMPLE = types.NamedTuple((a1, l1, l1, i2, l1, a1, i1, a2, l1, i1, a1, a2, f8, b1), Sample)
+SAMPLE = types.NamedTuple((a1, a1, a1, l1, l1, i2, l1, a1, i1, a2, l1, i1, a1, a2, f8, b1), Sample)
 
 
 def complete_sample(
@@ -84,13 +91,16 @@ def complete_sample(
 
     Parameters
     ----------
-    traits : ndarray (n_traits, n_rows)
+    traits : ndarray (n_rows, n_traits)
+        Standardised.
     pattern, predictors, repeats, covariates
         As in :class:`Sample`; by default nobody differs.
     """
-    size, n = traits.shape
+    n, size = traits.shape
     return Sample(
         values=np.ascontiguousarray(traits).reshape(-1),
+        centre=np.zeros(size),
+        scale=np.ones(size),
         offsets=np.array([0, size * n], dtype=np.int64),
         starts=np.array([0, n], dtype=np.int64),
         observed=np.arange(size, dtype=np.int32)[None],

@@ -11,6 +11,7 @@ from bayesgmm.core.ascent import call_components, maximise_weights
 from bayesgmm.core.gaussian import precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.posterior import Engine, Hyper
+from bayesgmm.core.sample import Sample
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -18,6 +19,29 @@ Labels = NDArray[np.int64]
 _LLOYD_STEPS = 8
 _TREE = 400  # rows on which the hierarchy is built; its cost grows with their square
 _WEIGHT_STEPS = 8  # Newton steps of the weights at a start, where memberships are hard
+
+
+def filled_points(sample: Sample, mean: Array, covariance: Array) -> Array:
+    """Standardised traits of every row (n_traits, n_rows), what is missing filled by what the others foretell.
+
+    Parameters
+    ----------
+    sample : Sample
+    mean : ndarray (n_traits,)
+    covariance : ndarray (n_traits, n_traits)
+        Of standardised traits.
+    """
+    out = np.empty((len(mean), len(sample.pattern)))
+    for g in range(len(sample.starts) - 1):
+        begin, end, m = int(sample.starts[g]), int(sample.starts[g + 1]), int(sample.n_observed[g])
+        block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(end - begin, m).T
+        seen, gone = sample.observed[g, :m], sample.observed[g, m:]
+        block = (block - sample.centre[seen, None]) * sample.scale[seen, None]
+        out[seen, begin:end] = block
+        if len(gone):
+            slopes = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[np.ix_(seen, gone)])
+            out[gone, begin:end] = mean[gone, None] + slopes.T @ (block - mean[seen, None])
+    return out
 
 
 def whitened(points: Array, repeats: Array) -> Array:

@@ -8,6 +8,7 @@ r"""Mixing weights as a function of predictors: log weights, and the M step's pe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from bayesgmm.core.linalg import solve_positive
+from bayesgmm.core.linalg import copy_into, dot, multiple_into, solve_positive
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8
 from bayesgmm.core.vectormath import exp_nonpositive, log_normal
 
@@ -121,8 +122,10 @@ def _expected_log_weights(
     people = np.empty(_BLOCK)
     term = np.empty(_BLOCK)
     value = 0.0
-    gradient[:] = 0.0
-    hessian[:] = 0.0
+    for p in range(len(gradient)):
+        gradient[p] = 0.0
+        for q in range(len(hessian)):
+            hessian[p, q] = 0.0
     for start in range(0, n_patterns, _BLOCK):
         size = min(_BLOCK, n_patterns - start)
         for p in range(n_predictors):
@@ -197,7 +200,8 @@ call_expected = call_at(_EXPECTED)
 def add_weights_prior(
     alpha: Array,
     beta: Array,
-    excess: Array,
+    concentration: Array,
+    less: float,
     effect_mean: Array,
     effect_precision: Array,
     curvature: bool,
@@ -206,24 +210,27 @@ def add_weights_prior(
 ) -> float:
     """Add the gradient and negative Hessian of the log prior of (alpha, beta); return its value, constants left out.
 
-    ``excess`` is the Dirichlet's concentration less one for a density in the baseline weights themselves, and the
-    concentration for one in their log ratios.
+    ``less`` is what the Dirichlet's exponents are below its concentration: 1 for a density in the baseline weights
+    themselves, 0 for one in their log ratios.
     """
     free = len(alpha)
-    baseline = np.zeros((1, free + 1))
-    baseline[0, 1:] = alpha
-    log_pi = log_softmax(baseline)[0]
-    mass = excess.sum()
-    value = 0.0
-    for k in range(free + 1):
-        value += excess[k] * log_pi[k]
+    peak, norm, mass = 0.0, 0.0, concentration[0] - less
     for k in range(free):
-        pi = np.exp(log_pi[k + 1])
-        gradient[k] += excess[k + 1] - mass * pi
+        peak = max(peak, alpha[k])
+        mass += concentration[k + 1] - less
+    norm = math.exp(-peak)
+    for k in range(free):
+        norm += math.exp(alpha[k] - peak)
+    log_norm = peak + math.log(norm)
+    value = -mass * log_norm
+    for k in range(free):
+        value += (concentration[k + 1] - less) * alpha[k]
+        pi = math.exp(alpha[k] - log_norm)
+        gradient[k] += concentration[k + 1] - less - mass * pi
         if curvature:
             hessian[k, k] += mass * pi
             for m in range(free):
-                hessian[k, m] -= mass * pi * np.exp(log_pi[m + 1])
+                hessian[k, m] -= mass * pi * math.exp(alpha[m] - log_norm)
     for p in range(len(beta)):
         at = free * (1 + p)
         for k in range(free):
@@ -243,7 +250,7 @@ def _newton_weights(
     beta: Array,
     predictors: Array,
     counts: Array,
-    excess: Array,
+    concentration: Array,
     effect_mean: Array,
     effect_precision: Array,
     max_steps: int,
@@ -266,8 +273,8 @@ def _newton_weights(
         Centred predictors of each pattern.
     counts : ndarray (U, K)
         Responsibilities summed over the people of each pattern.
-    excess, effect_mean, effect_precision
-        The prior; see :func:`add_weights_prior`.
+    concentration, effect_mean, effect_precision
+        The prior, a density in the baseline weights; see :func:`add_weights_prior`.
     max_steps : int
         At most so many Newton steps.
     tolerance : float
@@ -283,27 +290,32 @@ def _newton_weights(
     free, n_predictors = len(alpha), len(beta)
     n_free = free * (1 + n_predictors)
     slope, trial_slope = np.empty(n_free), np.empty(n_free)
-    hessian, none = np.empty((n_free, n_free)), np.empty((0, 0))
+    step = np.empty(n_free)
+    hessian, factor, none = np.empty((n_free, n_free)), np.empty((n_free, n_free)), np.empty((0, 0))
     trial_alpha, trial_beta = np.empty(free), np.empty((n_predictors, free))
     no, yes = n_free < 0, n_free >= 0  # and not literals, with which functions would be compiled twice
     value = call_expected(expected, alpha, beta, predictors, counts, yes, slope, hessian)
-    value += add_weights_prior(alpha, beta, excess, effect_mean, effect_precision, yes, slope, hessian)
-    gradient[:] = slope
+    value += add_weights_prior(alpha, beta, concentration, 1.0, effect_mean, effect_precision, yes, slope, hessian)
+    copy_into(slope, gradient)
     for taken in range(max_steps):
         if taken > 0:
             value = call_expected(expected, alpha, beta, predictors, counts, yes, slope, hessian)
-            value += add_weights_prior(alpha, beta, excess, effect_mean, effect_precision, yes, slope, hessian)
-        step = slope.copy()
+            value += add_weights_prior(
+                alpha, beta, concentration, 1.0, effect_mean, effect_precision, yes, slope, hessian
+            )
+        copy_into(slope, step)
+        multiple_into(hessian, 1.0, factor)
         lift = 0.0
-        while not solve_positive(hessian.copy(), step):
+        while not solve_positive(factor, step):
             # separated data without a prior: the curvature is lifted until it is positive
             for j in range(n_free):
                 lift = max(lift, 1e-10 * hessian[j, j])
             lift = 10.0 * max(lift, _TINY)
-            step[:] = slope
+            copy_into(slope, step)
             for j in range(n_free):
                 hessian[j, j] += lift
-        if (slope * step).sum() < tolerance:
+            multiple_into(hessian, 1.0, factor)
+        if dot(slope, step) < tolerance:
             return False
         length = 1.0
         for _ in range(_HALVINGS):
@@ -313,11 +325,11 @@ def _newton_weights(
                     trial_beta[p, k] = beta[p, k] + length * step[free * (1 + p) + k]
             trial = call_expected(expected, trial_alpha, trial_beta, predictors, counts, no, trial_slope, none)
             trial += add_weights_prior(
-                trial_alpha, trial_beta, excess, effect_mean, effect_precision, no, trial_slope, none
+                trial_alpha, trial_beta, concentration, 1.0, effect_mean, effect_precision, no, trial_slope, none
             )
             if trial >= value:
-                alpha[:] = trial_alpha
-                beta[:] = trial_beta
+                copy_into(trial_alpha, alpha)
+                multiple_into(trial_beta, 1.0, beta)
                 break
             length *= 0.5
         else:
@@ -325,7 +337,8 @@ def _newton_weights(
     return True
 
 
-# expected, alpha, beta, predictors, counts, excess, effect_mean, effect_precision, max_steps, tolerance, gradient
+# expected, alpha, beta, predictors, counts, concentration, effect_mean, effect_precision, max_steps, tolerance,
+# gradient
 _NEWTON = types.boolean(i8, a1, a2, a2, a2, a1, a2, a3, i8, f8, a1)
 newton_weights = Pointer(_newton_weights, _NEWTON, nogil=True)
 call_newton = call_at(_NEWTON)

@@ -78,7 +78,7 @@ def _template(family: Family, n_components: int, n_traits: int, n_predictors: in
 
     return MixtureArrays(
         sample=complete_sample(
-            np.zeros((n_traits, 2)), predictors=np.zeros((1, n_predictors)), covariates=np.zeros((n_covariates, 2))
+            np.zeros((2, n_traits)), predictors=np.zeros((1, n_predictors)), covariates=np.zeros((n_covariates, 2))
         ),
         weights_prior=WeightsPrior(
             np.full(n_components, 2.0), np.zeros((n_predictors, n_components - 1)), np.ones(n_predictors)

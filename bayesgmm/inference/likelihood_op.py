@@ -21,7 +21,7 @@ from bayesgmm.core.weights import log_softmax
 Array = NDArray[np.float64]
 
 # Raise when the function below changes, so that compiled copies on disk are made anew.
-_VERSION = 3
+_VERSION = 4
 N_PARAMETERS = 4
 
 
@@ -134,6 +134,8 @@ def _numba_marginal_mixture(op: MarginalMixtureLikelihood, node: Apply, **kwargs
         roots,
         shifts,
         values,
+        centre,
+        scale,
         offsets,
         starts,
         observed,
@@ -152,6 +154,8 @@ def _numba_marginal_mixture(op: MarginalMixtureLikelihood, node: Apply, **kwargs
         # pm.Data makes every whole number 32 bits wide.
         sample = Sample(
             values.copy(),
+            centre.copy(),
+            scale.copy(),
             offsets.astype(np.int64),
             starts.astype(np.int64),
             observed.copy(),

@@ -174,7 +174,7 @@ def _relabel(problem: Problem, fit: MapFit, stacked: _Draws) -> _Draws:
     """Permute each draw's components to agree best with the MAP's memberships (pivotal reordering)."""
     if problem.n_components == 1:
         return stacked
-    sample, _ = thinned(problem.arrays.sample, _PEOPLE_FOR_LABELS)
+    sample = thinned(problem.arrays.sample, _PEOPLE_FOR_LABELS)
     some = replace(problem.arrays, sample=sample)
     repeats = sample.repeats[:, None] if len(sample.repeats) else 1.0
     pivot = repeats * some.membership(problem.parameters(fit.params))[0]

@@ -40,15 +40,24 @@ def score(
     probabilities, log_density = np.exp(log_weights), np.zeros(len(values))
     observed = ~np.isnan(values).all(axis=1)
     if observed.any():
-        standard = (values[observed] - problem.centre) / problem.unit
+        seen = values[observed]
         # every person a pattern of their own, whose log weights are at hand: gathered without predictors, then given
         nothing = np.zeros((int(observed.sum()), 0))
-        sample, row_of = gather(standard, nothing, shifted[observed], None, Uncertain.nobody(0), compress=False)
-        own = np.empty((len(standard), log_weights.shape[1]))
+        sample, row_of = gather(
+            seen,
+            nothing,
+            shifted[observed],
+            None,
+            Uncertain.nobody(0),
+            centre=problem.centre,
+            scale=1.0 / problem.unit,
+            compress=False,
+        )
+        own = np.empty((len(seen), log_weights.shape[1]))
         own[row_of] = log_weights[observed]
-        sample = sample._replace(pattern=np.arange(len(standard), dtype=np.int32), own=True)
+        sample = sample._replace(pattern=np.arange(len(seen), dtype=np.int32), own=True)
         k, n_both = len(parameters.means), len(problem.unit) + len(problem.covariate_names)
-        inside, pointwise = np.empty_like(own), np.empty(len(standard))
+        inside, pointwise = np.empty_like(own), np.empty(len(seen))
         expectation.compiled(
             sample,
             pass_for(sample),

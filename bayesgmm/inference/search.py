@@ -124,7 +124,7 @@ def _climb_from(
     if isinstance(start, Parameters):
         parameters = start
     else:
-        parameters = start_from(arrays, problem.start_points, _by_row(problem, start))
+        parameters = start_from(arrays, problem.start_points(), _by_row(problem, start))
     if parameters is None:
         raise InputError(_no_start(problem, _COLLAPSED))
     try:
@@ -177,10 +177,10 @@ def _climb_all(
 ) -> tuple[Climb, list[dict[str, Any]]]:
     """Screen every start with a few EM steps, climb the best to the top, and tell of all."""
     arrays = problem.arrays
-    sample, rows = thinned(arrays.sample, _SCREENING_ROWS)
+    sample = thinned(arrays.sample, _SCREENING_ROWS)
     fewer = sample is not arrays.sample
     some = replace(arrays, sample=sample) if fewer else arrays
-    points = np.ascontiguousarray(problem.start_points[:, rows])
+    points = problem.start_points(sample)
     partitions = _partitions(some, points, restarts, seed)
     steps = min(_SCREENING_STEPS, max_iterations)
     runs: list[Climb | None] = []
