@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import bayesgmm as bg
 from bayesgmm.errors import FitWarning, InputError
@@ -105,7 +106,7 @@ def test_a_fit_comes_back_from_a_file(tmp_path, demo_fit):
     demo_fit.save(tmp_path / "fit.nc")
     again = bg.read_fit(tmp_path / "fit.nc")
     assert again.log_posterior == pytest.approx(demo_fit.log_posterior, rel=1e-14)
-    assert again.params.equals(demo_fit.params)
+    xr.testing.assert_allclose(again.params, demo_fit.params, rtol=1e-13)
     assert list(tmp_path.iterdir()) == [tmp_path / "fit.nc"]
     with pytest.raises(InputError, match="there is no such file"):
         bg.read_fit(tmp_path / "none.nc")
@@ -136,7 +137,7 @@ def test_an_empty_component_is_flagged():
     rng = np.random.default_rng(1)
     fit = bg.Mixture(4, priors=bg.Priors(weights=bg.Dirichlet(1.0))).fit(rng.normal(size=60), restarts=3)
     counts = fit.responsibilities.sum("sample").values
-    assert set(fit.flags.loc[fit.flags["flag"] == "few people", "component"]) == set(np.flatnonzero(counts < 3.0))
+    assert set(fit.flags.loc[fit.flags["flag"] == "few people", "component"]) == set(np.flatnonzero(counts < 6.0))
 
 
 def test_separation_stays_finite_and_is_flagged():

@@ -124,4 +124,4 @@ def n_rows(sample: Sample) -> int:
 
 def use_threads(sample: Sample) -> bool:
     """Whether a pass over this sample is shared among threads."""
-    return len(sample.pattern) > 2 * CHUNK and get_num_threads() > 1
+    return len(sample.pattern) > 4 * CHUNK and get_num_threads() > 1

@@ -21,8 +21,12 @@ _PATIENCE = 40  # passes over the people before Newton is tried; then twice as m
 _LARGEST_NEWTON = 150  # free parameters above which a Hessian by differences costs more than EM
 _LARGE_NEWTON = 40  # the same where passes over the people are what costs: a Hessian is two for each parameter
 _NEWTON_WORK = 2e7  # people times components times free parameters above which they are
-_NEWTON_STEPS = 8
+_NEWTON_STEPS = 50
+_CURVED_STEPS = 8  # the same for curved families, whose Hessian costs more
+_REFUSALS = 4  # Newton steps in a row that fell short of their promise before EM goes on
 _LONGEST_NEWTON = 2.0  # coordinates are logarithms and standardised: a longer step is not near the mode
+_RESOLVED_CURVATURE = 1e-8  # of the largest curvature: smaller ones are lost in the differences of the gradient
+_BISECTIONS = 40
 
 
 class SingularComponentError(ArithmeticError):
@@ -63,6 +67,7 @@ def climb(
     max_iterations: int = 5000,
     tolerance: float = 1e-8,
     newton: bool = True,
+    polished: bool = True,
 ) -> Climb:
     """Climb from a start to the nearest mode of the log posterior.
 
@@ -75,7 +80,9 @@ def climb(
     tolerance : float
         Stop when the log posterior is estimated to be within this many units of its limit.
     newton : bool
-        Finish with Newton's method where that is cheap.
+        Go on by Newton's method where that is cheap and EM is slow.
+    polished : bool
+        Finish by Newton's method, which measures how far the limit is, even where EM has arrived.
 
     Returns
     -------
@@ -91,24 +98,39 @@ def climb(
     counts = np.empty((len(arrays.sample.predictors), arrays.n_components))
     left, patience = max_iterations, _PATIENCE
     while left > 0 and not run.converged:
-        taken = _em_steps(arrays, run, counts, min(patience, left) if use_newton else left, tolerance)
-        left -= taken
+        left -= _em_steps(arrays, run, counts, min(patience, left) if use_newton else left, tolerance)
         patience *= 2
-        if use_newton and left > 0 and (run.converged or run.gap < 1.0):
-            run.converged = False
-            left -= _newton_steps(arrays, run, tolerance)
-            if not run.converged and taken < _PATIENCE:
-                # EM says it is there and Newton cannot tell: the top is flat or at the edge of the parameters
-                run.converged, run.reason = True, "EM: the log posterior is within the tolerance of its limit"
+        if run.converged:
+            if polished and use_newton:
+                left -= _polish(arrays, run, left, tolerance)
+        elif use_newton and left > 0 and run.gap < 1.0:
+            left -= _newton_steps(arrays, run, left, tolerance)
     if not run.converged:
         run.reason = f"out of steps, about {run.gap:.2g} below the limit of the log posterior"
     return run
 
 
-def polish(arrays: MixtureArrays, run: Climb, tolerance: float) -> None:
-    """Finish a converged run by Newton's method, in place, where that is cheap; it stays converged either way."""
-    if _newton_is_cheap(arrays):
-        _newton_steps(arrays, run, tolerance)
+def polish(arrays: MixtureArrays, run: Climb, *, max_iterations: int, tolerance: float) -> Climb:
+    """A converged run finished by Newton's method where that is cheap, and climbed on where it was not at the top."""
+    if not _newton_is_cheap(arrays):
+        return run
+    left = max_iterations - _polish(arrays, run, max_iterations, tolerance)
+    if run.converged or left < 1:
+        return run
+    further = climb(arrays, run.parameters, max_iterations=left, tolerance=tolerance)
+    further.history = [*run.history, *further.history[1:]]
+    return further
+
+
+def _polish(arrays: MixtureArrays, run: Climb, most: int, tolerance: float) -> int:
+    """Finish by Newton's method; the run no longer counts as converged where that climbs but does not arrive."""
+    before, reason = run.history[-1], run.reason
+    run.converged = False
+    tried = _newton_steps(arrays, run, most, tolerance)
+    if not run.converged and run.history[-1] - before <= tolerance:
+        # EM says it is there and Newton cannot tell: the top is flat or at the edge of the parameters
+        run.converged, run.reason = True, reason
+    return tried
 
 
 def _newton_is_cheap(arrays: MixtureArrays) -> bool:
@@ -145,29 +167,71 @@ def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, 
     return max_steps
 
 
-def _newton_steps(arrays: MixtureArrays, run: Climb, tolerance: float) -> int:
-    """Take Newton steps while each raises the log posterior by about what its quadratic model promises."""
+def _newton_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: float) -> int:
+    """Take Newton steps within a trust region while each raises the log posterior by what its model promises.
+
+    On a ridge, where some curvature is nearly zero or of the wrong sign, the region keeps a step short and the others
+    go on; EM would crawl there.
+
+    Returns
+    -------
+    int
+        Steps tried.
+    """
     value, gradient = arrays.log_posterior_and_gradient(run.parameters)
-    for taken in range(_NEWTON_STEPS):
-        information = arrays.negative_hessian(run.parameters)
-        try:
-            factor = np.linalg.cholesky(information)
-        except np.linalg.LinAlgError:
-            return taken
-        half = np.linalg.solve(factor, gradient)
-        promised = 0.5 * float(half @ half)
-        run.gap, run.gradient_norm = promised, float(np.abs(gradient).max())
-        if promised < max(tolerance * 1e-2, ROUNDING * abs(value)):
+    radius, refused = _LONGEST_NEWTON, 0
+    information = arrays.negative_hessian(run.parameters)
+    most = min(most, _NEWTON_STEPS if arrays.family.linear else _CURVED_STEPS)
+    for tried in range(most):
+        if not np.isfinite(information).all():
+            return tried
+        curvature, directions = np.linalg.eigh(information)
+        slope = directions.T @ gradient
+        # what differences of the gradient cannot tell from zero is taken as the least that they can
+        least = _RESOLVED_CURVATURE * max(float(np.abs(curvature).max()), 1e-300)
+        run.gap = 0.5 * float((slope**2 / np.maximum(np.abs(curvature), least)).sum())
+        run.gradient_norm = float(np.abs(gradient).max())
+        if curvature[0] > -least and run.gap < max(tolerance * 1e-2, ROUNDING * abs(value)):
             run.converged = True
             run.reason = "Newton: the log posterior is within the tolerance of its limit"
-            return taken
-        step = np.linalg.solve(factor.T, half)
-        if float(np.abs(step).max()) > _LONGEST_NEWTON:
-            return taken
-        trial = arrays.of_free(arrays.free(run.parameters) + step, run.parameters)
+            return tried
+        along, length = _within(np.maximum(curvature, least), slope, radius)
+        promised = float(slope @ along - 0.5 * (curvature * along) @ along)
+        trial = arrays.of_free(arrays.free(run.parameters) + directions @ along, run.parameters)
         trial_value, trial_gradient = arrays.log_posterior_and_gradient(trial)
-        if not trial_value - value > 0.25 * promised:
-            return taken
+        share = (trial_value - value) / promised if np.isfinite(trial_value) else -1.0
+        if not share > 0.25:
+            radius = 0.25 * length
+        elif share > 0.75:
+            radius = min(max(radius, 2.0 * length), _LONGEST_NEWTON)
+        if not share > 0.01:
+            refused += 1
+            if refused == _REFUSALS or promised < max(tolerance, ROUNDING * abs(value)):
+                return tried + 1
+            continue
+        refused = 0
         run.parameters, value, gradient = trial, trial_value, trial_gradient
         run.history.append(value)
-    return _NEWTON_STEPS
+        information = arrays.negative_hessian(run.parameters)
+    return most
+
+
+def _within(curvature: Array, slope: Array, radius: float) -> tuple[Array, float]:
+    """Step ``slope / (curvature + lift)`` in principal directions with the least lift that keeps it within the radius.
+
+    Returns
+    -------
+    along : ndarray
+    length : float
+    """
+    along = slope / curvature
+    length = float(np.linalg.norm(along))
+    low, high = 0.0, float(np.linalg.norm(slope)) / radius
+    if length <= radius:
+        return along, length
+    for _ in range(_BISECTIONS):
+        lift = 0.5 * (low + high)
+        along = slope / (curvature + lift)
+        length = float(np.linalg.norm(along))
+        low, high = (lift, high) if length > radius else (low, lift)
+    return along, length

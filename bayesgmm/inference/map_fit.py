@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_FEW_PEOPLE = 2.0  # a component with fewer than this many people per trait, plus one, is flagged
+_FEW_VALUES = 3.0  # a component with fewer values of traits than this, per parameter of its own, is flagged
 _WORTH_TELLING = 1.1  # people per distinct row from which the fit says that it compressed
 _NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
 _WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
@@ -459,10 +459,17 @@ def _find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
     found: list[tuple[int | None, str, str]] = []
     r = fit.responsibilities.values[problem.people]
     people = r.sum(axis=0) if problem.sample_weight is None else problem.sample_weight[problem.people] @ r
+    size = len(problem.trait_names)
+    own = size + problem.family.n_parameters(2, size) - problem.family.n_parameters(1, size)
     for k, count in enumerate(people):
-        if count < _FEW_PEOPLE + len(problem.trait_names):
+        if count * size < _FEW_VALUES * own:
             found.append(
-                (k, "few people", f"component {k} holds {count:.1f} people; its mean and covariance are the prior's")
+                (
+                    k,
+                    "few people",
+                    f"component {k} holds {count:.1f} people for {own} parameters of its own, which lean on the prior; "
+                    "compare fewer components or a family with fewer parameters",
+                )
             )
         spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.unit
         inside = fit.responsibilities.values[:, k] > 0.5

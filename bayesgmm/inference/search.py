@@ -33,10 +33,13 @@ Labels = NDArray[np.int64]
 
 _SCREENING_STEPS = 15  # EM steps every start gets before the best go on
 _SCREENING_ROWS = 20_000  # rows on which they are taken; more would cost time and change little
+_NEAR = 1e-4  # distance to the limit at which the subset's top is near enough
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
 _FINISHERS = 4  # starts that are climbed to the top
 _WHOLE = 2  # of these, starts that are climbed to the top of the whole when they were screened on a subset
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
+_CHANCE = 5.0  # standard errors by which a subset's top must be lower to be left
+_LOWER = "left: lower on a subset by more than chance"
 _COLLAPSED = "a component collapsed on too few people and its covariance is singular"
 
 
@@ -195,10 +198,14 @@ def _climb_all(
     if fewer:
         # the way to the top of the subset is short, and its top is near that of the whole
         for j in chosen[:most]:
-            near, _ = _try_climb(some, _parameters(runs[j]), max_iterations, 1e-3, newton=False)
+            near, _ = _try_climb(some, _parameters(runs[j]), max_iterations, _NEAR)
             runs[j] = near or runs[j]
         chosen, merged = _hills([run if j in chosen[:most] else None for j, run in enumerate(runs)])
         hill = {j: merged.get(c, c) for j, c in hill.items()} | merged
+        lower = _clearly_lower(some, arrays.sample.total, [runs[j] for j in chosen])
+        for j, below in zip(chosen, lower, strict=True):
+            failures[j] = _LOWER if below else failures[j]
+        chosen = [j for j, below in zip(chosen, lower, strict=True) if not below]
         most = _WHOLE
     finished: set[int] = set()
     for j in chosen:
@@ -208,10 +215,10 @@ def _climb_all(
         run = runs[j]
         assert run is not None
         if fewer:
-            runs[j], failures[j] = _try_climb(arrays, run.parameters, max_iterations, tolerance, newton=True)
+            runs[j], failures[j] = _try_climb(arrays, run.parameters, max_iterations, tolerance)
         else:
             left = max(max_iterations - steps, 1)
-            rest, failures[j] = _try_climb(arrays, run.parameters, left, tolerance, newton=False)
+            rest, failures[j] = _try_climb(arrays, run.parameters, left, tolerance)
             if rest is not None:
                 rest.history = [*run.history, *rest.history[1:]]
             runs[j] = rest
@@ -224,18 +231,36 @@ def _climb_all(
     assert best is not None
     if best.converged:
         # Newton's method measures how far the limit is, and goes there
-        polish(arrays, best, tolerance)
+        left = max_iterations - len(best.history)
+        best = runs[top] = polish(arrays, best, max_iterations=left, tolerance=tolerance)
     return best, _table([method for method, _ in partitions], runs, failures, finished, hill)
 
 
+def _clearly_lower(some: MixtureArrays, total: float, runs: list[Climb | None]) -> list[bool]:
+    """Whether each top of a subset would be lower than the first one's on the whole, chance allowed for.
+
+    The sum over people of the difference in log likelihood is known from the subset up to its standard error (Vuong
+    1989, equation 4.2, tests the same sum); a top that is lower by many of them is not worth a climb.
+    """
+    known = [(some.membership(run.parameters)[1], some.log_prior(run.parameters)) for run in runs if run is not None]
+    share = some.sample.repeats / some.sample.total if len(some.sample.repeats) else 1.0 / some.n_rows
+    found = []
+    for each, prior in known:
+        ahead = known[0][0] - each
+        mean = float((share * ahead).sum())
+        error = np.sqrt(float((share * (ahead - mean) ** 2).sum()) / some.n_rows)
+        found.append(total * (mean - _CHANCE * error) + known[0][1] - prior > 0.0)
+    return found
+
+
 def _try_climb(
-    arrays: MixtureArrays, start: Parameters | None, steps: int, tolerance: float, *, newton: bool
+    arrays: MixtureArrays, start: Parameters | None, steps: int, tolerance: float, *, newton: bool = True
 ) -> tuple[Climb | None, str]:
     """A climb, or why there is none; a start that fails never aborts the others."""
     if start is None:
         return None, _COLLAPSED
     try:
-        return climb(arrays, start, max_iterations=steps, tolerance=tolerance, newton=newton), ""
+        return climb(arrays, start, max_iterations=steps, tolerance=tolerance, newton=newton, polished=False), ""
     except SingularComponentError as error:
         return None, str(error)
 
