@@ -110,8 +110,7 @@ class Mixture:
 
     def problem(self, study: StudyLike, sample_weight: Any = None) -> Problem:
         """Bring the specification and a study together: aligned data, predictors and resolved priors."""
-        made = _as_study(study)
-        return Problem.build(self, made if sample_weight is None else made.with_weights(sample_weight))
+        return Problem.build(self, _as_study(study, sample_weight))
 
     def fit(
         self,
@@ -158,11 +157,12 @@ class Mixture:
         """
         from bayesgmm.inference.search import fit_map
 
+        made = _as_study(study, sample_weight)
         return fit_map(
-            self.problem(study, sample_weight),
+            Problem.build(self, made),
             seed=seed,
             restarts=restarts,
-            init=init,
+            init=_of_the_present(init, made),
             max_iterations=max_iterations,
             tolerance=tolerance,
             progress=progress,
@@ -239,7 +239,16 @@ class Mixture:
         return build_model(self.problem(study))
 
 
-def _as_study(given: StudyLike) -> Study:
+def _as_study(given: StudyLike, sample_weight: Any = None) -> Study:
     from bayesgmm.study import Study
 
-    return given if isinstance(given, Study) else Study.from_array(given)
+    study = given if isinstance(given, Study) else Study.from_array(given)
+    return study if sample_weight is None else study.with_weights(sample_weight)
+
+
+def _of_the_present(init: Any, study: Study) -> Any:
+    """A start by person without those of weight zero, who are absent from the problem."""
+    weight = study.sample_weight
+    if weight is None or init is None or not hasattr(init, "__len__") or len(init) != study.n_samples:
+        return init
+    return np.asarray(init)[weight > 0.0]

@@ -231,13 +231,19 @@ class Problem:
         """Means of the traits, subtracted before any sum is formed so that no digits cancel."""
         return self._trait_moments[0]
 
+    @property
+    def spread(self) -> Array:
+        """Standard deviation of each trait (n_traits,); one where it is nothing, as for a single person."""
+        variance = self._trait_moments[1]
+        spread: Array = np.where(variance > 0.0, np.sqrt(variance), 1.0)
+        return spread
+
     @cached_property
     def unit(self) -> Array:
         """Standard deviations of the traits, by which they are divided; one for all where the family needs that."""
-        _, variance = self._trait_moments
+        unit = self.spread
         if self.family.one_unit:
-            variance = np.full(len(variance), variance.mean())
-        unit: Array = np.where(variance > 0.0, np.sqrt(variance), 1.0)
+            unit = np.full(len(unit), np.sqrt((unit**2).mean()))
         return unit
 
     @cached_property

@@ -323,8 +323,9 @@ def ascend(
     counts: Array,
     max_steps: int,
     tolerance: float,
+    memory: int,
     history: Array,
-) -> tuple[int, int, float, float]:
+) -> tuple[int, int, float]:
     """Climb by accelerated EM.
 
     Parameters
@@ -341,6 +342,8 @@ def ascend(
         Most passes over the people.
     tolerance : float
         Stop when the log posterior is estimated to be within this many units of its limit.
+    memory : int
+        Steps that Anderson's method combines; 0 for plain EM.
     history : ndarray (max_steps,)
         Written: the log posterior at every accepted point.
 
@@ -351,17 +354,15 @@ def ascend(
     status : int
     gap : float
         Estimated distance of the log posterior to its limit.
-    steepest : float
-        Largest absolute derivative at the last accepted point, in full coordinates.
     """
     size = len(full)
-    images, residuals = np.zeros((MEMORY, size)), np.zeros((MEMORY, size))
+    images, residuals = np.zeros((max(memory, 1), size)), np.zeros((max(memory, 1), size))
     trial, image, gradient = np.empty(size), np.empty(size), np.empty(size)
     last_image, residual, last_residual = np.empty(size), np.empty(size), np.empty(size)
     proposal = np.empty(size)
     copy_into(full, trial)
     value, accepted, used, slot = -np.inf, 0, 0, 0
-    gap, steepest = np.inf, np.inf
+    gap = np.inf
     proposed = False
     quiet = 0
     trust, length = _LONGEST, 0.0
@@ -383,25 +384,23 @@ def ascend(
             if accepted == 0 and np.isfinite(new):
                 history[0] = new
                 accepted = 1
-            return accepted, SINGULAR, gap, steepest
+            return accepted, SINGULAR, gap
         if accepted > 0 and new < value:
             # plain EM does not descend but for rounding, which near-singular covariances magnify: the top is reached
             if value - new <= _RESOLVED * abs(value):
-                return accepted, CONVERGED, min(gap, value - new), steepest
-            return accepted, DESCENDED, gap, steepest
+                return accepted, CONVERGED, min(gap, value - new)
+            return accepted, DESCENDED, gap
         gain = new - value
         history[accepted] = new
-        steepest = 0.0
         promised = 0.0
         for i in range(size):
             residual[i] = image[i] - trial[i]
             images[slot, i] = image[i] - last_image[i]
             residuals[slot, i] = residual[i] - last_residual[i]
-            steepest = max(steepest, abs(gradient[i]))
             promised += 0.5 * gradient[i] * residual[i]
-        if accepted > 0:
-            slot = (slot + 1) % MEMORY
-            used = min(used + 1, MEMORY)
+        if accepted > 0 and memory > 0:
+            slot = (slot + 1) % memory
+            used = min(used + 1, memory)
         copy_into(trial, full)
         value = new
         accepted += 1
@@ -434,6 +433,6 @@ def ascend(
         enough = max(tolerance, rounding)
         quiet = quiet + 1 if accepted > 1 and gain <= enough and gap <= enough else 0
         if quiet >= 2 or (accepted > 1 and gain <= rounding and gap <= rounding):
-            return accepted, CONVERGED, gap, steepest
+            return accepted, CONVERGED, gap
         copy_into(proposal if proposed else image, trial)
-    return accepted, OUT_OF_STEPS, gap, steepest
+    return accepted, OUT_OF_STEPS, gap

@@ -1,23 +1,34 @@
 r"""Coordinates of the four covariance families that are not linear: logarithms of variances and turns of the axes.
 
 Around given covariances :math:`\Sigma_k = D_k \mathrm{diag}(e^{s_k}) D_k'` the chart is a linear map to ``s`` (as the
-diagonal families') and, for the orientation, the entries below the diagonal of a skew matrix :math:`\Omega` with
-:math:`D_k e^{\Omega}`; one for all components when they share the orientation. The gradient is taken in the chart
-around the point itself; charts around nearby points differ by a term that vanishes with the gradient, so second
-derivatives at a mode are those of any chart.
+diagonal families') and, for the orientation, the entries below the diagonal of a skew matrix :math:`\Omega` that turns
+the axes to :math:`D_k (I - \Omega/2)^{-1} (I + \Omega/2)`, Cayley's rotation, which agrees with :math:`e^{\Omega}` to
+second order; one for all components when they share the orientation. The gradient is taken in the chart around the
+point itself; charts around nearby points differ by a term that vanishes with the gradient, so second derivatives at a
+mode are those of any chart.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import expm
 
 from bayesgmm.core.covariance_steps import shared_orientation
 from bayesgmm.core.families import EQUAL, VARIABLE, Family, tie
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
 
 Array = NDArray[np.float64]
+
+
+@lru_cache(maxsize=64)
+def _variances_tie(letters: str, n_components: int, n_traits: int) -> tuple[Array, Array]:
+    """Map from a diagonal family's free coordinates to log variances (K D, n_free), and its inverse."""
+    # the diagonal families tie log diagonals of factors, which are minus half the log variances
+    made = -2.0 * tie(Family(letters), n_components, n_traits)[: n_components * n_traits]
+    inverse: Array = np.linalg.pinv(made)
+    return made, inverse
 
 
 class CurvedChart:
@@ -44,12 +55,11 @@ class CurvedChart:
             values, vectors = np.linalg.eigh(covariances)
             self._axes = vectors
             log_variances = np.log(values)
-        # the diagonal families tie log diagonals of factors, which are minus half the log variances
         letters = ("V" if family.volume == VARIABLE else "E") + ("V" if family.shape == VARIABLE else "E") + "I"
-        self._tie = -2.0 * tie(Family(letters), self._k, self._size)[: self._k * self._size]
+        self._tie, inverse = _variances_tie(letters, self._k, self._size)
         self._pairs = np.tril_indices(self._size, -1)
         turns = len(self._pairs[0]) * (1 if family.orientation == EQUAL else self._k)
-        self.origin = np.concatenate((np.linalg.pinv(self._tie) @ log_variances.ravel(), np.zeros(turns)))
+        self.origin = np.concatenate((inverse @ log_variances.ravel(), np.zeros(turns)))
 
     def roots(self, coordinates: Array) -> Array:
         """Precision factors (K, D, D) at coordinates of the chart."""
@@ -58,8 +68,8 @@ class CurvedChart:
         turns = coordinates[n_shape:].reshape(-1, len(self._pairs[0]))
         skew = np.zeros((len(turns), self._size, self._size))
         skew[:, self._pairs[0], self._pairs[1]] = turns
-        rotation = np.stack([expm(s - s.T) for s in skew])
-        axes = self._axes @ rotation
+        half = 0.5 * (skew - np.swapaxes(skew, 1, 2))
+        axes = self._axes @ np.linalg.solve(np.eye(self._size) - half, np.eye(self._size) + half)
         return precision_roots(np.einsum("kdj,kj,kej->kde", axes, variances, axes))
 
     def pull_back(self, gradient: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.ascent import SINGULAR, ascend
+from bayesgmm.core.ascent import MEMORY, SINGULAR, ascend
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import NiwPrior, covariances_from_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
@@ -44,8 +44,8 @@ def gaussian_of(sample: Sample, n_traits: int) -> tuple[Array, Array | None]:
     )
     full, counts = start.full(), np.empty((1, 1))
     history = np.empty(_STEPS)
-    _, status, _, _ = ascend(
-        full, alone, arrays.engine(), arrays.hyper, arrays.floor, counts, _STEPS, 1e-10 * sample.total, history
+    _, status, _ = ascend(
+        full, alone, arrays.engine(), arrays.hyper, arrays.floor, counts, _STEPS, 1e-10 * sample.total, MEMORY, history
     )
     found = start.of_full(full)
     return found.means[0], None if status == SINGULAR else covariances_from_roots(found.roots)[0]

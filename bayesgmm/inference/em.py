@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.ascent import CONVERGED, DESCENDED, ROUNDING, SINGULAR, ascend
+from bayesgmm.core.ascent import CONVERGED, DESCENDED, MEMORY, ROUNDING, SINGULAR, ascend
 from bayesgmm.core.objective import MixtureArrays, Parameters
 
 Array = NDArray[np.float64]
@@ -27,6 +27,7 @@ _REFUSALS = 4  # Newton steps in a row that fell short of their promise before E
 _LONGEST_NEWTON = 2.0  # coordinates are logarithms and standardised: a longer step is not near the mode
 _RESOLVED_CURVATURE = 1e-8  # of the largest curvature: smaller ones are lost in the differences of the gradient
 _BISECTIONS = 40
+_BESIDE = (0.03, 0.1, 0.3, 1.0)  # how far from a stationary point without strict curvature to look for a higher one
 
 
 class SingularComponentError(ArithmeticError):
@@ -48,8 +49,8 @@ class Climb:
         Why the run stopped, in words.
     gap : float
         Estimated distance of the log posterior to its limit.
-    gradient_norm : float
-        Largest absolute derivative of the log posterior at the last point.
+    strict : bool
+        False where Newton's method found a direction without curvature at the top, as where two components coincide.
     """
 
     parameters: Parameters
@@ -57,7 +58,7 @@ class Climb:
     converged: bool = False
     reason: str = "not run"
     gap: float = float("inf")
-    gradient_norm: float = float("inf")
+    strict: bool = True
 
 
 def climb(
@@ -68,6 +69,7 @@ def climb(
     tolerance: float = 1e-8,
     newton: bool = True,
     polished: bool = True,
+    memory: int = MEMORY,
 ) -> Climb:
     """Climb from a start to the nearest mode of the log posterior.
 
@@ -83,6 +85,8 @@ def climb(
         Go on by Newton's method where that is cheap and EM is slow.
     polished : bool
         Finish by Newton's method, which measures how far the limit is, even where EM has arrived.
+    memory : int
+        Steps that Anderson's method combines; 0 for plain EM.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def climb(
     counts = np.empty((len(arrays.sample.predictors), arrays.n_components))
     left, patience = max_iterations, _PATIENCE
     while left > 0 and not run.converged:
-        left -= _em_steps(arrays, run, counts, min(patience, left) if use_newton else left, tolerance)
+        left -= _em_steps(arrays, run, counts, min(patience, left) if use_newton else left, tolerance, memory)
         patience *= 2
         if run.converged:
             if polished and use_newton:
@@ -107,6 +111,10 @@ def climb(
             left -= _newton_steps(arrays, run, left, tolerance)
     if not run.converged:
         run.reason = f"out of steps, about {run.gap:.2g} below the limit of the log posterior"
+    if polished and not run.strict and memory > 0:
+        # long steps may have brought two components together that EM would have kept apart
+        plain = climb(arrays, start, max_iterations=max_iterations, tolerance=tolerance, newton=newton, memory=0)
+        run = plain if plain.history[-1] > run.history[-1] + tolerance else run
     return run
 
 
@@ -139,10 +147,10 @@ def _newton_is_cheap(arrays: MixtureArrays) -> bool:
     return n_free <= (_LARGEST_NEWTON if small else _LARGE_NEWTON)
 
 
-def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, tolerance: float) -> int:
+def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, tolerance: float, memory: int) -> int:
     """Take accelerated EM steps until the log posterior is close to its limit or the steps are used up."""
     full, history = run.parameters.full(), np.empty(max_steps)
-    accepted, status, run.gap, run.gradient_norm = ascend(
+    accepted, status, run.gap = ascend(
         full,
         arrays.sample,
         arrays.engine(),
@@ -151,6 +159,7 @@ def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, 
         counts,
         max_steps,
         tolerance,
+        memory,
         history,
     )
     if status == SINGULAR:
@@ -190,11 +199,20 @@ def _newton_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: float
         # what differences of the gradient cannot tell from zero is taken as the least that they can
         least = _RESOLVED_CURVATURE * max(float(np.abs(curvature).max()), 1e-300)
         run.gap = 0.5 * float((slope**2 / np.maximum(np.abs(curvature), least)).sum())
-        run.gradient_norm = float(np.abs(gradient).max())
-        if curvature[0] > -least and run.gap < max(tolerance * 1e-2, ROUNDING * abs(value)):
-            run.converged = True
-            run.reason = "Newton: the log posterior is within the tolerance of its limit"
-            return tried
+        run.strict = bool(curvature[0] > least)
+        if run.gap < max(tolerance * 1e-2, ROUNDING * abs(value)):
+            higher = None
+            if not run.strict:
+                higher = _beside(arrays, run.parameters, value, tolerance, directions[:, 0])
+            if higher is None:
+                run.converged = True
+                run.reason = "Newton: the log posterior is within the tolerance of its limit"
+                return tried
+            run.parameters = higher
+            value, gradient = arrays.log_posterior_and_gradient(higher)
+            run.history.append(value)
+            information = arrays.negative_hessian(higher)
+            continue
         along, length = _within(np.maximum(curvature, least), slope, radius)
         promised = float(slope @ along - 0.5 * (curvature * along) @ along)
         trial = arrays.of_free(arrays.free(run.parameters) + directions @ along, run.parameters)
@@ -214,6 +232,23 @@ def _newton_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: float
         run.history.append(value)
         information = arrays.negative_hessian(run.parameters)
     return most
+
+
+def _beside(
+    arrays: MixtureArrays, at: Parameters, value: float, tolerance: float, direction: Array
+) -> Parameters | None:
+    """A higher point beside a stationary one without strict curvature, such as two components at one place; else None.
+
+    There the gradient is zero and EM stands still, but the point may be a saddle.
+    """
+    best, found = value + max(tolerance, ROUNDING * abs(value)), None
+    for length in _BESIDE:
+        for step in (length * direction, -length * direction):
+            trial = arrays.of_free(arrays.free(at) + step, at)
+            height, _ = arrays.log_posterior_and_gradient(trial)
+            if height > best:
+                best, found = height, trial
+    return found
 
 
 def _within(curvature: Array, slope: Array, radius: float) -> tuple[Array, float]:

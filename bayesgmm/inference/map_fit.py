@@ -47,7 +47,7 @@ class MapFit:
     gap : float
         Estimated distance of the log posterior to its limit when it did.
     gradient_norm : float
-        Largest absolute derivative of the log posterior there, in standardised coordinates.
+        Largest absolute derivative of the log posterior there, in the free standardised coordinates of the family.
     seed : int or None
     log_posteriors : ndarray
         Log posterior at every accepted step of the best start.
@@ -471,7 +471,7 @@ def _find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
                     "compare fewer components or a family with fewer parameters",
                 )
             )
-        spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.unit
+        spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.spread
         inside = fit.responsibilities.values[:, k] > 0.5
         for d, trait in enumerate(problem.trait_names):
             values = problem.traits[inside & problem.observed & ~np.isnan(problem.traits[:, d]), d]

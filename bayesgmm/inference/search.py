@@ -65,6 +65,7 @@ def fit_map(
         run, table = _climb_from(problem, *_explicit_start(problem, init), max_iterations, tolerance)
     else:
         run, table = _climb_all(problem, restarts, seed, max_iterations, tolerance, progress)
+    _, gradient = problem.arrays.log_posterior_and_gradient(run.parameters)
     shift = problem.log_likelihood_shift + problem.log_prior_shift
     for row in table:
         row[names.LOG_POSTERIOR] += shift
@@ -74,7 +75,7 @@ def fit_map(
         converged=run.converged,
         reason=run.reason,
         gap=run.gap,
-        gradient_norm=run.gradient_norm,
+        gradient_norm=float(np.abs(gradient).max(initial=0.0)),
         seed=seed,
         log_posteriors=np.array(run.history) + shift,
         start_rows=table,
