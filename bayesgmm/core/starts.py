@@ -49,15 +49,19 @@ def whitened(points: Array, repeats: Array) -> Array:
 
     Distances between whitened points do not depend on the traits' units or on correlations that all components share.
     """
-    mean = np.average(points, axis=1, weights=repeats if len(repeats) else None)
-    centred = points - mean[:, None]
-    weighted = centred * repeats if len(repeats) else centred
-    values, vectors = np.linalg.eigh(weighted @ centred.T)
+    centred, scatter = _about_the_mean(points, repeats)
+    values, vectors = np.linalg.eigh(scatter)
     total = repeats.sum() if len(repeats) else points.shape[1]
     # a direction in which the traits repeat each other has nothing to tell
     kept = values > 1e-12 * values[-1]
     result: Array = (vectors[:, kept] / np.sqrt(values[kept] / total)).T @ centred
     return result
+
+
+def _about_the_mean(points: Array, repeats: Array) -> tuple[Array, Array]:
+    """Points less their mean, and the sum of their outer products over the people that they stand for."""
+    centred = points - np.average(points, axis=1, weights=repeats if len(repeats) else None)[:, None]
+    return centred, (centred * repeats if len(repeats) else centred) @ centred.T
 
 
 def quantile_partition(points: Array, repeats: Array, n_components: int, direction: int = 0) -> Labels:
@@ -77,20 +81,24 @@ def quantile_partition(points: Array, repeats: Array, n_components: int, directi
     -------
     ndarray of int (n_rows,)
     """
-    centred = points - points.mean(axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(centred @ centred.T)
+    centred, scatter = _about_the_mean(points, repeats)
+    _, vectors = np.linalg.eigh(scatter)
     return _cut(vectors[:, -1 - direction] @ centred, repeats, n_components)
 
 
 def spread_partition(points: Array, repeats: Array, n_components: int) -> Labels:
     """Cut rows into equal parts by their distance from the centre: for components that differ in width."""
-    centred = points - np.median(points, axis=1, keepdims=True)
+    halves = [_cut(point, repeats, 2) for point in points]
+    middle = [0.5 * (p[h == 0].max(initial=-np.inf) + p[h == 1].min()) for p, h in zip(points, halves, strict=True)]
+    centred = points - np.where(np.isfinite(middle), middle, points[:, 0])[:, None]
     return _cut((centred**2).sum(axis=0), repeats, n_components)
 
 
 def fitted_partition(points: Array, repeats: Array, predictors: Array, n_components: int) -> Labels:
     """Cut rows into equal parts by what a linear regression on the predictors foretells of the first trait."""
-    slopes, *_ = np.linalg.lstsq(predictors, points[0] - points[0].mean(), rcond=None)
+    root = np.sqrt(repeats) if len(repeats) else np.ones(points.shape[1])
+    target = points[0] - np.average(points[0], weights=repeats if len(repeats) else None)
+    slopes, *_ = np.linalg.lstsq(root[:, None] * predictors, root * target, rcond=None)
     return _cut(predictors @ slopes, repeats, n_components)
 
 
@@ -100,7 +108,7 @@ def random_partition(n_rows: int, n_components: int, rng: np.random.Generator) -
     return labels
 
 
-def hierarchical_partition(points: Array, n_components: int, rng: np.random.Generator) -> Labels:
+def hierarchical_partition(points: Array, repeats: Array, n_components: int, rng: np.random.Generator) -> Labels:
     """Cut a model-based hierarchy of a subset, and give every other row to the nearest of its clusters.
 
     Merging so that the within-cluster sum of squares grows least (Ward 1963) is the agglomeration by classification
@@ -111,9 +119,12 @@ def hierarchical_partition(points: Array, n_components: int, rng: np.random.Gene
     ----------
     points : ndarray (n_traits, n_rows)
         Whitened.
+    repeats : ndarray (n_rows,)
+        What each row stands for, and is drawn in proportion to; empty when one each.
     """
     n_rows = points.shape[1]
-    chosen = rng.choice(n_rows, _TREE, replace=False) if n_rows > _TREE else np.arange(n_rows)
+    chances = repeats / repeats.sum() if len(repeats) else None
+    chosen = rng.choice(n_rows, _TREE, replace=False, p=chances) if n_rows > _TREE else np.arange(n_rows)
     some = points[:, chosen].T
     if len(some) <= n_components:
         return np.arange(n_rows) % n_components

@@ -161,7 +161,7 @@ def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) 
     white = whitened(points, repeats)
     made: list[tuple[str, Labels]] = [("quantiles", quantile_partition(points, repeats, k))]
     if restarts > 1:
-        made.append(("hierarchy", hierarchical_partition(white, k, rng)))
+        made.append(("hierarchy", hierarchical_partition(white, repeats, k, rng)))
     if restarts > 2:
         made.append(("spread", spread_partition(points, repeats, k)))
     if len(points) > 1 and restarts > 3:
