@@ -22,7 +22,7 @@ _HOMES = {
     "Priors": "priors",
     "Mixture": "model",
     "MapFit": "inference.map_fit",
-    "read_fit": "inference.map_fit",
+    "read_fit": "inference.fit_storage",
     "Posterior": "inference.posterior",
     "read_posterior": "inference.posterior",
     "compare": "analysis.compare",
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
-    from bayesgmm.inference.map_fit import MapFit, read_fit
+    from bayesgmm.inference.fit_storage import read_fit
+    from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
     from bayesgmm.model import Mixture
     from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors, ShiftsNormal

@@ -125,7 +125,7 @@ def compare_command(
 
     Example: `bayesgmm compare results`
     """
-    from bayesgmm.inference.map_fit import read_fit
+    from bayesgmm.inference.fit_storage import read_fit
     from bayesgmm.inference.posterior import read_posterior
 
     start, posterior = read_fit(results / "fit.nc"), read_posterior(results / "posterior.nc")

@@ -17,13 +17,13 @@ from bayesgmm.core.families import SAMPLED, Family, family_of
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
-from bayesgmm.core.one_component import gaussian_of
+from bayesgmm.core.one_component import mean_and_covariance, mean_and_variance
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points
-from bayesgmm.core.traits import is_complete, known_moments, scatter_about, who_has_any
+from bayesgmm.core.traits import is_complete, who_has_any
 from bayesgmm.core.weights import log_softmax
 from bayesgmm.errors import InputError
-from bayesgmm.priors import ResolvedPriors
+from bayesgmm.resolved_priors import ResolvedPriors
 
 if TYPE_CHECKING:
     from bayesgmm.design_matrix import Design
@@ -131,13 +131,13 @@ class Problem:
         design = study.design(mixture.weights, average=average)
         means_design = study.design(mixture.means, role="means", average=False)
         shares = None if weight is None else weight[observed]
-        centers, _ = _moments(design.matrix[observed], shares)
-        covariate_centers, variances = _moments(means_design.matrix[observed], shares)
+        centers, _ = mean_and_variance(design.matrix[observed], shares)
+        covariate_centers, variances = mean_and_variance(means_design.matrix[observed], shares)
         covariates = means_design.matrix - covariate_centers
         spread = np.sqrt(variances)
         uncertain = design.uncertain
         priors = mixture.priors.resolve(
-            *_gaussian(traits[observed], shares, n_observed),
+            *mean_and_covariance(traits[observed], shares, n_observed),
             mixture.n_components,
             trait_names=study.trait_names,
             predictors=design.columns,
@@ -224,7 +224,7 @@ class Problem:
 
     @cached_property
     def _trait_moments(self) -> tuple[Array, Array]:
-        return _moments(self.traits[self.people], self._shares)
+        return mean_and_variance(self.traits[self.people], self._shares)
 
     @property
     def centre(self) -> Array:
@@ -249,7 +249,7 @@ class Problem:
     @cached_property
     def covariate_unit(self) -> Array:
         """Standard deviations of the covariates of the means, by which they are divided."""
-        return np.sqrt(_moments(self.covariates[self.people], self._shares)[1])
+        return np.sqrt(mean_and_variance(self.covariates[self.people], self._shares)[1])
 
     @property
     def _shares(self) -> Array | None:
@@ -300,7 +300,7 @@ class Problem:
     @cached_property
     def _sample_moments(self) -> tuple[Array, Array | None]:
         """Mean and covariance of the traits of the people who have any, in the traits' units."""
-        return _gaussian(self.traits[self.people], self._shares, self.n_effective)
+        return mean_and_covariance(self.traits[self.people], self._shares, self.n_effective)
 
     @cached_property
     def _floor(self) -> Array:
@@ -473,33 +473,3 @@ def _count(traits: Array, weight: Array | None, people: NDArray[np.int64] | slic
     if weight is not None:
         return float(weight[people].sum())
     return float(len(traits) if isinstance(people, slice) else len(people))
-
-
-def _moments(values: Array, shares: Array | None) -> tuple[Array, Array]:
-    """Weighted mean and variance over people of the known values of each column."""
-    if not values.shape[1]:
-        return np.zeros(0), np.zeros(0)
-    mean, variance = known_moments(np.ascontiguousarray(values), np.empty(0) if shares is None else shares)
-    return mean, variance
-
-
-def _gaussian(traits: Array, shares: Array | None, total: float) -> tuple[Array, Array | None]:
-    """Sample mean and covariance of traits; where some are missing, those of a single Gaussian by EM.
-
-    No covariance where there are too few people for one.
-    """
-    mean, variance = _moments(traits, shares)
-    if total <= 1.0 or len(traits) < 2:
-        return mean, None
-    if is_complete(traits):
-        return mean, scatter_about(traits, np.empty(0) if shares is None else shares, mean) / (total - 1.0)
-    unit = np.sqrt(variance)
-    if not (unit > 0.0).all():
-        return mean, None
-    n, size = traits.shape
-    nothing = np.zeros((n, 0))
-    sample, _ = gather(
-        traits, nothing, nothing, shares, Uncertain.nobody(0), centre=mean, scale=1.0 / unit, compress=False
-    )
-    _, covariance = gaussian_of(sample, size)
-    return mean, None if covariance is None else covariance * np.outer(unit, unit) * (total / (total - 1.0))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.core.families import Family
 from bayesgmm.core.gather import Uncertain
-from bayesgmm.priors import ResolvedPriors
 from bayesgmm.problem import Problem
+from bayesgmm.resolved_priors import ResolvedPriors
 
 Array = NDArray[np.float64]
 

@@ -35,9 +35,7 @@ def test_both_roads_sample_one_posterior_with_every_option_on(family):
     model = bg.Mixture(2, covariance=family, weights="rs1", means="age")
     fit = model.fit(study, seed=1)
     tables = [
-        model.sample(study, init=fit, draws=1500, chains=2, seed=seed, density=density)
-        .summary()
-        .set_index("parameter")
+        model.sample(study, init=fit, draws=1500, chains=2, seed=seed, density=density).summary().set_index("parameter")
         for seed, density in ((1, "fused"), (2, "pymc"))
     ]
     one, two = tables

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm import __version__, names
+from bayesgmm import names
 from bayesgmm.core.objective import Parameters
 from bayesgmm.errors import InputError
 from bayesgmm.problem import Problem
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_FEW_VALUES = 3.0  # a component with fewer values of traits than this, per parameter of its own, is flagged
 _WORTH_TELLING = 1.1  # people per distinct row from which the fit says that it compressed
-_NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
-_WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +136,9 @@ class MapFit:
     @cached_property
     def flags(self) -> pd.DataFrame:
         """What should worry the reader: one row per finding (component, flag, message)."""
-        return pd.DataFrame(_find_flags(self), columns=["component", "flag", "message"])
+        from bayesgmm.inference.flags import find_flags
+
+        return pd.DataFrame(find_flags(self), columns=["component", "flag", "message"])
 
     # -- uncertainty ----------------------------------------------------------------------------
 
@@ -384,122 +382,12 @@ class MapFit:
 
     def to_tree(self) -> xr.DataTree:
         """Everything as a DataTree: groups ``map`` and ``constant_data``."""
-        from bayesgmm.inference.tidy import without_empty
-        from bayesgmm.problem_storage import problem_to_dataset
+        from bayesgmm.inference.fit_storage import tree_of_map
 
-        stored = without_empty(self.params)
-        stored[names.RESPONSIBILITIES] = self.responsibilities
-        stored["history"] = self.history
-        stored.attrs = {
-            "converged": int(self.converged),
-            "reason": self.reason,
-            "gap": self.gap,
-            "gradient_norm": self.gradient_norm,
-            "seed": "None" if self.seed is None else int(self.seed),
-            "starts": self.starts.to_json(orient="split"),
-            "versions": json.dumps({"bayesgmm": __version__}),
-            names.LOG_POSTERIOR: self.log_posterior,
-            names.LOG_LIKELIHOOD: self.log_likelihood,
-        }
-        return xr.DataTree.from_dict({"map": stored, "constant_data": problem_to_dataset(self.problem)})
+        return tree_of_map(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to NetCDF (``.nc``) or Zarr (``.zarr``); the file appears whole or not at all."""
         from bayesgmm.inference.storage import save_tree
 
         save_tree(self.to_tree(), path)
-
-
-def read_fit(path: str | PathLike[str]) -> MapFit:
-    """Read a fit written by :meth:`MapFit.save`.
-
-    Raises
-    ------
-    InputError
-        If the file is not a fit.
-    """
-    from bayesgmm.inference.storage import open_tree
-
-    return map_from_tree(open_tree(path, needs=("map", "constant_data")))
-
-
-def map_from_tree(tree: xr.DataTree) -> MapFit:
-    """Rebuild a fit from the groups ``map`` and ``constant_data``."""
-    from io import StringIO
-
-    from bayesgmm.problem_storage import problem_from_dataset
-
-    stored = tree["map"].to_dataset()
-    problem = problem_from_dataset(tree["constant_data"].to_dataset())
-    beta = np.zeros((len(problem.predictor_names), problem.n_components - 1))
-    if names.EFFECTS in stored:
-        beta = problem.beta(stored[names.EFFECTS].values)
-    shifts = np.zeros((0, len(problem.trait_names)))
-    if names.SHIFTS in stored:
-        shifts = stored[names.SHIFTS].values
-    params = problem.label(
-        stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta, shifts
-    )
-    seed = stored.attrs["seed"]
-    return MapFit(
-        problem=problem,
-        parameters=problem.parameters(params),
-        converged=bool(stored.attrs["converged"]),
-        reason=str(stored.attrs["reason"]),
-        gap=float(stored.attrs["gap"]),
-        gradient_norm=float(stored.attrs["gradient_norm"]),
-        seed=None if seed == "None" else int(seed),
-        log_posteriors=stored["history"].values,
-        start_rows=[dict(row) for _, row in pd.read_json(StringIO(stored.attrs["starts"]), orient="split").iterrows()],
-    )
-
-
-def _find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
-    problem = fit.problem
-    found: list[tuple[int | None, str, str]] = []
-    r = fit.responsibilities.values[problem.people]
-    people = r.sum(axis=0) if problem.sample_weight is None else problem.sample_weight[problem.people] @ r
-    size = len(problem.trait_names)
-    own = size + problem.family.n_parameters(2, size) - problem.family.n_parameters(1, size)
-    for k, count in enumerate(people):
-        if count * size < _FEW_VALUES * own:
-            found.append(
-                (
-                    k,
-                    "few people",
-                    f"component {k} holds {count:.1f} people for {own} parameters of its own, which lean on the prior; "
-                    "compare fewer components or a family with fewer parameters",
-                )
-            )
-        spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.spread
-        inside = fit.responsibilities.values[:, k] > 0.5
-        for d, trait in enumerate(problem.trait_names):
-            values = problem.traits[inside & problem.observed & ~np.isnan(problem.traits[:, d]), d]
-            equal = len(values) > 2 and np.ptp(values) == 0.0
-            if equal or spread[d] < _NARROW:
-                found.append(
-                    (
-                        k,
-                        "spike",
-                        f"component {k} is a spike of {trait}: {len(values)} people, most with equal values; its "
-                        "width is set by the prior",
-                    )
-                )
-    effects = fit.params[names.EFFECTS]
-    for p, predictor in enumerate(problem.predictor_names):
-        for c, contrast in enumerate(problem.contrasts):
-            value = float(effects.values[p, c])
-            if abs(value) * max(float(np.ptp(problem.predictors[:, p])), 1e-300) > 2 * _WIDE_EFFECT:
-                found.append(
-                    (
-                        None,
-                        "separation",
-                        f"{predictor}, {contrast}: log odds ratio {value:.1f}; the predictor nearly separates the "
-                        "components, so the size of the effect is decided by its prior",
-                    )
-                )
-    if not fit.converged:
-        found.append((None, "not converged", f"not converged: {fit.reason}"))
-    if np.isnan(fit.covariance_matrix).any():
-        found.append((None, "no curvature", "the log posterior is flat or rises in some direction at the estimate"))
-    return found

@@ -10,7 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm import names
-from bayesgmm.inference.map_fit import MapFit, map_from_tree
+from bayesgmm.inference.fit_storage import map_from_tree
+from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.problem import Problem
 from bayesgmm.problem_storage import problem_from_dataset
 

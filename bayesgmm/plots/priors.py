@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesgmm.priors import ResolvedPriors
+    from bayesgmm.resolved_priors import ResolvedPriors
 
 
 def plot_priors(priors: ResolvedPriors) -> Figure:

@@ -1,0 +1,196 @@
+"""Priors as numbers: what every engine reads, what they say in words, and whether they are proper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesgmm.core.families import family_of
+from bayesgmm.core.gaussian import NiwPrior
+from bayesgmm.core.weights import WeightsPrior
+from bayesgmm.errors import PropernessError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedPriors:
+    """Priors as numbers, in the traits' own units: the one definition that every engine reads.
+
+    Attributes
+    ----------
+    concentration : ndarray (n_components,)
+    mean, strength, dof, scale
+        ``m0`` (n_traits,), ``kappa0``, ``nu0`` and ``Psi0`` (n_traits, n_traits).
+    effect_mean : ndarray (n_predictors, n_components - 1)
+        Prior mean of the log odds ratio of each other component against ``reference``.
+    effect_sd : ndarray (n_predictors,)
+        Prior standard deviation of every pairwise log odds ratio; infinite where flat.
+    reference : int
+    trait_names, predictor_names : tuple of str
+    weights_flat, components_flat : bool
+    family : str
+        Covariance family.
+    covariate_names : tuple of str
+        Covariates of the means.
+    shift_sd : ndarray (n_covariates, n_traits)
+        Prior standard deviation of each slope; infinite where flat.
+    """
+
+    concentration: Array
+    mean: Array
+    strength: float
+    dof: float
+    scale: Array
+    effect_mean: Array
+    effect_sd: Array
+    reference: int
+    trait_names: tuple[str, ...]
+    predictor_names: tuple[str, ...]
+    weights_flat: bool = False
+    components_flat: bool = False
+    family: str = "VVV"
+    covariate_names: tuple[str, ...] = ()
+    shift_sd: Array = field(default_factory=lambda: np.zeros((0, 1)))
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return len(self.concentration)
+
+    def niw(self) -> NiwPrior:
+        """Prior of the components as arrays."""
+        if self.components_flat:
+            return NiwPrior.flat(len(self.mean), family_of(self.family))
+        return NiwPrior(self.mean, self.strength, self.dof, self.scale, family_of(self.family))
+
+    def weights_prior(self) -> WeightsPrior:
+        """Prior of the weights and effects as arrays, contrasts against component 0."""
+        full = np.insert(self.effect_mean, self.reference, 0.0, axis=1)
+        return WeightsPrior(self.concentration, full[:, 1:] - full[:, :1], self.effect_sd)
+
+    def why_improper(self) -> list[str]:
+        """Reasons why the posterior has no finite integral; empty when the prior is proper."""
+        reasons = []
+        if self.components_flat:
+            reasons.append(
+                "the components' prior is flat: with positive probability a component receives no data, its mean and "
+                "covariance are then governed by a prior without a finite integral (Grazian and Robert 2018)"
+            )
+        flat = [name for name, sd in zip(self.predictor_names, self.effect_sd, strict=True) if np.isinf(sd)]
+        if flat:
+            reasons.append(
+                f"the prior of the effect of {', '.join(flat)} is flat: where a predictor separates the components its "
+                "log odds ratio runs to infinity"
+            )
+        if np.isinf(self.shift_sd).any():
+            reasons.append(
+                f"the prior of the slopes of {', '.join(self.covariate_names)} is flat: where a component holds all "
+                "the people who differ in a covariate, slope and mean cannot be told apart"
+            )
+        return reasons
+
+    def refuse_improper(self) -> None:
+        """Raise when the posterior has no finite integral.
+
+        Raises
+        ------
+        PropernessError
+            Saying which prior is improper and why that matters for a mixture.
+        """
+        reasons = self.why_improper()
+        if reasons:
+            raise PropernessError(
+                "this mixture cannot be sampled, its posterior has no finite integral: "
+                + "; ".join(reasons)
+                + ". Give a proper prior (the defaults are), or use the MAP fit"
+            )
+
+    def table(self) -> pd.DataFrame:
+        """One row per prior: parameter, distribution, and what it says in the units of the data."""
+        if self.weights_flat:
+            weights = "flat: maximum likelihood"
+        else:
+            weights = f"Dirichlet({', '.join(f'{a:g}' for a in self.concentration)})"
+        rows = [("weights", weights, _weights_meaning(self.concentration))]
+        if self.components_flat:
+            rows.append(("means, covariances", "flat: maximum likelihood", "no bound on a component's narrowness"))
+        else:
+            # the mean of a standardised trait is zero but for rounding
+            unit = np.sqrt(np.diag(self.scale))
+            mean = ", ".join(f"{m:.4g}" for m in np.where(np.abs(self.mean) < 1e-10 * unit, 0.0, self.mean))
+            rows.append(
+                ("means", f"Normal(({mean}), covariance / {self.strength:g})", f"worth {self.strength:g} observations")
+            )
+            rows.append(self._covariance_row())
+        for p, name in enumerate(self.predictor_names):
+            rows.append((f"effects[{name}]", *self._effect_row(p)))
+        for q, name in enumerate(self.covariate_names):
+            rows.append((f"shifts[{name}]", *self._shift_row(q)))
+        return pd.DataFrame(rows, columns=["parameter", "prior", "meaning"])
+
+    def variance_prior(self, d: int) -> tuple[float, float]:
+        """Shape and rate of the inverse-gamma prior of a component's variance of trait ``d``."""
+        niw, size = self.niw(), len(self.mean)
+        if niw.family.spherical:
+            return self.dof / 2.0, float(np.trace(self.scale)) / (2.0 * size)
+        freedom = self.dof if niw.family.diagonal else self.dof - size + 1.0
+        return freedom / 2.0, float(self.scale[d, d]) / 2.0
+
+    def _covariance_row(self) -> tuple[str, str, str]:
+        """What the prior says of covariances, or of variances where the family has nothing else."""
+        family = self.niw().family
+        shapes, rates = np.array([self.variance_prior(d) for d in range(len(self.mean))]).T
+        spread = np.sqrt(rates / np.maximum(shapes, 1e-9))
+        if family.spherical or family.diagonal:
+            shown = ", ".join(f"{r:.4g}" for r in (rates[:1] if family.spherical else rates))
+            density = f"InverseGamma({0.5 * self.dof:g}, {shown})"
+        else:
+            scale = "; ".join(", ".join(f"{s:.4g}" for s in row) for row in self.scale)
+            density = f"InverseWishart({self.dof:g}, [{scale}])"
+        sds = ", ".join(f"{name}: {s:.3g}" for name, s in zip(self.trait_names, spread, strict=True))
+        return f"covariances ({self.family})", density, f"a component's sd is around {sds}"
+
+    def _shift_row(self, q: int) -> tuple[str, str]:
+        sds = self.shift_sd[q]
+        if np.isinf(sds).any():
+            return "flat: least squares", "no bound on a slope"
+        shown = ", ".join(f"{name}: {sd:.3g}" for name, sd in zip(self.trait_names, sds, strict=True))
+        return f"Normal(0, sd) with sd {shown}", "slope per unit of the covariate"
+
+    def _effect_row(self, p: int) -> tuple[str, str]:
+        sd = self.effect_sd[p]
+        if self.n_components == 1:
+            return "none", "one component: nothing for a predictor to act on"
+        if np.isinf(sd):
+            return "flat: maximum likelihood", "an effect that separates the data is infinite"
+        means = self.effect_mean[p]
+        centre = f"{means[0]:g}" if np.ptp(means) == 0 else f"({', '.join(f'{m:g}' for m in means)})"
+        low, high = np.exp(means.min() - 1.96 * sd), np.exp(means.max() + 1.96 * sd)
+        return f"Normal({centre}, {sd:g}) on every log odds ratio", f"95% of odds ratios within {low:.3g} to {high:.3g}"
+
+    def __str__(self) -> str:
+        return self.table().to_string(index=False)
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html(index=False))
+
+    def plot(self, **options: Any) -> Figure:
+        """Draw the prior densities of weights, means, standard deviations and odds ratios."""
+        from bayesgmm.plots.priors import plot_priors
+
+        return plot_priors(self, **options)
+
+
+def _weights_meaning(concentration: Array) -> str:
+    least = concentration.min()
+    if least > 1:
+        return "no component vanishes from the mode"
+    return "uniform on the simplex" if least == 1 else "favours empty components"
