@@ -25,8 +25,8 @@ _NEWTON_STEPS = 50
 _CURVED_STEPS = 8  # the same for curved families, whose Hessian costs more
 _REFUSALS = 4  # Newton steps in a row that fell short of their promise before EM goes on
 _LONGEST_NEWTON = 2.0  # coordinates are logarithms and standardised: a longer step is not near the mode
-_RESOLVED_CURVATURE = 1e-8  # of the largest curvature: smaller ones are lost in the differences of the gradient
-_BISECTIONS = 40
+_RESOLVED_CURVATURE = 1e-8  # of each coordinate's own: smaller ones are lost in the differences of the gradient
+_BISECTIONS = 30
 _BESIDE = (0.03, 0.1, 0.3, 1.0)  # how far from a stationary point without strict curvature to look for a higher one
 
 
@@ -194,12 +194,11 @@ def _newton_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: float
     for tried in range(most):
         if not np.isfinite(information).all():
             return tried
-        curvature, directions = np.linalg.eigh(information)
+        curvature, directions = _principal(information)
         slope = directions.T @ gradient
         # what differences of the gradient cannot tell from zero is taken as the least that they can
-        least = _RESOLVED_CURVATURE * max(float(np.abs(curvature).max()), 1e-300)
-        run.gap = 0.5 * float((slope**2 / np.maximum(np.abs(curvature), least)).sum())
-        run.strict = bool(curvature[0] > least)
+        run.gap = 0.5 * float((slope**2 / np.maximum(np.abs(curvature), _RESOLVED_CURVATURE)).sum())
+        run.strict = bool(curvature[0] > _RESOLVED_CURVATURE)
         if run.gap < max(tolerance * 1e-2, ROUNDING * abs(value)):
             higher = None
             if not run.strict:
@@ -213,10 +212,12 @@ def _newton_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: float
             run.history.append(value)
             information = arrays.negative_hessian(higher)
             continue
-        along, length = _within(np.maximum(curvature, least), slope, radius)
+        along = _within(np.maximum(curvature, _RESOLVED_CURVATURE), slope, directions, radius)
+        step = directions @ along
         promised = float(slope @ along - 0.5 * (curvature * along) @ along)
-        trial = arrays.of_free(arrays.free(run.parameters) + directions @ along, run.parameters)
+        trial = arrays.of_free(arrays.free(run.parameters) + step, run.parameters)
         trial_value, trial_gradient = arrays.log_posterior_and_gradient(trial)
+        length = float(np.linalg.norm(step))
         share = (trial_value - value) / promised if np.isfinite(trial_value) else -1.0
         if not share > 0.25:
             radius = 0.25 * length
@@ -251,22 +252,30 @@ def _beside(
     return found
 
 
-def _within(curvature: Array, slope: Array, radius: float) -> tuple[Array, float]:
-    """Step ``slope / (curvature + lift)`` in principal directions with the least lift that keeps it within the radius.
+def _principal(information: Array) -> tuple[Array, Array]:
+    """Curvatures, ascending, and directions (columns) in which they act apart.
 
-    Returns
-    -------
-    along : ndarray
-    length : float
+    Coordinates are scaled by their own curvature (Marquardt 1963): whether a curvature is nothing must not depend on
+    their units.
     """
-    along = slope / curvature
-    length = float(np.linalg.norm(along))
-    low, high = 0.0, float(np.linalg.norm(slope)) / radius
-    if length <= radius:
-        return along, length
+    own = np.diag(information)
+    scale = 1.0 / np.sqrt(np.maximum(own, max(_RESOLVED_CURVATURE * own.max(), 1e-300)))
+    curvature, directions = np.linalg.eigh(information * np.outer(scale, scale))
+    return curvature, scale[:, None] * directions
+
+
+def _within(curvature: Array, slope: Array, directions: Array, radius: float) -> Array:
+    """Step ``slope / (curvature + lift)`` along the directions with the least lift that keeps it within the radius."""
+
+    def length(lift: float) -> float:
+        return float(np.linalg.norm(directions @ (slope / (curvature + lift))))
+
+    low, high = 0.0, 1.0
+    if length(0.0) <= radius:
+        return slope / curvature
+    while length(high) > radius:
+        low, high = high, 4.0 * high
     for _ in range(_BISECTIONS):
         lift = 0.5 * (low + high)
-        along = slope / (curvature + lift)
-        length = float(np.linalg.norm(along))
-        low, high = (lift, high) if length > radius else (low, lift)
-    return along, length
+        low, high = (lift, high) if length(lift) > radius else (low, lift)
+    return slope / (curvature + high)

@@ -63,6 +63,6 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
                 )
     if not fit.converged:
         found.append((None, "not converged", f"not converged: {fit.reason}"))
-    if np.isnan(fit.covariance_matrix).any():
+    if not fit.strict:
         found.append((None, "no curvature", "the log posterior is flat or rises in some direction at the estimate"))
     return found

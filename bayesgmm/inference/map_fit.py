@@ -44,6 +44,8 @@ class MapFit:
         Estimated distance of the log posterior to its limit when it did.
     gradient_norm : float
         Largest absolute derivative of the log posterior there, in the free standardised coordinates of the family.
+    strict : bool
+        False where Newton's method found that the log posterior is flat or rises in some direction at the estimate.
     seed : int or None
     log_posteriors : ndarray
         Log posterior at every accepted step of the best start.
@@ -57,6 +59,7 @@ class MapFit:
     reason: str
     gap: float
     gradient_norm: float
+    strict: bool
     seed: int | None
     log_posteriors: Array
     start_rows: list[dict[str, Any]]

@@ -75,6 +75,7 @@ def fit_map(
         converged=run.converged,
         reason=run.reason,
         gap=run.gap,
+        strict=run.strict,
         gradient_norm=float(np.abs(gradient).max(initial=0.0)),
         seed=seed,
         log_posteriors=np.array(run.history) + shift,
