@@ -16,6 +16,7 @@ from bayesgmm.errors import DataWarning, InputError, first_few
 Array = NDArray[np.float64]
 
 VARIANT_FACTS = ("contig", "position", "effect_allele", "other_allele", "effect_allele_frequency")
+_LARGEST = 1e140  # sums of squares above it overflow
 TOLERANCE = 1e-6  # dosages are often written with a few digits: 2.0000001 is 2
 
 
@@ -85,6 +86,10 @@ def check_trait_values(values: Array, trait_names: Sequence[str], samples: Any) 
         infinite = np.isinf(column)
         if infinite.any():
             raise InputError(f"trait {name!r} is infinite for people {first_few(np.asarray(samples)[infinite])}")
+        if np.nanmax(np.abs(column), initial=0.0) > _LARGEST:
+            raise InputError(
+                f"trait {name!r} has values up to {np.nanmax(np.abs(column)):.3g}, too large to square; change its unit"
+            )
         n_present = len(column) - int(np.isnan(column).sum())
         if n_present == 0:
             raise InputError(f"trait {name!r} is missing for everyone")

@@ -19,6 +19,8 @@ from bayesgmm.resolved_priors import ResolvedPriors
 
 Array = NDArray[np.float64]
 
+_LEAST_SD = 1e-50  # its square is still a number to divide by
+
 
 @dataclass(frozen=True)
 class Dirichlet:
@@ -28,7 +30,8 @@ class Dirichlet:
     ----------
     concentration : float or sequence of float, default 2.0
         One number for every component or one each. At 2 components do not vanish from the mode; at 1 the prior is
-        uniform on the simplex; below 1 it favours empty components.
+        uniform on the simplex; below 1 it favours empty components, and has no highest point: it can be sampled but
+        not fitted by EM.
     """
 
     concentration: float | Sequence[float] = 2.0
@@ -179,8 +182,8 @@ class LogOddsNormal:
         """
         sd = _per_predictor("sd", self.sd, predictors, 1.0)
         mean = _per_predictor("mean", self.mean, predictors, 0.0)
-        if not (sd > 0).all() or np.isnan(sd).any():
-            raise InputError(f"effects prior: sd = {self.sd!r}; every sd must be above 0")
+        if not (sd >= _LEAST_SD).all():
+            raise InputError(f"effects prior: sd = {self.sd!r}; every sd must be above 0 (at least {_LEAST_SD:g})")
         if not np.isfinite(mean).all():
             raise InputError(f"effects prior: mean = {self.mean!r}; every mean must be finite")
         return mean, sd

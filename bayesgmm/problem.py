@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_trait_values
 from bayesgmm.core.families import SAMPLED, Family, family_of
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+_UNITS_APART = 1e6  # ratio of the traits' sds up to which families that turn axes are fitted
 _COLLAPSED = 1e-12  # conditional variance of a collapsed component, as a share of the sample's
 
 
@@ -127,12 +129,15 @@ class Problem:
                 f"{max(int(n_observed), 1)} components"
             )
         family = _family(mixture.covariance, traits.shape[1])
+        _refuse_units(family, study.trait_names, mean_and_variance(traits[observed], None)[1])
         average = mixture.missing_genotypes == "average"
         design = study.design(mixture.weights, average=average)
         means_design = study.design(mixture.means, role="means", average=False)
         shares = None if weight is None else weight[observed]
-        centers, _ = mean_and_variance(design.matrix[observed], shares)
+        centers, spreads = mean_and_variance(design.matrix[observed], shares)
         covariate_centers, variances = mean_and_variance(means_design.matrix[observed], shares)
+        _refuse_constant("weights", design.columns, design.matrix, centers, spreads)
+        _refuse_constant("means", means_design.columns, means_design.matrix, covariate_centers, variances)
         covariates = means_design.matrix - covariate_centers
         spread = np.sqrt(variances)
         uncertain = design.uncertain
@@ -251,6 +256,12 @@ class Problem:
         """Standard deviations of the covariates of the means, by which they are divided."""
         return np.sqrt(mean_and_variance(self.covariates[self.people], self._shares)[1])
 
+    @cached_property
+    def predictor_unit(self) -> Array:
+        """Standard deviations of the predictors of the weights, by which they are divided."""
+        unit = np.sqrt(mean_and_variance(self.predictors[self.people], self._shares)[1])
+        return np.where(unit > 0.0, unit, 1.0)
+
     @property
     def _shares(self) -> Array | None:
         return None if self.sample_weight is None else self.sample_weight[self.people]
@@ -261,9 +272,10 @@ class Problem:
         uncertain = self.uncertain
         if not isinstance(people, slice):
             uncertain = uncertain.of(people, self.n_samples)
+        uncertain = replace(uncertain, rows=uncertain.rows / self.predictor_unit)
         return gather(
             self.traits[people],
-            self.predictors[people],
+            self.predictors[people] / self.predictor_unit,
             self.covariates[people] / self.covariate_unit,
             self._shares,
             uncertain,
@@ -291,7 +303,7 @@ class Problem:
         scale = self.unit[None, :] / self.covariate_unit[:, None]
         return MixtureArrays(
             sample=sample,
-            weights_prior=prior.weights_prior(),
+            weights_prior=prior.weights_prior().rescaled(self.predictor_unit),
             niw_prior=prior.niw().rescaled(self.centre, self.unit),
             shift_precision=np.ascontiguousarray((scale / prior.shift_sd) ** 2),
             floor=self._floor,
@@ -344,11 +356,18 @@ class Problem:
             return -self.n_effective * float(np.log(self.unit).sum())
         return -float(self._log_units.sum() if shares is None else self._log_units @ shares)
 
+    @property
+    def log_effects_shift(self) -> Array:
+        """What each predictor's log prior density gains when predictors go back to their units; nothing where flat."""
+        proper = np.isfinite(self.priors.effect_sd)
+        shift: Array = (self.n_components - 1) * np.where(proper, np.log(self.predictor_unit), 0.0)
+        return shift
+
     @cached_property
     def log_prior_shift(self) -> float:
-        """The same for the prior density of means, covariances and slopes."""
+        """The same for the prior density of means, covariances, effects and slopes."""
         powers = self.arrays.niw_prior.unit_power(self.n_components)
-        shift = -float(powers @ np.log(self.unit))
+        shift = -float(powers @ np.log(self.unit)) + float(self.log_effects_shift.sum())
         proper = np.isfinite(self.priors.shift_sd)
         scale = np.log(self.unit[None, :] / self.covariate_unit[:, None])
         return shift - float(scale[proper].sum())
@@ -367,7 +386,7 @@ class Problem:
             weights,
             self.centre + self.unit * means,
             covariances_from_roots(roots) * np.outer(self.unit, self.unit),
-            beta,
+            beta / self.predictor_unit[:, None],
             shifts * (self.unit[None, :] / self.covariate_unit[:, None]),
         )
 
@@ -397,10 +416,11 @@ class Problem:
 
     def parameters(self, dataset: xr.Dataset) -> Parameters:
         """Parameters in standardised coordinates of one labelled set (no leading dims)."""
-        log_pi = np.log(dataset[names.WEIGHTS].values)
+        # a weight of the average person may be too small for a number
+        log_pi = np.log(np.maximum(dataset[names.WEIGHTS].values, np.finfo(float).tiny))
         means = (dataset[names.MEANS].values - self.centre) / self.unit
         covariances = dataset[names.COVARIANCES].values / np.outer(self.unit, self.unit)
-        beta = self.beta(dataset[names.EFFECTS].values)
+        beta = self.beta(dataset[names.EFFECTS].values) * self.predictor_unit[:, None]
         shifts = dataset[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :])
         return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances), shifts)
 
@@ -423,13 +443,12 @@ class Problem:
         """Log mixing weights of every person (n_samples, K)."""
         return self.log_weights_at(self.predictors, parameters, self.uncertain)
 
-    @staticmethod
-    def log_weights_at(predictors: Array, parameters: Parameters, uncertain: Uncertain | None = None) -> Array:
+    def log_weights_at(self, predictors: Array, parameters: Parameters, uncertain: Uncertain | None = None) -> Array:
         """Log weights (m, K) at centred predictors (m, P), averaged over what is not certain."""
 
         def at(rows: Array) -> Array:
             logits = np.zeros((len(rows), len(parameters.alpha) + 1))
-            logits[:, 1:] = parameters.alpha + rows @ parameters.beta
+            logits[:, 1:] = parameters.alpha + rows @ (parameters.beta / self.predictor_unit[:, None])
             log_weights: Array = log_softmax(logits)
             return log_weights
 
@@ -459,8 +478,30 @@ def _without_absent(study: Study) -> Study:
     weight = study.sample_weight
     if weight is None or (weight > 0.0).all():
         return study
-    kept = study.dataset.isel({names.SAMPLE: np.flatnonzero(weight > 0.0)})
-    return study.of_dataset(kept)
+    kept = study.of_dataset(study.dataset.isel({names.SAMPLE: np.flatnonzero(weight > 0.0)}))
+    check_trait_values(kept.trait_values, kept.trait_names, kept.samples)
+    return kept
+
+
+def _refuse_units(family: Family, trait_names: Sequence[str], variances: Array) -> None:
+    """Raise where a family that turns axes is given traits whose units are too far apart to be turned to each other."""
+    if not family.linear and variances.min() < variances.max() / _UNITS_APART**2:
+        low, high = trait_names[int(variances.argmin())], trait_names[int(variances.argmax())]
+        raise InputError(
+            f"covariance = {family.name!r} compares directions across traits, and the sds of {low!r} and {high!r} are "
+            f"{np.sqrt(variances.min()):.3g} and {np.sqrt(variances.max()):.3g}; bring the traits to comparable units"
+        )
+
+
+def _refuse_constant(role: str, columns: Sequence[str], matrix: Array, centres: Array, variances: Array) -> None:
+    """Raise where a column of a formula varies, but not among the people who have traits and weight."""
+    widest = np.abs(matrix - centres).max(axis=0, initial=0.0)
+    for name, variance, reach in zip(columns, variances, widest, strict=True):
+        if not variance > 1e-20 * reach**2:
+            raise InputError(
+                f"{role}: {name!r} is constant among the people with traits and weight above 0; leave it out of the "
+                "formula"
+            )
 
 
 def _people(traits: Array) -> NDArray[np.int64] | slice:

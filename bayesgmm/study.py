@@ -159,6 +159,10 @@ class Study:
         """Study of traits alone from an array (n_samples,) or (n_samples, n_traits), a Series or a DataFrame."""
         if isinstance(traits, pd.DataFrame | pd.Series):
             return cls(traits)
+        if isinstance(traits, np.ma.MaskedArray):
+            traits = np.ma.filled(traits.astype(float), np.nan)
+        if np.asarray(traits).dtype.kind == "b":
+            raise InputError("traits are true or false, not numbers; a mixture of Gaussians needs measurements")
         try:
             values = np.require(traits, np.float64, ("C", "W"))
         except (TypeError, ValueError) as error:

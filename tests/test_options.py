@@ -34,6 +34,7 @@ def naive_log_likelihood(problem, parameters):
     means = problem.centre + problem.unit * parameters.means
     covariances = covariances_from_roots(parameters.roots) * np.outer(problem.unit, problem.unit)
     slopes = problem.labelled(parameters)["shifts"].values
+    effects = parameters.beta / problem.predictor_unit[:, None]
     total = 0.0
     for i in range(problem.n_samples):
         seen = ~np.isnan(problem.traits[i])
@@ -42,7 +43,7 @@ def naive_log_likelihood(problem, parameters):
         mine = problem.uncertain.person == i
         rows = problem.uncertain.rows[mine] if mine.any() else problem.predictors[[i]]
         chance = problem.uncertain.probability[mine] if mine.any() else np.ones(1)
-        logits = np.column_stack((np.zeros(len(rows)), parameters.alpha + rows @ parameters.beta))
+        logits = np.column_stack((np.zeros(len(rows)), parameters.alpha + rows @ effects))
         weights = chance @ np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
         shift = problem.covariates[i] @ slopes
         each = [

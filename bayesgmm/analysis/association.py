@@ -169,7 +169,7 @@ def _standard_error(fit: MapFit, p: int, high: int, low: int) -> float:
         if component > 0:
             weights[1 + p, component - 1] += sign
     block = fit.covariance_matrix[: weights.size, : weights.size]
-    return float(np.sqrt(weights.ravel() @ block @ weights.ravel()))
+    return float(np.sqrt(weights.ravel() @ block @ weights.ravel()) / problem.predictor_unit[p])
 
 
 def _summarise_normal(estimate: float, se: float, level: float) -> dict[str, float]:

@@ -31,7 +31,8 @@ Array = NDArray[np.float64]
 OUT_OF_STEPS, CONVERGED, SINGULAR, DESCENDED = 0, 1, 2, 3
 MEMORY = 8  # steps that Anderson's method combines
 _PLAIN = 2  # plain EM steps before it begins
-_RESOLVED = 1e-7  # share of the log posterior that rounding can take where covariances are nearly singular
+_RESOLVED = 1e-7  # share of the log posterior that rounding can take
+_SINGULAR_SHARE = 1e-13  # share of a trait's variance that the others leave, below which nothing but rounding is left
 _SETTLED = 3e-3  # gain per person below which EM has chosen its hill; a longer step before might land on another
 _LONGEST = 3.0  # furthest that a proposal may move a coordinate from where the EM step puts it
 _FURTHER = 1000.0  # EM steps ahead along a ridge, where trust allows so many
@@ -50,7 +51,7 @@ def _maximise_components(
     means: Array,
     shifts: Array,
     roots: Array,
-) -> bool:
+) -> float:
     """M step of means, shared slopes and covariances, in place of the parameters the moments are about.
 
     Means and slopes are found together given the covariances, then the covariances given both (ECM, Meng and Rubin
@@ -58,8 +59,9 @@ def _maximise_components(
 
     Returns
     -------
-    bool
-        False where a covariance would be singular: the conditional variance of a trait below ``floor`` (D,).
+    float
+        The smallest share of a trait's variance that the others leave; 0 where a covariance would be singular: that
+        share not above rounding, or the conditional variance of a trait below ``floor`` (D,).
     """
     n_components, size = means.shape
     n_covariates = shifts.shape[0]
@@ -85,14 +87,17 @@ def _maximise_components(
                 )
     covariances = np.empty((n_components, size, size))
     if not call_step(engine.covariances, engine.equal_volume, engine.on_axes, n, scatter, roots, covariances):
-        return False
+        return 0.0
+    least = 1.0
     for k in range(n_components):
-        if precision_root(covariances[k], roots[k]) <= 0.0:
-            return False
+        share = precision_root(covariances[k], roots[k])
+        if not share > _SINGULAR_SHARE:
+            return 0.0
+        least = min(least, share)
         for d in range(size):
             if not 1.0 / (roots[k, d, d] * roots[k, d, d]) > floor[d]:
-                return False
-    return True
+                return 0.0
+    return least
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -216,7 +221,7 @@ def maximise_weights(
 
 
 # engine, hyper, floor, mass, first, second, means, shifts, roots
-_COMPONENTS = types.boolean(ENGINE, HYPER, a1, a1, a2, a3, a2, a2, a3)
+_COMPONENTS = f8(ENGINE, HYPER, a1, a1, a2, a3, a2, a2, a3)
 maximise_components = Pointer(_maximise_components, _COMPONENTS, nogil=True)
 call_components = call_at(_COMPONENTS)
 
@@ -233,7 +238,8 @@ def _em_step(
 ) -> tuple[float, float]:
     """One EM step: log posterior and gradient at ``full``, and the parameters EM moves to in ``image``.
 
-    ``counts`` (U, K) is working space. Returns the log posterior and 1 if the step could be taken, else 0.
+    ``counts`` (U, K) is working space. Returns the log posterior, and the share that :func:`_maximise_components` does:
+    0 where the step could not be taken.
     """
     n_components, size = len(hyper.concentration), len(hyper.mean)
     n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
@@ -258,9 +264,9 @@ def _em_step(
     if not np.isfinite(value):
         return value, 0.0
     maximise_weights(engine, hyper, sample.predictors, counts, mass, alpha, beta, gradient[:head])
-    possible = call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots)
+    share = call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots)
     pack(alpha, beta, means, shifts, roots, image)
-    return value, 1.0 if possible else 0.0
+    return value, share
 
 
 # full, sample, engine, hyper, floor, counts, image, gradient
@@ -365,12 +371,14 @@ def ascend(
     gap = np.inf
     proposed = False
     quiet = 0
+    share = 1.0
     trust, length = _LONGEST, 0.0
     for _ in range(max_steps):
         for i in range(size):
             gradient[i] = 0.0
-        new, taken = _call_em(engine.step, trial, sample, engine, hyper, floor, counts, image, gradient)
-        possible = taken > 0.0
+        before = share
+        new, share = _call_em(engine.step, trial, sample, engine, hyper, floor, counts, image, gradient)
+        possible = share > 0.0
         rounding = ROUNDING * abs(new)
         if proposed and not (possible and new >= value):
             # the proposal overshot: trust a shorter one from here on, and take the plain EM step
@@ -387,7 +395,8 @@ def ascend(
             return accepted, SINGULAR, gap
         if accepted > 0 and new < value:
             # plain EM does not descend but for rounding, which near-singular covariances magnify: the top is reached
-            if value - new <= _RESOLVED * abs(value):
+            magnified = ROUNDING * sample.total * len(floor) / max(min(share, before), _SINGULAR_SHARE)
+            if value - new <= max(_RESOLVED * abs(value), magnified):
                 return accepted, CONVERGED, min(gap, value - new)
             return accepted, DESCENDED, gap
         gain = new - value
@@ -426,7 +435,7 @@ def ascend(
                 for i in range(size):
                     proposal[i] = image[i] + (trust / length) * (proposal[i] - image[i])
                 length = trust
-            if engine.curved:
+            if engine.projected:
                 proposed = project(proposal, engine, hyper)
             promised = max(promised, ahead)
         gap = max(promised, 0.0)

@@ -44,10 +44,12 @@ class Uncertain:
         """Log weights (n_people, K) with those of uncertain people averaged over what they may be."""
         out = log_weights.copy()
         if len(self.person):
-            average = np.zeros_like(log_weights)
-            np.add.at(average, self.person, self.probability[:, None] * np.exp(log_weights_of_rows))
+            largest, average = np.full_like(log_weights, -np.inf), np.zeros_like(log_weights)
+            np.maximum.at(largest, self.person, log_weights_of_rows)
+            likeness = np.exp(log_weights_of_rows - largest[self.person])
+            np.add.at(average, self.person, self.probability[:, None] * likeness)
             who = np.unique(self.person)
-            out[who] = np.log(average[who])
+            out[who] = largest[who] + np.log(average[who])
         return out
 
     def of(self, people: Long, n_people: int) -> Uncertain:
@@ -128,7 +130,7 @@ def gather(
     starts = np.array([0, n_rows]) if of_group is None else np.searchsorted(of_group, np.arange(len(masks) + 1))
     lengths = np.diff(starts) * masks.sum(axis=1)
     # row by row, so that the known values of a person follow one another
-    values = rows.reshape(-1) if len(masks) == 1 else rows[~np.isnan(rows)]
+    values = rows.reshape(-1) if masks.all() else rows[~np.isnan(rows)]
     if own:
         table = np.require(predictors[chosen], np.float64, ("C", "W"))
         pattern_rows = np.arange(n_rows, dtype=np.int32)

@@ -130,14 +130,13 @@ def solve_positive(matrix: Array, right: Array) -> bool:
         False, with ``right`` spoilt, where the matrix is not positive definite.
     """
     size = len(right)
-    largest = 0.0
     for j in range(size):
-        largest = max(largest, matrix[j, j])
-    for j in range(size):
-        pivot = matrix[j, j]
+        own = matrix[j, j]
+        pivot = own
         for c in range(j):
             pivot -= matrix[j, c] * matrix[j, c]
-        if not pivot > 1e-14 * largest:
+        # against its own diagonal, so that the units of the coordinates do not matter
+        if not (pivot > 1e-14 * own and own > 0.0):
             return False
         diagonal = math.sqrt(pivot)
         matrix[j, j] = diagonal

@@ -164,7 +164,7 @@ class MixtureArrays:
             value=full_value_and_gradient.address,
             equal_volume=family.equal_volume,
             on_axes=family.on_axes,
-            curved=not family.linear,
+            projected=not family.sampled,
         )
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.ascent import MEMORY, SINGULAR, ascend
+from bayesgmm.core.ascent import DESCENDED, MEMORY, SINGULAR, ascend
 from bayesgmm.core.families import Family
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import NiwPrior, covariances_from_roots
@@ -16,7 +16,7 @@ from bayesgmm.core.weights import WeightsPrior
 
 Array = NDArray[np.float64]
 
-_STEPS = 500
+_STEPS = 5000
 
 
 def _gaussian_of(sample: Sample, n_traits: int) -> tuple[Array, Array | None]:
@@ -47,10 +47,10 @@ def _gaussian_of(sample: Sample, n_traits: int) -> tuple[Array, Array | None]:
     full, counts = start.full(), np.empty((1, 1))
     history = np.empty(_STEPS)
     _, status, _ = ascend(
-        full, alone, arrays.engine(), arrays.hyper, arrays.floor, counts, _STEPS, 1e-10 * sample.total, MEMORY, history
+        full, alone, arrays.engine(), arrays.hyper, arrays.floor, counts, _STEPS, 1e-14 * sample.total, MEMORY, history
     )
     found = start.of_full(full)
-    return found.means[0], None if status == SINGULAR else covariances_from_roots(found.roots)[0]
+    return found.means[0], None if status in (SINGULAR, DESCENDED) else covariances_from_roots(found.roots)[0]
 
 
 def mean_and_variance(values: Array, shares: Array | None) -> tuple[Array, Array]:

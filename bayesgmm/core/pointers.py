@@ -63,9 +63,11 @@ def call_at(signature: Any) -> Any:
             unpacked = cgutils.unpack_tuple(builder, values[1])
             function_type = context.call_conv.get_function_type(signature.return_type, signature.args)
             pointer = builder.inttoptr(values[0], function_type.as_pointer())
-            _, result = context.call_conv.call_function(
+            status, result = context.call_conv.call_function(
                 builder, pointer, signature.return_type, signature.args, unpacked
             )
+            with cgutils.if_unlikely(builder, status.is_error):
+                context.call_conv.return_status_propagate(builder, status)
             return result
 
         return signature.return_type(types.int64, types.StarArgTuple(given)), codegen

@@ -61,7 +61,7 @@ class Engine(NamedTuple):
     value: int
     equal_volume: bool
     on_axes: bool
-    curved: bool
+    projected: bool
 
 
 HYPER = types.NamedTuple((a1, a2, a3, a1, f8, f8, f8, a2, a1, a2, a2, f8), Hyper)

@@ -39,7 +39,8 @@ def filled_points(sample: Sample, mean: Array, covariance: Array) -> Array:
         block = (block - sample.centre[seen, None]) * sample.scale[seen, None]
         out[seen, begin:end] = block
         if len(gone):
-            slopes = np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[np.ix_(seen, gone)])
+            # traits that repeat each other leave the system without a single solution; the shortest serves
+            slopes, *_ = np.linalg.lstsq(covariance[np.ix_(seen, seen)], covariance[np.ix_(seen, gone)], rcond=1e-12)
             out[gone, begin:end] = mean[gone, None] + slopes.T @ (block - mean[seen, None])
     return out
 
@@ -246,7 +247,7 @@ def _maximise(
     gradient = np.empty(len(alpha) * (1 + len(beta)))
     for _ in range(weight_steps):
         maximise_weights(engine, hyper, predictors, counts, mass, alpha, beta, gradient)
-    return call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots)
+    return call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots) > 0.0
 
 
 def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) -> Parameters | None:

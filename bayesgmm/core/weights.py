@@ -9,7 +9,7 @@ r"""Mixing weights as a function of predictors: log weights, and the M step's pe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit, types
@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 _BLOCK = 256
 _HALVINGS = 30
 _TINY = 1e-300
+_MOST_LIFT = 1e150  # curvature is not a number long before
 _REDUCE = {"reassoc", "contract", "nsz"}
 
 
@@ -50,6 +51,10 @@ class WeightsPrior:
     def n_components(self) -> int:
         """Number of components."""
         return len(self.concentration)
+
+    def rescaled(self, unit: Array) -> WeightsPrior:
+        """The same prior for predictors divided by ``unit`` (n_predictors,)."""
+        return replace(self, effect_mean=self.effect_mean * unit[:, None], effect_sd=self.effect_sd * unit)
 
     def effect_precision(self) -> Array:
         """Prior precision of the contrasts of each predictor, (P, K-1, K-1).
@@ -307,6 +312,8 @@ def _newton_weights(
         multiple_into(hessian, 1.0, factor)
         lift = 0.0
         while not solve_positive(factor, step):
+            if not lift < _MOST_LIFT:
+                return False
             # separated data without a prior: the curvature is lifted until it is positive
             for j in range(n_free):
                 lift = max(lift, 1e-10 * hessian[j, j])

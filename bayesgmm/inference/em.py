@@ -49,6 +49,8 @@ class Climb:
         Why the run stopped, in words.
     gap : float
         Estimated distance of the log posterior to its limit.
+    stalled : bool
+        EM could not go on: in nearly singular covariances rounding is more than a step gains.
     strict : bool
         False where Newton's method found a direction without curvature at the top, as where two components coincide.
     """
@@ -59,6 +61,7 @@ class Climb:
     reason: str = "not run"
     gap: float = float("inf")
     strict: bool = True
+    stalled: bool = False
 
 
 def climb(
@@ -101,7 +104,7 @@ def climb(
     use_newton = newton and _newton_is_cheap(arrays)
     counts = np.empty((len(arrays.sample.predictors), arrays.n_components))
     left, patience = max_iterations, _PATIENCE
-    while left > 0 and not run.converged:
+    while left > 0 and not (run.converged or run.stalled):
         left -= _em_steps(arrays, run, counts, min(patience, left) if use_newton else left, tolerance, memory)
         patience *= 2
         if run.converged:
@@ -109,7 +112,12 @@ def climb(
                 left -= _polish(arrays, run, left, tolerance)
         elif use_newton and left > 0 and run.gap < 1.0:
             left -= _newton_steps(arrays, run, left, tolerance)
-    if not run.converged:
+    if run.stalled and not run.converged:
+        run.reason = (
+            "stalled: traits nearly repeat each other within a component, and rounding is more than a step gains; drop "
+            "such a trait or use stronger priors"
+        )
+    elif not run.converged:
         run.reason = f"out of steps, about {run.gap:.2g} below the limit of the log posterior"
     if polished and not run.strict and memory > 0:
         # long steps may have brought two components together that EM would have kept apart
@@ -164,11 +172,10 @@ def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, 
     )
     if status == SINGULAR:
         raise SingularComponentError("a component collapsed on too few people and its covariance is singular")
-    if status == DESCENDED:
-        raise ArithmeticError("an EM step lowered the log posterior; please report this data and model")
     run.parameters = run.parameters.of_full(full)
     # the first point of a further round is the last of the one before
     run.history.extend(history[1 if run.history else 0 : accepted].tolist())
+    run.stalled = status == DESCENDED
     if status == CONVERGED:
         run.converged = True
         run.reason = "EM: the log posterior is within the tolerance of its limit"

@@ -70,7 +70,7 @@ def sample_posterior(
     problem.priors.refuse_improper()
     problem.refuse_unsampled()
     seed = 0 if seed is None else seed
-    fit = init if init is not None else fit_map(problem, seed=seed)
+    fit = init if init is not None else fit_map(_with_a_mode(problem), seed=seed)
     if any(
         getattr(fit.problem, name) != getattr(problem, name)
         for name in ("n_components", "predictor_names", "covariate_names", "family")
@@ -105,6 +105,12 @@ def sample_posterior(
         "seconds_to_sample": sampled - ready,
     }
     return Posterior(tree=tree, problem=problem, map=fit)
+
+
+def _with_a_mode(problem: Problem) -> Problem:
+    """The problem under a prior of the weights that has a mode, for a start: concentrations of at least 1."""
+    concentration = np.maximum(problem.priors.concentration, 1.0)
+    return replace(problem, priors=replace(problem.priors, concentration=concentration))
 
 
 def _density(problem: Problem, fit: MapFit, source: str) -> WhitenedDensity:
@@ -254,7 +260,7 @@ def _log_prior(problem: Problem, stacked: _Draws) -> xr.Dataset:
         if problem.predictor_names:
             data[names.EFFECTS] = (
                 (*lead, names.PREDICTOR),
-                arrays.weights_prior.log_density_effects(stacked.beta),
+                arrays.weights_prior.log_density_effects(stacked.beta) + problem.log_effects_shift,
             )
     if names.EFFECTS in data:
         coords[names.PREDICTOR] = list(problem.predictor_names)

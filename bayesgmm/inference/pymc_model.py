@@ -97,7 +97,8 @@ def build_model(problem: Problem) -> pm.Model:
         covariances = pt.matmul(inverse.transpose(0, 2, 1), inverse) * np.outer(unit, unit)
         pm.Deterministic(names.COVARIANCES, covariances, dims=(names.COMPONENT, names.TRAIT, names.TRAIT_BIS))
         if problem.predictor_names and problem.n_components > 1:
-            full = pt.concatenate([pt.zeros((len(problem.predictor_names), 1)), parameters["beta"]], axis=1)
+            beta = parameters["beta"] / problem.predictor_unit[:, None]
+            full = pt.concatenate([pt.zeros((len(problem.predictor_names), 1)), beta], axis=1)
             others = [k for k in range(problem.n_components) if k != problem.reference]
             effects = full[:, others] - full[:, [problem.reference]]
             pm.Deterministic(names.EFFECTS, effects, dims=(names.PREDICTOR, names.CONTRAST))

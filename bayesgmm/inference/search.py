@@ -60,6 +60,12 @@ def fit_map(
         raise InputError(f"max_iterations = {max_iterations}; it must be at least 1")
     if not tolerance > 0:
         raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
+    least = float(problem.priors.concentration.min())
+    if least < 1.0:
+        raise InputError(
+            f"weights prior: concentration = {least:g}; below 1 the density has no highest point (it is infinite where "
+            "a component is empty), so there is no MAP fit: use at least 1, or sample the posterior"
+        )
     seed = 0 if seed is None else seed
     if init is not None:
         run, table = _climb_from(problem, *_explicit_start(problem, init), max_iterations, tolerance)
@@ -83,7 +89,8 @@ def fit_map(
     )
     if not fit.converged:
         warnings.warn(
-            f"the fit did not converge: {fit.reason}; raise max_iterations (now {max_iterations})",
+            f"the fit did not converge: {fit.reason}"
+            + (f"; raise max_iterations (now {max_iterations})" if fit.reason.startswith("out of steps") else ""),
             FitWarning,
             stacklevel=3,
         )
@@ -117,7 +124,10 @@ def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Arra
             f"init has shape {np.asarray(init).shape}; it must be labels ({problem.n_samples},) or responsibilities "
             f"({problem.n_samples}, {problem.n_components})"
         )
-    return "given partition", np.asarray(given, dtype=float)[problem.people]
+    given = np.asarray(given, dtype=float)
+    if not (np.isfinite(given).all() and (given >= 0.0).all() and (given.sum(axis=1) > 0.0).all()):
+        raise InputError("init has responsibilities that are negative, missing or all zero for somebody")
+    return "given partition", (given / given.sum(axis=1, keepdims=True))[problem.people]
 
 
 def _climb_from(
