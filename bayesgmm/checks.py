@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.errors import DataWarning, InputError, first_few
+from bayesgmm.io.tables import numbered
 
 Array = NDArray[np.float64]
 
 VARIANT_FACTS = ("contig", "position", "effect_allele", "other_allele", "effect_allele_frequency")
+_SUM_OFF = 0.021  # probabilities written with two decimals sum to this much more or less than one
 _LARGEST = 1e140  # sums of squares above it overflow
 TOLERANCE = 1e-6  # dosages are often written with a few digits: 2.0000001 is 2
 
@@ -37,6 +39,18 @@ def checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
         kind = "variants" if what == "genotypes" else "columns"
         raise InputError(f"{what}: duplicated {kind} {first_few(twice)}; keep one of each")
     return frame
+
+
+def warn_of_numbered(given: Mapping[str, pd.DataFrame]) -> None:
+    """Warn where several tables have no sample ids but row numbers, so that they are matched by those."""
+    bare = [what for what, table in given.items() if numbered(table)]
+    if len(bare) > 1:
+        warnings.warn(
+            f"{' and '.join(bare)} have row numbers 0, 1, 2, ... in place of sample ids, and are matched by them; set "
+            "the index to the ids",
+            DataWarning,
+            stacklevel=4,
+        )
 
 
 def shared_samples(given: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -101,6 +115,8 @@ def check_trait_values(values: Array, trait_names: Sequence[str], samples: Any) 
 
 def checked_weights(weights: pd.Series[Any], samples: Sequence[str]) -> Array:
     """Sample weights in the order of the samples."""
+    if not isinstance(weights, pd.Series):
+        raise InputError(f"sample_weight is a {type(weights).__name__}; give a Series by sample id, or an array")
     table = weights.copy()
     table.index = table.index.astype(str)
     if table.index.has_duplicates:
@@ -122,7 +138,17 @@ def checked_weights(weights: pd.Series[Any], samples: Sequence[str]) -> Array:
 def checked_probabilities(given: Mapping[str, pd.DataFrame] | None) -> dict[str, pd.DataFrame]:
     """Genotype probabilities, three columns a variant, each person's summing to one."""
     checked = {}
+    if given is not None and (isinstance(given, pd.DataFrame) or not isinstance(given, Mapping)):
+        raise InputError(
+            "genotype_probabilities must be a mapping of variants to frames with one row a person and three columns, "
+            "e.g. {'rs1': frame}"
+        )
     for variant, table in (given or {}).items():
+        if not isinstance(table, pd.DataFrame):
+            raise InputError(
+                f"genotype_probabilities of {variant!r} are a {type(table).__name__}; give a DataFrame indexed by "
+                "sample id"
+            )
         frame = table.copy()
         frame.index = frame.index.astype(str)
         if frame.shape[1] != len(names.GENOTYPES):
@@ -135,11 +161,12 @@ def checked_probabilities(given: Mapping[str, pd.DataFrame] | None) -> dict[str,
             raise InputError(f"genotype_probabilities of {variant!r}: duplicated sample ids {first_few(twice)}")
         values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
         known = ~np.isnan(values).all(axis=1)
-        wrong = known & ~((values >= -TOLERANCE).all(axis=1) & (np.abs(values.sum(axis=1) - 1.0) < 1e-2))
+        wrong = known & ~((values >= -TOLERANCE).all(axis=1) & (np.abs(values.sum(axis=1) - 1.0) < _SUM_OFF))
         if wrong.any():
+            sums = [f"{total:g}" for total in values[wrong].sum(axis=1).round(4)]
             raise InputError(
-                f"genotype_probabilities of {variant!r} must be at least 0 and sum to 1; they do not for "
-                f"{first_few(frame.index[wrong])}"
+                f"genotype_probabilities of {variant!r} must be at least 0 and sum to 1 within {_SUM_OFF:g}; they do "
+                f"not for {first_few(frame.index[wrong])}, where they sum to {first_few(sums)}"
             )
         values = np.clip(values, 0.0, 1.0)
         checked[str(variant)] = pd.DataFrame(values / values.sum(axis=1, keepdims=True), index=frame.index)

@@ -150,18 +150,24 @@ def report(
 
     Example: `bayesgmm report listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
     """
+    from bayesgmm.analysis.compare import compare
     from bayesgmm.report import write_report
 
     loaded, study = _load(card, traits, genotypes, covariates)
     start = _fit(loaded, study, out, seed)
-    posterior = _sample(loaded, study, start, out, draws, chains, seed)
-    good = _compare(start, posterior, out)
+    typer.echo(repr(start))
+    posterior, good = None, start.converged
+    try:
+        start.problem.refuse_unsampled()
+        start.problem.priors.refuse_improper()
+    except InputError as reason:
+        typer.echo(f"the report is of the MAP alone: {reason}")
+    else:
+        posterior = _sample(loaded, study, start, out, draws, chains, seed)
+        good = _compare(start, posterior, out)
+        typer.echo(compare(start, posterior).verdict)
     with _status("writing the report"):
         path = write_report(out / "report.html", start, posterior, study=study, title=loaded.card.name)
-    from bayesgmm.analysis.compare import compare
-
-    typer.echo(repr(start))
-    typer.echo(compare(start, posterior).verdict)
     typer.echo(f"report: {path}")
     _leave(good)
 

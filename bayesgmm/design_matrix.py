@@ -267,7 +267,10 @@ def _parse(quoted: str, data: pd.DataFrame, formula: str, role: str) -> tuple[An
         raise InputError(f"{role} = {formula!r}: give the right-hand side only, e.g. 'rs1 + age'")
     for name in sorted(used - set(data.columns) - set(_CODINGS)):
         near = difflib.get_close_matches(name, list(data.columns), 1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {first_few(data.columns, 8)}"
+        known = ", and there are none; give a Study with genotypes or covariates"
+        if len(data.columns):
+            known = f"; known are {first_few(data.columns, 8)}"
+        hint = f"; did you mean {near[0]!r}?" if near else known
         raise InputError(f"{role} = {formula!r}: {name!r} is neither a variant nor a covariate{hint}")
     return parsed, used
 

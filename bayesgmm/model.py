@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm import names
 from bayesgmm.core.families import ALIASES, FAMILIES, ONE_TRAIT, family_of
-from bayesgmm.errors import InputError
+from bayesgmm.errors import InputError, first_few
+from bayesgmm.io.tables import numbered
 from bayesgmm.priors import Priors
 from bayesgmm.problem import Problem
 
@@ -133,10 +135,12 @@ class Mixture:
         seed : int, optional
             Seed of the starts. None: 0, so that a fit is always reproducible.
         restarts : int, default 10
-            Starts tried: quantile cuts first, then k-means++.
+            Starts tried: cuts along quantiles, a hierarchy and others first, then k-means++. All are screened by a few
+            steps; the best third, at least four, go on to the top.
         init : MapFit or ndarray, optional
             One start instead: an earlier fit, component labels (n_samples,) or responsibilities
-            (n_samples, n_components).
+            (n_samples, n_components). Series and frames are matched by sample id; labels may be any values, as many
+            different ones as there are components.
         max_iterations : int, default 5000
             Most steps of one start.
         tolerance : float, default 1e-8
@@ -247,7 +251,15 @@ def _as_study(given: StudyLike, sample_weight: Any = None) -> Study:
 
 
 def _of_the_present(init: Any, study: Study) -> Any:
-    """A start by person without those of weight zero, who are absent from the problem."""
+    """A start by person in the study's order, without people of weight zero, who are absent from the problem."""
+    if isinstance(init, pd.DataFrame) and list(init.columns) == [names.COMPONENT, "probability"]:
+        init = init[names.COMPONENT]  # what MapFit.assign returns
+    if isinstance(init, pd.DataFrame | pd.Series) and not numbered(init):
+        by_id = init.set_axis(init.index.astype(str))
+        absent = [s for s in study.sample_ids if s not in by_id.index]
+        if absent:
+            raise InputError(f"init lacks the samples {first_few(absent)}")
+        init = by_id.loc[study.sample_ids]
     weight = study.sample_weight
     if weight is None or init is None or not hasattr(init, "__len__") or len(init) != study.n_samples:
         return init

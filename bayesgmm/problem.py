@@ -199,6 +199,11 @@ class Problem:
         """People with traits, sample weights counted: the ``n`` of BIC."""
         return _count(self.traits, self.sample_weight, self.people)
 
+    @property
+    def family_name(self) -> str:
+        """Name of the covariance family; E or V where one trait leaves only the volume."""
+        return self.family.name[0] if len(self.trait_names) == 1 else self.family.name
+
     @cached_property
     def contrasts(self) -> tuple[str, ...]:
         """Labels of the contrasts: each other component against the reference."""

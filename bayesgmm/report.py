@@ -196,7 +196,7 @@ def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
     rows = [
         (
             "model",
-            f"{problem.n_components} components, covariance {problem.family.name}, weights: "
+            f"{problem.n_components} components, covariance {problem.family_name}, weights: "
             f"{problem.formula or 'constant'}, means: {problem.means_formula or 'constant'}",
         ),
         ("people with traits", f"{int(problem.observed.sum())} of {problem.n_samples}"),
@@ -216,7 +216,7 @@ def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
             ("posterior", f"{sizes['chain']} chains of {sizes['draw']} draws, seed {posterior.tree.attrs['seed']}")
         )
     rows.append(("versions", f"bayesgmm {__version__}" if posterior is None else str(posterior.tree.attrs["versions"])))
-    return _Section("How this was made", tables=[_html(pd.DataFrame(rows, columns=["what", "value"]))])
+    return _Section("How this was made", tables=[_html(pd.DataFrame(rows, columns=["what", "value"]), text=True)])
 
 
 def _genotypes_told(problem: Problem) -> str:
@@ -239,5 +239,7 @@ def _picture(figure: Figure, caption: str) -> _Picture:
     return _Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
 
 
-def _html(table: pd.DataFrame) -> str:
-    return str(table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}"))
+def _html(table: pd.DataFrame, *, text: bool = False) -> str:
+    """A table; ``text``: of sentences, which are wrapped and read from the left."""
+    classes = "text" if text else None
+    return str(table.to_html(index=False, border=0, classes=classes, float_format=lambda value: f"{value:.4g}"))

@@ -24,6 +24,7 @@ from bayesgmm.checks import (
     numeric_traits,
     shared_samples,
     variant_facts,
+    warn_of_numbered,
     with_expected,
 )
 from bayesgmm.errors import InputError, first_few
@@ -124,6 +125,7 @@ class Study:
         probabilities = checked_probabilities(genotype_probabilities)
         genotypes = with_expected(genotypes, probabilities)
         tables = {"traits": frame, "genotypes": genotypes, "covariates": covariates}
+        warn_of_numbered({what: table for what, table in tables.items() if table is not None})
         given = {what: checked_names(what, table) for what, table in tables.items() if table is not None}
         samples = shared_samples(given)
         data: dict[str, Any] = {}
@@ -159,6 +161,8 @@ class Study:
         """Study of traits alone from an array (n_samples,) or (n_samples, n_traits), a Series or a DataFrame."""
         if isinstance(traits, pd.DataFrame | pd.Series):
             return cls(traits)
+        if isinstance(traits, str | PathLike):
+            raise InputError(f"traits = {fspath(traits)!r} is a path; read it by bayesgmm.read_study")
         if isinstance(traits, np.ma.MaskedArray):
             traits = np.ma.filled(traits.astype(float), np.nan)
         if np.asarray(traits).dtype.kind == "b":
@@ -228,7 +232,10 @@ class Study:
         if isinstance(sample_weight, pd.Series):
             weights = checked_weights(sample_weight, self.sample_ids)
         else:
-            given = np.asarray(sample_weight, dtype=float)
+            try:
+                given = np.asarray(sample_weight, dtype=float)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"sample_weight is not numeric: {error}") from error
             if given.shape != (self.n_samples,):
                 raise InputError(f"sample_weight has shape {given.shape}; it must be ({self.n_samples},)")
             weights = checked_weights(pd.Series(given, index=self.sample_ids), self.sample_ids)
@@ -316,7 +323,7 @@ def read_study(
     trait_columns, covariate_columns : sequence of str, optional
         Columns to take. Default for traits: every numeric column.
     id_column : str, optional
-        Column of sample ids; see :func:`bayesgmm.io.tables.read_table`.
+        Column of sample ids, of files and of frames; see :func:`bayesgmm.io.tables.read_table`.
     genotype_coding : mapping, optional
         Codes of a genotype table to dosages, e.g. ``{"1": 0, "2": 1, "3": 2}``; codes not named become missing.
     trait_transform : mapping, optional
@@ -335,8 +342,8 @@ def read_study(
     InputError
         If a file cannot be used; the message names file and place.
     """
-    whole = _as_frame(traits, id_column)
-    extra = _as_frame(covariates, id_column) if covariates is not None else None
+    whole = _as_frame(traits, id_column, "traits")
+    extra = _as_frame(covariates, id_column, "covariates") if covariates is not None else None
     weight = None
     if sample_weight is not None:
         holder = next((t for t in (whole, extra) if t is not None and sample_weight in t), None)
@@ -390,11 +397,11 @@ def transform_trait(table: pd.DataFrame, trait: str, transform: str) -> pd.Serie
     )
 
 
-def _as_frame(table: Table, id_column: str | None) -> pd.DataFrame:
-    if isinstance(table, pd.DataFrame):
-        return table
-    from bayesgmm.io.tables import read_table
+def _as_frame(table: Table, id_column: str | None, what: str) -> pd.DataFrame:
+    from bayesgmm.io.tables import indexed_frame, read_table
 
+    if isinstance(table, pd.DataFrame):
+        return indexed_frame(table, what, id_column=id_column)
     return read_table(table, id_column=id_column)
 
 
@@ -414,7 +421,7 @@ def _read_genotypes(
         from bayesgmm.io.plink import read_plink
 
         return read_plink(genotypes, variants)
-    frame = _take(_as_frame(genotypes, id_column), variants, "genotypes")
+    frame = _take(_as_frame(genotypes, id_column, "genotypes"), variants, "genotypes")
     if coding is not None:
         table = {str(code): float(dosage) for code, dosage in coding.items()}
         frame = frame.apply(lambda column: column.map(lambda code: table.get(_code(code), np.nan)))

@@ -166,3 +166,33 @@ def test_help_teaches_by_example(command, capsys):
 def test_the_installed_command_answers():
     done = subprocess.run([sys.executable, "-m", "bayesgmm", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"bayesgmm {bg.__version__}"
+
+
+def test_the_card_of_every_key_names_every_key(tmp_path):
+    from bayesgmm.cards import Card
+
+    text = (Path(__file__).parents[1] / "docs" / "cards.md").read_text().split("```toml\n")[1].split("```")[0]
+    (tmp_path / "card.toml").write_text(text)
+    card = load_card(tmp_path / "card.toml")
+    assert card.mixture().means == "sex"
+
+    def keys(section, told):
+        for name in type(section).model_fields:
+            assert name in told, f"{type(section).__name__}: {name}"
+            inner = getattr(section, name)
+            if hasattr(type(inner), "model_fields"):
+                keys(inner, told[name])
+
+    assert set(Card.model_fields) >= {"study", "priors"}
+    keys(card, card.model_dump(exclude_unset=True))
+
+
+def test_a_report_of_a_family_that_cannot_be_sampled_is_of_the_map(tmp_path, capsys):
+    run(capsys, "simulate", "--out", tmp_path, "--n", 200)
+    text = (tmp_path / "card.toml").read_text() + '\n[priors.components]\nkind = "flat"\n'
+    (tmp_path / "card.toml").write_text(text)
+    files = ("--traits", tmp_path / "traits.tsv", "--genotypes", tmp_path / "genotypes.tsv", "--out", tmp_path)
+    code, out, _ = run(capsys, "report", tmp_path / "card.toml", *files)
+    assert code == 0
+    assert "the report is of the MAP alone" in out
+    assert "standard errors from the observed information" in (tmp_path / "report.html").read_text()

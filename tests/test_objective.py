@@ -41,7 +41,9 @@ def random_problem(seed: int, flat: bool = False) -> Problem:
         )
     )
     model = bg.Mixture(k, weights=" + ".join(names) or None, priors=priors)
-    return model.problem(Study(pd.DataFrame(y), covariates=covariates))
+    people = [f"P{i}" for i in range(n)]
+    frame = None if covariates is None else covariates.set_axis(people)
+    return model.problem(Study(pd.DataFrame(y, index=people), covariates=frame))
 
 
 def random_parameters(problem: Problem, seed: int) -> Parameters:

@@ -189,8 +189,8 @@ def test_enrichment_is_less_certain_than_hard_assignment():
     soft = 0.35 + 0.3 * hard
     from bayesgmm.analysis.enrichment import _one_variant
 
-    sure = _one_variant("rs1", dosage, hard, 0.95, 500, np.random.default_rng(0))[1]
-    unsure = _one_variant("rs1", dosage, soft, 0.95, 500, np.random.default_rng(0))[1]
+    sure = _one_variant("rs1", dosage, hard, np.ones(400), 0.95, 500, np.random.default_rng(0))[1]
+    unsure = _one_variant("rs1", dosage, soft, np.ones(400), 0.95, 500, np.random.default_rng(0))[1]
     assert sure["hard_chi_square"] == unsure["hard_chi_square"]
     assert sure["pooled_p_value"] < unsure["pooled_p_value"]
     statistic, p_value = hard_chi_square(dosage, hard)

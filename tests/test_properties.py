@@ -190,7 +190,8 @@ def test_a_climb_never_descends_and_ends_in_the_family_where_it_is_flat(case, ne
     if run.converged:
         # what a step along one coordinate could gain, in units of log posterior
         curvature = np.diag(case.problem.arrays.negative_hessian(run.parameters))
-        assert (0.5 * gradient**2 / np.maximum(curvature, 1.0)).max() < 1e-6
+        # rounding is more where a trait nearly repeats another
+        assert (0.5 * gradient**2 / np.maximum(curvature, 1.0)).max() < (1e-5 if case.repeated else 1e-6)
 
 
 @given(cases())

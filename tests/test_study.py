@@ -125,9 +125,9 @@ def test_unusable_formulas_are_refused_by_name(formula, message):
 
 def test_more_predictors_than_people_is_refused():
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(6, 8)), columns=[f"x{j}" for j in range(8)])
+    frame = pd.DataFrame(rng.normal(size=(6, 8)), columns=[f"x{j}" for j in range(8)], index=list("abcdef"))
     with pytest.raises(InputError, match="8 predictors for 6 people"):
-        Study(pd.DataFrame({"y": rng.normal(size=6)}), covariates=frame).design(" + ".join(frame))
+        Study(pd.DataFrame({"y": rng.normal(size=6)}, index=list("abcdef")), covariates=frame).design(" + ".join(frame))
 
 
 def test_missing_genotypes_are_averaged_over_and_counted():

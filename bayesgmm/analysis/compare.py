@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
 
@@ -104,7 +105,7 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
     Raises
     ------
     InputError
-        If the two are of different models or people.
+        If the two are of different models, priors or people.
 
     Notes
     -----
@@ -118,6 +119,7 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
         parameter_rows(fit.params)["parameter"]
     ) != {name for name, _, _ in parameter_index(posterior.posterior)}:
         raise InputError("compare: the fit and the posterior are of different models or people")
+    _refuse_different(fit.problem, posterior.problem)
     at_map = parameter_rows(fit.params).set_index("parameter")["value"]
     rows = []
     for name, variable, where in parameter_index(posterior.posterior):
@@ -136,6 +138,19 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
     classification = _classification(fit, posterior)
     findings, sentence = _whole(table, classification, fit, posterior)
     return Comparison.build(table, sentence, findings, classification)
+
+
+def _refuse_different(one: Problem, other: Problem) -> None:
+    """Raise where a fit and a posterior differ in what their parameters' names do not show."""
+    mine, theirs = (np.ones(p.n_samples) if p.sample_weight is None else p.sample_weight for p in (one, other))
+    differ = {
+        f"covariance family ({one.family.name} and {other.family.name})": one.family != other.family,
+        "priors": not one.priors.table().equals(other.priors.table()),
+        "sample weights": not np.array_equal(mine, theirs),
+    }
+    found = [what for what, different in differ.items() if different]
+    if found:
+        raise InputError(f"compare: the fit and the posterior are of different {', '.join(found)}")
 
 
 def parameter_verdict(
@@ -180,15 +195,17 @@ def has_several_modes(flat: Array) -> bool:
 
 
 def _classification(fit: MapFit, posterior: Posterior) -> dict[str, float]:
-    observed = fit.problem.observed
-    by_map = fit.responsibilities.values[observed]
-    by_posterior = posterior.responsibilities.values[observed]
+    people, weight = fit.problem.people, fit.problem.sample_weight
+    by_map = fit.responsibilities.values[people]
+    by_posterior = posterior.responsibilities.values[people]
+    share = np.ones(len(by_map)) if weight is None else weight[people]
+    share = share / share.sum()
     k = fit.problem.n_components
-    entropy = -(by_posterior * np.log(np.maximum(by_posterior, 1e-300))).sum(axis=1).mean()
+    entropy = -float(share @ (by_posterior * np.log(np.maximum(by_posterior, 1e-300))).sum(axis=1))
     return {
-        "agreement": float((by_map.argmax(axis=1) == by_posterior.argmax(axis=1)).mean()),
-        "responsibility_gap": float(np.abs(by_map - by_posterior).mean()),
-        "entropy": float(entropy / np.log(k)) if k > 1 else 0.0,
+        "agreement": float(share @ (by_map.argmax(axis=1) == by_posterior.argmax(axis=1))),
+        "responsibility_gap": float(share @ np.abs(by_map - by_posterior).mean(axis=1)),
+        "entropy": entropy / np.log(k) if k > 1 else 0.0,
     }
 
 

@@ -77,33 +77,45 @@ def enrichment(
         raise InputError("enrichment: no person of the fit is in the study; check the sample ids")
     membership = result.responsibilities.sel(sample=people).values
     columns = study.dataset[names.DOSAGES].sel(sample=people)
+    weight: Array = np.ones(len(people))
+    if problem.sample_weight is not None:
+        place = {str(s): i for i, s in enumerate(problem.sample_ids)}
+        weight = problem.sample_weight[[place[s] for s in people]]
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     for variant in chosen:
         dosage = columns.sel(variant=variant).values
         present = ~np.isnan(dosage)
-        rows += _one_variant(variant, dosage[present], membership[present], level, draws, rng)
+        rows += _one_variant(variant, dosage[present], membership[present], weight[present], level, draws, rng)
     return pd.DataFrame(rows)
 
 
 def _one_variant(
-    variant: str, dosage: Array, membership: Array, level: float, draws: int, rng: np.random.Generator
+    variant: str,
+    dosage: Array,
+    membership: Array,
+    weight: Array,
+    level: float,
+    draws: int,
+    rng: np.random.Generator,
 ) -> list[dict[str, object]]:
     n_components = membership.shape[1]
-    chi_square, hard_p = hard_chi_square(dosage, membership)
+    chi_square, hard_p = hard_chi_square(dosage, membership, weight)
+    n, all_alleles = float(weight.sum()), float(weight @ dosage)
+    spread = float(weight @ (dosage - all_alleles / n) ** 2) / n
     alleles = np.empty((draws, n_components))
     people = np.empty((draws, n_components))
     slopes, variances = np.empty((draws, n_components)), np.empty((draws, n_components))
-    cumulative = membership.cumsum(axis=1)[:, :-1]
     for m in range(draws):
-        component = (rng.random(len(dosage))[:, None] > cumulative).sum(axis=1)
-        alleles[m] = np.bincount(component, dosage, n_components)
-        people[m] = np.bincount(component, minlength=n_components)
-        slopes[m], variances[m] = _difference(alleles[m], people[m], dosage)
+        counts = _drawn_counts(membership, weight, rng)
+        alleles[m], people[m] = dosage @ counts, counts.sum(axis=0)
+        inside, outside = np.maximum(people[m], 1.0), np.maximum(n - people[m], 1.0)
+        slopes[m] = alleles[m] / inside - (all_alleles - alleles[m]) / outside
+        variances[m] = spread * (1.0 / inside + 1.0 / outside)
     frequency = rng.beta(1.0 + alleles, 1.0 + np.maximum(2.0 * people - alleles, 0.0))
     others = rng.beta(
-        1.0 + dosage.sum() - alleles,
-        1.0 + np.maximum(2.0 * (len(dosage) - people) - (dosage.sum() - alleles), 0.0),
+        1.0 + all_alleles - alleles,
+        1.0 + np.maximum(2.0 * (n - people) - (all_alleles - alleles), 0.0),
     )
     difference = frequency - others
     tails = [(1 - level) / 2, (1 + level) / 2]
@@ -116,7 +128,7 @@ def _one_variant(
         {
             "variant": variant,
             names.COMPONENT: k,
-            "expected_people": float(membership[:, k].sum()),
+            "expected_people": float(weight @ membership[:, k]),
             "allele_frequency": float(frequency[:, k].mean()),
             "lower": float(low[k]),
             "upper": float(high[k]),
@@ -132,14 +144,21 @@ def _one_variant(
     ]
 
 
-def _difference(alleles: Array, people: Array, dosage: Array) -> tuple[Array, Array]:
-    """Mean dosage in each component less that of the others, and its variance, for one imputation."""
-    n, spread = len(dosage), dosage.var()
-    inside, outside = np.maximum(people, 1.0), np.maximum(n - people, 1.0)
-    return alleles / inside - (dosage.sum() - alleles) / outside, spread * (1.0 / inside + 1.0 / outside)
+def _drawn_counts(membership: Array, weight: Array, rng: np.random.Generator) -> Array:
+    """How many of the people that each row stands for fall into each component (n_samples, n_components), drawn."""
+    cumulative = membership.cumsum(axis=1)[:, :-1]
+    component = (rng.random(len(membership))[:, None] > cumulative).sum(axis=1)
+    one = np.eye(membership.shape[1])[component]
+    if (weight == 1.0).all():
+        return one
+    # whole people are drawn each for themselves, what is left of one together
+    whole = np.floor(weight)
+    shares = membership / membership.sum(axis=1, keepdims=True)
+    counts: Array = rng.multinomial(whole.astype(np.int64), shares) + (weight - whole)[:, None] * one
+    return counts
 
 
-def hard_chi_square(dosage: Array, membership: Array) -> tuple[float, float]:
+def hard_chi_square(dosage: Array, membership: Array, weight: Array | None = None) -> tuple[float, float]:
     """Chi-square test of genotype by likeliest component, as tutorials do it; NaN when a margin is empty.
 
     Parameters
@@ -147,12 +166,15 @@ def hard_chi_square(dosage: Array, membership: Array) -> tuple[float, float]:
     dosage : ndarray (n_samples,)
         Rounded to the nearest genotype.
     membership : ndarray (n_samples, n_components)
+    weight : ndarray (n_samples,), optional
+        How many people each row stands for.
 
     Returns
     -------
     chi_square, p_value : float
     """
-    table = pd.crosstab(np.rint(dosage), membership.argmax(axis=1))
+    counts = np.ones(len(dosage)) if weight is None else weight
+    table = pd.crosstab(np.rint(dosage), membership.argmax(axis=1), counts, aggfunc="sum").fillna(0.0)
     if table.shape[0] < 2 or table.shape[1] < 2:
         return float("nan"), float("nan")
     test = chi2_contingency(table, correction=False)

@@ -25,7 +25,7 @@ def impute(fit: MapFit, draws: int | None = None, seed: int | None = None) -> xr
     """
     if draws is not None and draws < 1:
         raise InputError(f"draws = {draws}; it must be at least 1")
-    problem, rng = fit.problem, np.random.default_rng(seed)
+    problem, rng = fit.problem, np.random.default_rng(0 if seed is None else seed)
     coords = {names.SAMPLE: np.asarray(problem.sample_ids), names.TRAIT: list(problem.trait_names)}
     traits, r = problem.traits, fit.responsibilities.values
     shifted = problem.covariates @ fit.params[names.SHIFTS].values

@@ -111,7 +111,11 @@ class MapFit:
 
     @property
     def bic(self) -> float:
-        """Bayesian information criterion, ``-2 log L + p log n``; smaller is better."""
+        """Bayesian information criterion, ``-2 log L + p log n`` with the likelihood at the MAP; smaller is better.
+
+        Under a prior it is a little above the one at the maximum likelihood (``Priors.flat()``). ``n`` is the number of
+        people with traits, sample weights counted.
+        """
         return -2.0 * self.log_likelihood + self.n_parameters * float(np.log(self.problem.n_effective))
 
     @property
@@ -229,6 +233,7 @@ class MapFit:
             None: the conditional mean given the person's observed traits, predictors and covariates. A number: so many
             draws from the conditional distribution, component and value.
         seed : int, optional
+            None: 0, so that draws are reproducible.
 
         Returns
         -------
@@ -346,11 +351,12 @@ class MapFit:
         problem = self.problem
         state = "converged" if self.converged else "NOT converged"
         lines = [
-            f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)} ({problem.family.name}), "
-            f"{int(problem.observed.sum())} people with traits ({problem.n_samples} in all), {state}",
+            f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)} ({problem.family_name}), "
+            f"{_people_told(problem)}, {state}",
             f"log posterior {self.log_posterior:.4f}, log likelihood {self.log_likelihood:.4f}, BIC {self.bic:.2f}",
         ]
         weights = self.params[names.WEIGHTS].values
+        shares = np.average(self.responsibilities.values, axis=0, weights=problem.sample_weight)
         for k, weight in enumerate(weights):
             means = ", ".join(
                 f"{t} {m:.4g} (sd {s:.3g})"
@@ -361,7 +367,8 @@ class MapFit:
                     strict=True,
                 )
             )
-            lines.append(f"  component {k}: weight {weight:.3f}, {means}")
+            whose = f" for the average person, {100 * shares[k]:.0f}% of people" if problem.predictor_names else ""
+            lines.append(f"  component {k}: weight {weight:.3f}{whose}, {means}")
         for predictor in problem.predictor_names:
             for contrast in problem.contrasts:
                 value = float(self.params[names.EFFECTS].sel(predictor=predictor, contrast=contrast))
@@ -372,6 +379,9 @@ class MapFit:
             lines.append(f"  {covariate}, shift of every mean: {shown}")
         if problem.compression >= _WORTH_TELLING:
             lines.append(f"  computed on {problem.arrays.n_rows} distinct rows, {problem.compression:.1f} people each")
+        for row in problem.genotype_account.to_dict("records"):
+            told = ((row["n_averaged"], "averaged over what it may be"), (row["n_mean"], "set to what is expected"))
+            lines += [f"  {row['variant']}: {n} people without a certain genotype, {done}" for n, done in told if n]
         lines += [f"  note: {message}" for message in self.flags["message"]]
         return "\n".join(lines)
 
@@ -390,7 +400,20 @@ class MapFit:
         return tree_of_map(self)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to NetCDF (``.nc``) or Zarr (``.zarr``); the file appears whole or not at all."""
+        """Write to NetCDF (``.nc``) or Zarr (``.zarr``); the file appears whole or not at all.
+
+        The coding of the formulas is not kept: a fit read back predicts from traits and ``predictors``, not a study.
+        """
         from bayesgmm.inference.storage import save_tree
 
         save_tree(self.to_tree(), path)
+
+
+def _people_told(problem: Problem) -> str:
+    """How many people there are, whom rows stand for, and how much of their traits is missing."""
+    with_traits = int(problem.observed.sum())
+    told = f"{with_traits} people with traits ({problem.n_samples} in all)"
+    if problem.sample_weight is not None:
+        told = f"{with_traits} rows with traits, standing for {problem.n_effective:g} people"
+    missing = np.isnan(problem.traits[problem.people]).mean()
+    return told + (f", {100 * missing:.1f}% of their traits missing" if missing > 0.0 else "")

@@ -13,7 +13,7 @@ from bayesgmm import names
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.moments import expectation, pass_for
 from bayesgmm.core.objective import Parameters, writable
-from bayesgmm.errors import InputError
+from bayesgmm.errors import InputError, first_few
 from bayesgmm.problem import Problem
 from bayesgmm.study import Study
 
@@ -34,6 +34,9 @@ def score(
         If traits or predictors do not fit the problem.
     """
     values, samples, study = _traits(problem, traits)
+    if np.isinf(values).any():
+        where = np.flatnonzero(np.isinf(values).any(axis=1))
+        raise InputError(f"predict: traits are infinite in rows {first_few(where)}")
     rows, uncertain = _predictors(problem, study, predictors, len(values))
     shifted = _covariates(problem, study, covariates, len(values)) / problem.covariate_unit
     log_weights = problem.log_weights_at(rows, parameters, uncertain)
@@ -133,6 +136,9 @@ def _columns(what: str, wanted: Sequence[str], study: Study | None, given: Any, 
         given = given[list(wanted)]
     rows = np.asarray(given, dtype=float)
     rows = rows[:, None] if rows.ndim == 1 else rows
-    if rows.shape != (n_people, len(wanted)) or not np.isfinite(rows).all():
-        raise InputError(f"predict: {what} have shape {rows.shape}; expected ({n_people}, {len(wanted)}), all finite")
+    if rows.shape != (n_people, len(wanted)):
+        raise InputError(f"predict: {what} have shape {rows.shape}; expected ({n_people}, {len(wanted)})")
+    if not np.isfinite(rows).all():
+        where = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        raise InputError(f"predict: {what} are missing or infinite in rows {first_few(where)}")
     return rows

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm import names
@@ -35,8 +36,9 @@ _SCREENING_STEPS = 15  # EM steps every start gets before the best go on
 _SCREENING_ROWS = 20_000  # rows on which they are taken; more would cost time and change little
 _NEAR = 1e-4  # distance to the limit at which the subset's top is near enough
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
-_FINISHERS = 4  # starts that are climbed to the top
-_WHOLE = 2  # of these, starts that are climbed to the top of the whole when they were screened on a subset
+_FINISHERS = 4  # starts that are climbed to the top, at least
+_SHARE_FINISHED = 3  # one in so many is climbed to the top when many are asked for
+_WHOLE = 2  # starts that are climbed to the top of the whole when they were screened on a subset, at least
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
 _CHANCE = 5.0  # standard errors by which a subset's top must be lower to be left
 _LOWER = "left: lower on a subset by more than chance"
@@ -115,9 +117,14 @@ def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Arra
         return "earlier fit", init.responsibilities.sel(sample=problem.sample_ids).values[problem.people]
     given = np.asarray(init)
     if given.ndim == 1 and len(given) == problem.n_samples:
+        if pd.isna(given).any():
+            raise InputError("init has missing labels; give every person one")
         labels, coded = np.unique(given, return_inverse=True)
-        if len(labels) > problem.n_components:
-            raise InputError(f"init has {len(labels)} labels for {problem.n_components} components")
+        if len(labels) != problem.n_components:
+            raise InputError(
+                f"init has {len(labels)} different labels for {problem.n_components} components; every component needs "
+                "somebody to start from"
+            )
         given = np.eye(problem.n_components)[coded]
     if given.shape != (problem.n_samples, problem.n_components):
         raise InputError(
@@ -125,9 +132,9 @@ def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Arra
             f"({problem.n_samples}, {problem.n_components})"
         )
     given = np.asarray(given, dtype=float)
-    if not (np.isfinite(given).all() and (given >= 0.0).all() and (given.sum(axis=1) > 0.0).all()):
-        raise InputError("init has responsibilities that are negative, missing or all zero for somebody")
-    return "given partition", (given / given.sum(axis=1, keepdims=True))[problem.people]
+    if not ((given >= 0.0).all() and np.allclose(given.sum(axis=1), 1.0, atol=1e-3)):
+        raise InputError("init has responsibilities that are negative, missing, or do not sum to one for somebody")
+    return "given partition", given[problem.people]
 
 
 def _climb_from(
@@ -206,7 +213,7 @@ def _climb_all(
         runs.append(run)
         failures.append(failure)
     chosen, hill = _hills(runs)
-    most = _FINISHERS
+    most = max(_FINISHERS, restarts // _SHARE_FINISHED)
     if fewer:
         # the way to the top of the subset is short, and its top is near that of the whole
         for j in chosen[:most]:
@@ -218,7 +225,7 @@ def _climb_all(
         for j, below in zip(chosen, lower, strict=True):
             failures[j] = _LOWER if below else failures[j]
         chosen = [j for j, below in zip(chosen, lower, strict=True) if not below]
-        most = _WHOLE
+        most = max(_WHOLE, restarts // (2 * _SHARE_FINISHED))
     finished: set[int] = set()
     for j in chosen:
         # one that fails gives its place to the next

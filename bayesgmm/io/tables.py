@@ -50,10 +50,38 @@ def read_table(path: str | PathLike[str], *, id_column: str | None = None) -> pd
     if frame.shape[1] == 0 or len(frame) == 0:
         raise InputError(f"{source} holds no rows; expected a header and one row per person")
     column = id_column if id_column is not None else next((c for c in ID_COLUMNS if c in frame), frame.columns[0])
+    return _indexed(frame, column, str(source))
+
+
+def indexed_frame(frame: pd.DataFrame, what: str, *, id_column: str | None = None) -> pd.DataFrame:
+    """A frame handed in, indexed by sample id: by the column that holds it, else by the index that it has.
+
+    The column is ``id_column``, or one that :func:`read_table` would know by its name where the index is only the
+    numbers 0, 1, 2, ... that pandas gives.
+
+    Raises
+    ------
+    InputError
+        If the frame lacks the id column.
+    """
+    column = id_column
+    if column is None and numbered(frame):
+        column = next((c for c in ID_COLUMNS if c in frame), None)
+    if column is None or (column not in frame and frame.index.name == column):
+        return frame
+    return _indexed(frame, column, what)
+
+
+def numbered(frame: pd.DataFrame | pd.Series[Any]) -> bool:
+    """Whether rows have no ids but the numbers 0, 1, 2, ... that pandas gives."""
+    return isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+
+
+def _indexed(frame: pd.DataFrame, column: str, where: str) -> pd.DataFrame:
     if column not in frame:
-        raise InputError(f"{source} has no column {column!r}; its columns are {first_few(frame.columns, 8)}")
+        raise InputError(f"{where} has no column {column!r}; its columns are {first_few(frame.columns, 8)}")
     if frame[column].isna().any():
-        raise InputError(f"{source}: {int(frame[column].isna().sum())} rows have no sample id in column {column!r}")
+        raise InputError(f"{where}: {int(frame[column].isna().sum())} rows have no sample id in column {column!r}")
     frame = frame.set_index(frame[column].astype(str).rename("sample")).drop(columns=column)
     return frame.drop(columns=[c for c in FAMILY_COLUMNS if c in frame])
 

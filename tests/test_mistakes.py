@@ -1,0 +1,235 @@
+"""What people hand in otherwise than meant: matched where it can be, refused by name where it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesgmm as bg
+from bayesgmm.errors import DataWarning, InputError
+from bayesgmm.study import Study
+from tests.test_options import two_clouds
+
+
+def people(n):
+    return [f"P{i}" for i in range(n)]
+
+
+# -- matched ----------------------------------------------------------------------------------------
+
+
+def test_frames_are_matched_by_their_id_column():
+    rng = np.random.default_rng(0)
+    n = 300
+    age = rng.normal(size=n)
+    traits = pd.DataFrame({"id": people(n), "y": rng.normal(size=n) + 2.0 * age})
+    covariates = pd.DataFrame({"id": people(n), "age": age}).sample(frac=1.0, random_state=1)
+    for given in (None, "id"):
+        study = bg.read_study(traits, covariates=covariates.reset_index(drop=True), id_column=given)
+        assert (study.trait_names, study.covariate_names) == (["y"], ["age"])
+        slope = bg.Mixture(1, means="age").fit(study).params["shifts"].item()
+        assert slope == pytest.approx(2.0, abs=0.2)
+    with pytest.raises(InputError, match="traits has no column 'who'"):
+        bg.read_study(traits, id_column="who")
+
+
+def test_row_numbers_in_place_of_ids_are_told_of():
+    y = np.random.default_rng(0).normal(size=(50, 1))
+    with pytest.warns(DataWarning, match="traits and covariates have row numbers"):
+        Study(pd.DataFrame(y, columns=["y"]), covariates=pd.DataFrame({"age": y[:, 0]}))
+
+
+def test_a_start_is_matched_by_id():
+    y, z, rng = two_clouds(200)
+    frame = pd.DataFrame(y, index=people(200), columns=["a", "b"])
+    model = bg.Mixture(2)
+    fit = model.fit(frame, init=z.astype(int))
+    labels = pd.Series(z, index=frame.index).iloc[rng.permutation(200)]
+    np.testing.assert_allclose(model.fit(frame, init=labels).history, fit.history)
+    again = model.fit(frame, init=fit.assign())
+    assert again.log_posterior == pytest.approx(fit.log_posterior, rel=1e-10)
+    assert again.n_iterations < 10
+    text = np.where(z, "high", "low")
+    assert model.fit(frame, init=text).log_posterior == pytest.approx(fit.log_posterior, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda z: pd.Series(z).set_axis(people(200)).iloc[:150], "init lacks the samples 'P150'"),
+        (lambda z: np.where(z, 1.0, np.nan), "missing labels"),
+        (lambda z: np.zeros(200), "1 different labels for 2 components"),
+        (lambda z: 2.0 * np.eye(2)[z.astype(int)], "do not sum to one"),
+        (lambda z: np.eye(2)[z.astype(int)] - 0.5, "negative"),
+    ],
+)
+def test_a_start_that_cannot_be_meant_is_refused(make, said):
+    y, z, _ = two_clouds(200)
+    with pytest.raises(InputError, match=said):
+        bg.Mixture(2).fit(pd.DataFrame(y, index=people(200)), init=make(z))
+
+
+def test_masked_values_are_missing():
+    y, _, _ = two_clouds(200)
+    masked = np.ma.masked_greater(y, 4.0)
+    fit = bg.Mixture(2).fit(masked)
+    assert fit.log_posterior == pytest.approx(bg.Mixture(2).fit(masked.filled(np.nan)).log_posterior, rel=1e-12)
+    assert "of their traits missing" in repr(fit)
+
+
+@pytest.mark.parametrize("lacking", [[0], [1], [2], [0, 2]])
+@pytest.mark.parametrize("n_people", [1, 7])
+def test_new_people_who_all_lack_the_same_trait(lacking, n_people):
+    y, _, _ = two_clouds(300, d=3)
+    fit = bg.Mixture(2).fit(y)
+    new = y[:n_people].copy()
+    new[:, lacking] = np.nan
+    beside = fit.predict_proba(np.vstack((new, y[200:203])))
+    np.testing.assert_allclose(fit.predict_proba(new), beside[:n_people], atol=1e-12)
+    np.testing.assert_allclose(
+        fit.score_samples(new), fit.score_samples(np.vstack((new, y[:5])))[:n_people], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e6])
+def test_units_of_predictors_do_not_matter(unit):
+    rng = np.random.default_rng(0)
+    age = rng.normal(size=300)
+    y = rng.normal(np.where(rng.random(300) < 1.0 / (1.0 + np.exp(-age)), 3.0, 0.0), 1.0)
+
+    def fitted(scale):
+        study = Study(
+            pd.DataFrame({"y": y}, index=people(300)), covariates=pd.DataFrame({"age": scale * age}, index=people(300))
+        )
+        priors = bg.Priors(effects=bg.LogOddsNormal(sd=1.0 / scale))
+        return bg.Mixture(2, weights="age", priors=priors).fit(study)
+
+    one, other = fitted(1.0), fitted(unit)
+    for table in ("params", "standard_errors"):
+        assert getattr(other, table)["effects"].item() * unit == pytest.approx(
+            getattr(one, table)["effects"].item(), rel=1e-5
+        )
+    # a density per unit of the effect
+    assert other.log_posterior - np.log(unit) == pytest.approx(one.log_posterior, abs=1e-6)
+    tables = [bg.associations(fit)[["sd", "log10_bayes_factor"]].to_numpy() for fit in (one, other)]
+    np.testing.assert_allclose(tables[1] * [unit, 1.0], tables[0], rtol=1e-4)
+
+
+def test_enrichment_of_weighted_rows_is_that_of_the_people():
+    rng = np.random.default_rng(3)
+    n = 400
+    dosage = rng.integers(0, 3, n).astype(float)
+    y = rng.normal(np.where(rng.random(n) < 0.2 + 0.25 * dosage, 3.0, 0.0), 1.0).round(0)
+    rows, counts = np.unique(np.column_stack((y, dosage)), axis=0, return_counts=True)
+    ids = [f"R{i}" for i in range(len(rows))]
+    counted = Study(
+        pd.DataFrame({"y": rows[:, 0]}, index=ids),
+        pd.DataFrame({"rs1": rows[:, 1]}, index=ids),
+        sample_weight=pd.Series(counts.astype(float), index=ids),
+    )
+    written_out = Study(pd.DataFrame({"y": y}, index=people(n)), pd.DataFrame({"rs1": dosage}, index=people(n)))
+    model = bg.Mixture(2, weights="rs1")
+    tables = [bg.enrichment(model.fit(study), study) for study in (counted, written_out)]
+    for column in ("expected_people", "hard_chi_square"):
+        np.testing.assert_allclose(tables[0][column], tables[1][column], rtol=1e-6)
+    for column in ("allele_frequency", "lower", "upper", "difference"):
+        np.testing.assert_allclose(tables[0][column], tables[1][column], atol=0.01)
+    assert "rows with traits, standing for 400 people" in repr(model.fit(counted))
+
+
+def test_probabilities_of_two_decimals_are_brought_to_one():
+    y = pd.DataFrame({"y": np.random.default_rng(0).normal(size=3)}, index=list("abc"))
+    table = pd.DataFrame([[0.33, 0.33, 0.33], [0.67, 0.17, 0.17], [1.0, 0.0, 0.0]], index=list("abc"))
+    given = Study(y, genotype_probabilities={"rs1": table}).genotype_probabilities()["rs1"]
+    np.testing.assert_allclose(given.sum(axis=1), 1.0, rtol=1e-12)
+
+
+# -- refused ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rs1": np.ones((3, 3)) / 3}, "are a ndarray; give a DataFrame"),
+        (pd.DataFrame(np.ones((3, 3)) / 3, index=list("abc")), "a mapping of variants to frames"),
+        ({"rs1": pd.DataFrame(np.ones((3, 3)), index=list("abc"))}, "where they sum to '3'"),
+    ],
+)
+def test_probabilities_that_are_none(given, said):
+    y = pd.DataFrame({"y": np.random.default_rng(0).normal(size=3)}, index=list("abc"))
+    with pytest.raises(InputError, match=said):
+        Study(y, genotype_probabilities=given)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda y: bg.Mixture(2).fit(y > 0), "true or false"),
+        (lambda y: bg.Mixture(2).fit("traits.tsv"), "read it by bayesgmm.read_study"),
+        (lambda y: bg.Mixture(2).fit(1e200 * y), "too large to square"),
+        (lambda y: bg.Mixture(2).fit(y, sample_weight="w"), "sample_weight is not numeric"),
+        (lambda y: bg.Mixture(2, weights="rs1").fit(y), "there are none; give a Study"),
+        (lambda y: bg.Mixture(2, priors=bg.Priors(weights=bg.Dirichlet(0.1))).fit(y), "no highest point"),
+        (lambda y: bg.Mixture(2, priors=bg.Priors(effects=bg.LogOddsNormal(1e-200)), weights="x").fit(y), "neither"),
+        (lambda y: bg.Mixture(2, covariance="EEV").fit(y * [1e-6, 1e6]), "comparable units"),
+        (lambda y: bg.Mixture(2).fit(y).predict_proba(np.array([[np.inf, 1.0]])), "traits are infinite in rows '0'"),
+    ],
+)
+def test_a_mistake_is_named(call, said):
+    with pytest.raises(InputError, match=said):
+        call(two_clouds(100)[0])
+
+
+def test_a_tiny_sd_of_effects_is_refused():
+    study = Study.from_array(two_clouds(100)[0])
+    study = Study(
+        pd.DataFrame(study.trait_values, index=people(100)),
+        covariates=pd.DataFrame({"x": np.arange(100.0)}, index=people(100)),
+    )
+    with pytest.raises(InputError, match="every sd must be above 0"):
+        bg.Mixture(2, weights="x", priors=bg.Priors(effects=bg.LogOddsNormal(1e-200))).fit(study)
+
+
+@pytest.mark.parametrize("role", ["weights", "means"])
+def test_a_covariate_that_is_constant_among_people_with_traits(role):
+    y, _, rng = two_clouds(100)
+    y[50:] = np.nan
+    age = np.where(np.arange(100) < 50, 1.0, rng.normal(size=100))
+    study = Study(pd.DataFrame(y, index=people(100)), covariates=pd.DataFrame({"age": age}, index=people(100)))
+    with pytest.raises(InputError, match="'age' is constant among the people with traits"):
+        bg.Mixture(2, **{role: "age"}).fit(study)
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "missing for everyone"), (5.0, "constant")])
+def test_a_trait_that_only_people_of_weight_zero_have(value, said):
+    y, _, _ = two_clouds(100)
+    y[50:, 1] = value
+    with pytest.raises(InputError, match=said):
+        bg.Mixture(2).fit(y, sample_weight=(np.arange(100) >= 50).astype(float))
+
+
+def test_compare_refuses_what_names_do_not_show():
+    y, _, _ = two_clouds(200)
+    post = bg.Mixture(2).sample(y, draws=100, chains=2, seed=1)
+    for other, said in (
+        (bg.Mixture(2, covariance="VEE").fit(y), "covariance family"),
+        (bg.Mixture(2, priors=bg.Priors(weights=bg.Dirichlet(5.0))).fit(y), "priors"),
+        (bg.Mixture(2).fit(Study.from_array(y), sample_weight=np.full(200, 2.0)), "models or people|sample weights"),
+    ):
+        with pytest.raises(InputError, match=said):
+            bg.compare(other, post)
+
+
+def test_a_sparse_prior_of_the_weights_can_be_sampled():
+    y, _, _ = two_clouds(200)
+    post = bg.Mixture(2, priors=bg.Priors(weights=bg.Dirichlet(0.5))).sample(y, draws=300, chains=2, seed=1)
+    assert float(post.posterior["weights"].mean(("chain", "draw"))[0]) == pytest.approx(0.6, abs=0.1)
+
+
+def test_more_restarts_climb_more_starts():
+    y = np.random.default_rng(0).normal(size=(300, 2))
+    fits = [bg.Mixture(4).fit(y, seed=0, restarts=r) for r in (10, 60)]
+    finished = [int((f.starts["note"] == "").sum()) for f in fits]
+    assert finished[0] <= 4 < finished[1]
+    assert fits[1].log_posterior >= fits[0].log_posterior - 1e-6
