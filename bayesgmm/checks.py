@@ -100,17 +100,16 @@ def check_trait_values(values: Array, trait_names: Sequence[str], samples: Any) 
         infinite = np.isinf(column)
         if infinite.any():
             raise InputError(f"trait {name!r} is infinite for people {first_few(np.asarray(samples)[infinite])}")
-        if np.nanmax(np.abs(column), initial=0.0) > _LARGEST:
-            raise InputError(
-                f"trait {name!r} has values up to {np.nanmax(np.abs(column)):.3g}, too large to square; change its unit"
-            )
         n_present = len(column) - int(np.isnan(column).sum())
         if n_present == 0:
             raise InputError(f"trait {name!r} is missing for everyone")
-        if n_present > 1 and np.nanmin(column) == np.nanmax(column):
+        least, most = float(np.nanmin(column)), float(np.nanmax(column))
+        if max(most, -least) > _LARGEST:
             raise InputError(
-                f"trait {name!r} is constant ({np.nanmin(column):g} for all {n_present} people); leave it out"
+                f"trait {name!r} has values up to {max(most, -least):.3g}, too large to square; change its unit"
             )
+        if n_present > 1 and least == most:
+            raise InputError(f"trait {name!r} is constant ({least:g} for all {n_present} people); leave it out")
 
 
 def checked_weights(weights: pd.Series[Any], samples: Sequence[str]) -> Array:

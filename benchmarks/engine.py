@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -45,8 +46,16 @@ def far(labels: np.ndarray, k: int) -> np.ndarray:
 
 
 def alternately(one: Callable[[], float], other: Callable[[], float]) -> tuple[list[float], list[float]]:
-    """Numbers of two sides taken in turn, so that what else the machine does falls on both."""
-    pairs = [(one(), other()) for _ in range(REPEATS)]
+    """Numbers of two sides taken in turn, so that what else the machine does falls on both.
+
+    A pause before each lets the other's idle threads, which spin for a while, go to sleep.
+    """
+
+    def rested(side: Callable[[], float]) -> float:
+        time.sleep(0.2)
+        return side()
+
+    pairs = [(rested(one), rested(other)) for _ in range(REPEATS)]
     return [p[0] for p in pairs], [p[1] for p in pairs]
 
 

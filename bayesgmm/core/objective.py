@@ -7,7 +7,7 @@ mode is the same in any coordinates; :mod:`bayesgmm.core.posterior` says what th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from bayesgmm.core.weights import WeightsPrior, expected_log_weights, log_softma
 
 Array = NDArray[np.float64]
 
+_KEPT = 400  # components times squared traits up to which a family's map is kept for the next problem
 # Central differences of an exact gradient: the cube root of the rounding error balances both errors.
 _STEP = float(np.finfo(float).eps ** (1.0 / 3.0))
 
@@ -43,6 +44,16 @@ def writable(array: Array) -> Array:
     """The array, or a copy where compiled code, which was promised a contiguous and writable one, could not take it."""
     result: Array = np.require(array, np.float64, ("C", "W"))
     return result
+
+
+@lru_cache(maxsize=32)
+def _tie_of(family: Family, n_components: int, n_traits: int) -> tuple[Tie, Array]:
+    """A linear family's map from free to full coordinates, and the matrix that reads free ones off full ones."""
+    matrix = tie(family, n_components, n_traits)
+    rows, columns = np.nonzero(matrix)
+    starts = np.searchsorted(rows, np.arange(len(matrix) + 1)).astype(np.int64)
+    reader: Array = np.linalg.pinv(matrix)
+    return Tie(starts, columns.astype(np.int64), matrix[rows, columns], matrix.shape[1]), reader
 
 
 @dataclass(frozen=True)
@@ -180,20 +191,18 @@ class MixtureArrays:
     # -- coordinates ------------------------------------------------------------------------------
 
     @cached_property
-    def _tie_matrix(self) -> Array:
-        return tie(self.family, self.n_components, self.n_traits)
+    def _tied(self) -> tuple[Tie, Array]:
+        made = _tie_of if self.n_components * self.n_traits**2 <= _KEPT else _tie_of.__wrapped__
+        return made(self.family, self.n_components, self.n_traits)
 
-    @cached_property
+    @property
     def tie(self) -> Tie:
         """The linear family's map from free to full coordinates, for compiled code."""
-        matrix = self._tie_matrix
-        rows, columns = np.nonzero(matrix)
-        starts = np.searchsorted(rows, np.arange(len(matrix) + 1)).astype(np.int64)
-        return Tie(starts, columns.astype(np.int64), matrix[rows, columns], matrix.shape[1])
+        return self._tied[0]
 
-    @cached_property
+    @property
     def _reader(self) -> Array:
-        return np.linalg.pinv(self._tie_matrix)
+        return self._tied[1]
 
     @property
     def n_free(self) -> int:

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 _LLOYD_STEPS = 8
-_TREE = 400  # rows on which the hierarchy is built; its cost grows with their square
+_TREE = 300  # rows on which the hierarchy is built; its cost grows with their square
 _WEIGHT_STEPS = 8  # Newton steps of the weights at a start, where memberships are hard
 
 

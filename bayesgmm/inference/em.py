@@ -18,6 +18,8 @@ from bayesgmm.core.objective import MixtureArrays, Parameters
 Array = NDArray[np.float64]
 
 _PATIENCE = 40  # passes over the people before Newton is tried; then twice as many each time it is sent back
+_HESSIAN = 2  # passes that a Hessian takes for each free parameter, before which Newton is not tried either
+_COINCIDENT = 0.05  # standard deviations within which two components are at one place
 _LARGEST_NEWTON = 150  # free parameters above which a Hessian by differences costs more than EM
 _LARGE_NEWTON = 40  # the same where passes over the people are what costs: a Hessian is two for each parameter
 _NEWTON_WORK = 2e7  # people times components times free parameters above which they are
@@ -103,12 +105,12 @@ def climb(
     run = Climb(start)
     use_newton = newton and _newton_is_cheap(arrays)
     counts = np.empty((len(arrays.sample.predictors), arrays.n_components))
-    left, patience = max_iterations, _PATIENCE
+    left, patience = max_iterations, max(_PATIENCE, _HESSIAN * arrays.n_free)
     while left > 0 and not (run.converged or run.stalled):
         left -= _em_steps(arrays, run, counts, min(patience, left) if use_newton else left, tolerance, memory)
         patience *= 2
         if run.converged:
-            if polished and use_newton:
+            if polished and use_newton and _is_worth_polishing(arrays, run):
                 left -= _polish(arrays, run, left, tolerance)
         elif use_newton and left > 0 and run.gap < 1.0:
             left -= _newton_steps(arrays, run, left, tolerance)
@@ -128,7 +130,7 @@ def climb(
 
 def polish(arrays: MixtureArrays, run: Climb, *, max_iterations: int, tolerance: float) -> Climb:
     """A converged run finished by Newton's method where that is cheap, and climbed on where it was not at the top."""
-    if not _newton_is_cheap(arrays):
+    if not (_newton_is_cheap(arrays) and _is_worth_polishing(arrays, run)):
         return run
     left = max_iterations - _polish(arrays, run, max_iterations, tolerance)
     if run.converged or left < 1:
@@ -136,6 +138,22 @@ def polish(arrays: MixtureArrays, run: Climb, *, max_iterations: int, tolerance:
     further = climb(arrays, run.parameters, max_iterations=left, tolerance=tolerance)
     further.history = [*run.history, *further.history[1:]]
     return further
+
+
+def _is_worth_polishing(arrays: MixtureArrays, run: Climb) -> bool:
+    """Whether a Hessian costs no more passes over the people than EM has taken, or EM may stand on a saddle."""
+    return _HESSIAN * arrays.n_free <= max(2 * _PATIENCE, len(run.history)) or _some_coincide(run.parameters)
+
+
+def _some_coincide(parameters: Parameters) -> bool:
+    """Whether two components are at one place, where EM stands still but the log posterior may rise by parting them."""
+    means, roots = parameters.means, parameters.roots
+    for k in range(1, len(means)):
+        apart = np.einsum("jde,jd->je", roots[:k], means[:k] - means[k])
+        widths = np.log(np.diagonal(roots[:k], axis1=1, axis2=2) / np.diag(roots[k]))
+        if bool(((apart**2).sum(axis=1) + (widths**2).sum(axis=1) < _COINCIDENT**2).any()):
+            return True
+    return False
 
 
 def _polish(arrays: MixtureArrays, run: Climb, most: int, tolerance: float) -> int:

@@ -176,7 +176,7 @@ def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) 
     if k == 1:
         return [("one component", np.zeros(n_rows, dtype=np.int64))]
     rng = np.random.default_rng(seed)
-    white = whitened(points, repeats)
+    white = whitened(points, repeats) if restarts > 1 else points
     made: list[tuple[str, Labels]] = [("quantiles", quantile_partition(points, repeats, k))]
     if restarts > 1:
         made.append(("hierarchy", hierarchical_partition(white, repeats, k, rng)))
