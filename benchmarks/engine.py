@@ -48,11 +48,13 @@ def far(labels: np.ndarray, k: int) -> np.ndarray:
 def alternately(one: Callable[[], float], other: Callable[[], float]) -> tuple[list[float], list[float]]:
     """Numbers of two sides taken in turn, so that what else the machine does falls on both.
 
-    A pause before each lets the other's idle threads, which spin for a while, go to sleep.
+    A pause before each lets the other's idle threads, which spin for a while, go to sleep; an untimed call wakes the
+    processor again.
     """
 
     def rested(side: Callable[[], float]) -> float:
         time.sleep(0.2)
+        side()
         return side()
 
     pairs = [(rested(one), rested(other)) for _ in range(REPEATS)]
@@ -294,6 +296,7 @@ invisible(one(2)); cat(sapply(1:{REPEATS}, function(i) (one({STEPS}) - one(1)) /
     theirs = [1e3 * float(v) for v in out.split()]
     problem = bg.Mixture(k, priors=FLAT, compress=False).problem(y)
     start = start_from(problem.arrays, problem.start_points(), np.eye(k)[labels])
+    climb(problem.arrays, start, max_iterations=STEPS, tolerance=1e-300, newton=False)
     ours = []
     for _ in range(REPEATS):
         short = timed(lambda: climb(problem.arrays, start, max_iterations=1, newton=False))

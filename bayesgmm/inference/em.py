@@ -105,7 +105,7 @@ def climb(
     run = Climb(start)
     use_newton = newton and _newton_is_cheap(arrays)
     counts = np.empty((len(arrays.sample.predictors), arrays.n_components))
-    left, patience = max_iterations, max(_PATIENCE, _HESSIAN * arrays.n_free)
+    left, patience = max_iterations, max(_PATIENCE, 2 * _HESSIAN * arrays.n_free)
     while left > 0 and not (run.converged or run.stalled):
         left -= _em_steps(arrays, run, counts, min(patience, left) if use_newton else left, tolerance, memory)
         patience *= 2
