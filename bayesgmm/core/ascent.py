@@ -396,8 +396,9 @@ def ascend(
         if accepted > 0 and new < value:
             # plain EM does not descend but for rounding, which near-singular covariances magnify: the top is reached
             magnified = ROUNDING * sample.total * len(floor) / max(min(share, before), _SINGULAR_SHARE)
-            if value - new <= max(_RESOLVED * abs(value), magnified):
-                return accepted, CONVERGED, min(gap, value - new)
+            resolved = max(_RESOLVED * abs(value), magnified)
+            if value - new <= resolved and gap <= max(tolerance, resolved):
+                return accepted, CONVERGED, gap
             return accepted, DESCENDED, gap
         gain = new - value
         history[accepted] = new

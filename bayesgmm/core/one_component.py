@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.ascent import DESCENDED, MEMORY, SINGULAR, ascend
+from bayesgmm.core.ascent import MEMORY, SINGULAR, ascend
 from bayesgmm.core.families import Family
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import NiwPrior, covariances_from_roots
@@ -50,7 +50,7 @@ def _gaussian_of(sample: Sample, n_traits: int) -> tuple[Array, Array | None]:
         full, alone, arrays.engine(), arrays.hyper, arrays.floor, counts, _STEPS, 1e-14 * sample.total, MEMORY, history
     )
     found = start.of_full(full)
-    return found.means[0], None if status in (SINGULAR, DESCENDED) else covariances_from_roots(found.roots)[0]
+    return found.means[0], None if status == SINGULAR else covariances_from_roots(found.roots)[0]
 
 
 def mean_and_variance(values: Array, shares: Array | None) -> tuple[Array, Array]:

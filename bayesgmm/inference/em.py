@@ -7,7 +7,7 @@ E step, finishes and measures how far the limit still is. Every accepted move of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,10 +132,15 @@ def polish(arrays: MixtureArrays, run: Climb, *, max_iterations: int, tolerance:
     """A converged run finished by Newton's method where that is cheap, and climbed on where it was not at the top."""
     if not (_newton_is_cheap(arrays) and _is_worth_polishing(arrays, run)):
         return run
+    at_rest = replace(run, history=list(run.history))
     left = max_iterations - _polish(arrays, run, max_iterations, tolerance)
     if run.converged or left < 1:
         return run
-    further = climb(arrays, run.parameters, max_iterations=left, tolerance=tolerance)
+    try:
+        further = climb(arrays, run.parameters, max_iterations=left, tolerance=tolerance)
+    except SingularComponentError:
+        # beside a stationary point a flat prior has heights without bound; the point is the answer
+        return at_rest
     further.history = [*run.history, *further.history[1:]]
     return further
 
@@ -196,12 +201,23 @@ def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, 
     run.stalled = status == DESCENDED
     if status == CONVERGED:
         run.converged = True
-        run.reason = "EM: the log posterior is within the tolerance of its limit"
+        what = "the tolerance of its limit" if run.gap <= tolerance else "what rounding leaves of its limit"
+        run.reason = f"EM: the log posterior is within {what}"
         return int(accepted)
     return max_steps
 
 
 def _newton_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: float) -> int:
+    """Newton steps, as far as the numbers allow; see :func:`_trusted_steps`."""
+    before = len(run.history)
+    try:
+        return _trusted_steps(arrays, run, most, tolerance)
+    except np.linalg.LinAlgError:
+        # a covariance, or its axes, beyond what can be factored: EM goes on
+        return len(run.history) - before + 1
+
+
+def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: float) -> int:
     """Take Newton steps within a trust region while each raises the log posterior by what its model promises.
 
     On a ridge, where some curvature is nearly zero or of the wrong sign, the region keeps a step short and the others

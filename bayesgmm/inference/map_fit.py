@@ -155,11 +155,12 @@ class MapFit:
 
         NaN throughout where the mode is not a strict maximum (an effect or weight at its boundary).
         """
-        information = self.problem.arrays.negative_hessian(self.parameters)
+        n_free = self.problem.arrays.n_free
         try:
+            information = self.problem.arrays.negative_hessian(self.parameters)
             factor = np.linalg.cholesky(information)
         except np.linalg.LinAlgError:
-            return np.full(information.shape, np.nan)
+            return np.full((n_free, n_free), np.nan)
         inverse = np.linalg.solve(factor, np.eye(len(information)))
         covariance: Array = inverse.T @ inverse
         return covariance
