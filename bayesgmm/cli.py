@@ -239,7 +239,7 @@ def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
     options: dict[str, Any] = card.fit.model_dump()
     if seed is not None:
         options["seed"] = seed
-    with _status("fitting (the first run on a machine also compiles, most of a minute)"):
+    with _status("fitting (the first run on a machine also compiles, 20 to 40 seconds)"):
         result = card.mixture().fit(study, **options)
     out.mkdir(parents=True, exist_ok=True)
     result.save(out / "fit.nc")

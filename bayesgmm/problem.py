@@ -129,11 +129,11 @@ class Problem:
                 f"{max(int(n_observed), 1)} components"
             )
         family = _family(mixture.covariance, traits.shape[1])
-        _refuse_units(family, study.trait_names, mean_and_variance(traits[observed], None)[1])
         average = mixture.missing_genotypes == "average"
         design = study.design(mixture.weights, average=average)
         means_design = study.design(mixture.means, role="means", average=False)
         shares = None if weight is None else weight[observed]
+        _refuse_units(family, study.trait_names, mean_and_variance(traits[observed], shares)[1])
         centers, spreads = mean_and_variance(design.matrix[observed], shares)
         covariate_centers, variances = mean_and_variance(means_design.matrix[observed], shares)
         _refuse_constant("weights", design.columns, design.matrix, centers, spreads)
