@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points
 from bayesgmm.core.traits import is_complete, who_has_any
 from bayesgmm.core.weights import log_softmax
-from bayesgmm.errors import InputError
+from bayesgmm.errors import DataWarning, InputError, first_few
 from bayesgmm.resolved_priors import ResolvedPriors
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ class Problem:
         _refuse_units(family, study.trait_names, mean_and_variance(traits[observed], shares)[1])
         centers, spreads = mean_and_variance(design.matrix[observed], shares)
         covariate_centers, variances = mean_and_variance(means_design.matrix[observed], shares)
-        _refuse_constant("weights", design.columns, design.matrix, centers, spreads)
-        _refuse_constant("means", means_design.columns, means_design.matrix, covariate_centers, variances)
+        _tell_constant(_constant(design.columns, design.matrix, centers, spreads))
+        _refuse_constant(_constant(means_design.columns, means_design.matrix, covariate_centers, variances))
         covariates = means_design.matrix - covariate_centers
         spread = np.sqrt(variances)
         uncertain = design.uncertain
@@ -498,15 +499,27 @@ def _refuse_units(family: Family, trait_names: Sequence[str], variances: Array) 
         )
 
 
-def _refuse_constant(role: str, columns: Sequence[str], matrix: Array, centres: Array, variances: Array) -> None:
-    """Raise where a column of a formula varies, but not among the people who have traits and weight."""
+def _constant(columns: Sequence[str], matrix: Array, centres: Array, variances: Array) -> list[str]:
+    """Columns of a formula that do not vary among the people who have traits and weight."""
     widest = np.abs(matrix - centres).max(axis=0, initial=0.0)
-    for name, variance, reach in zip(columns, variances, widest, strict=True):
-        if not variance > 1e-20 * reach**2:
-            raise InputError(
-                f"{role}: {name!r} is constant among the people with traits and weight above 0; leave it out of the "
-                "formula"
-            )
+    return [name for name, v, reach in zip(columns, variances, widest, strict=True) if not v > 1e-20 * reach**2]
+
+
+def _tell_constant(columns: Sequence[str]) -> None:
+    if columns:
+        warnings.warn(
+            f"weights: {first_few(columns)} does not vary among the people with traits, so its effect is the prior's",
+            DataWarning,
+            stacklevel=5,
+        )
+
+
+def _refuse_constant(columns: Sequence[str]) -> None:
+    if columns:
+        raise InputError(
+            f"means: {columns[0]!r} does not vary among the people with traits and weight above 0; leave it out of the "
+            "formula"
+        )
 
 
 def _people(traits: Array) -> NDArray[np.int64] | slice:

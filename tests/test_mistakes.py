@@ -191,14 +191,17 @@ def test_a_tiny_sd_of_effects_is_refused():
         bg.Mixture(2, weights="x", priors=bg.Priors(effects=bg.LogOddsNormal(1e-200))).fit(study)
 
 
-@pytest.mark.parametrize("role", ["weights", "means"])
-def test_a_covariate_that_is_constant_among_people_with_traits(role):
+def test_a_covariate_that_is_constant_among_people_with_traits():
     y, _, rng = two_clouds(100)
     y[50:] = np.nan
     age = np.where(np.arange(100) < 50, 1.0, rng.normal(size=100))
     study = Study(pd.DataFrame(y, index=people(100)), covariates=pd.DataFrame({"age": age}, index=people(100)))
-    with pytest.raises(InputError, match="'age' is constant among the people with traits"):
-        bg.Mixture(2, **{role: "age"}).fit(study)
+    with pytest.raises(InputError, match="'age' does not vary among the people with traits"):
+        bg.Mixture(2, means="age").fit(study)
+    with pytest.warns(DataWarning, match="'age' does not vary among the people with traits"):
+        fit = bg.Mixture(2, weights="age").fit(study)
+    assert fit.params["effects"].item() == 0.0
+    assert fit.standard_errors["effects"].item() == pytest.approx(1.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "missing for everyone"), (5.0, "constant")])

@@ -243,7 +243,8 @@ def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: floa
         if run.gap < max(tolerance * 1e-2, ROUNDING * abs(value)):
             higher = None
             if not run.strict:
-                higher = _beside(arrays, run.parameters, value, tolerance, directions[:, 0])
+                highest = max(value, run.history[-1])
+                higher = _beside(arrays, run.parameters, highest, tolerance, directions[:, 0])
             if higher is None:
                 run.converged = True
                 run.reason = "Newton: the log posterior is within the tolerance of its limit"
@@ -264,7 +265,8 @@ def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: floa
             radius = 0.25 * length
         elif share > 0.75:
             radius = min(max(radius, 2.0 * length), _LONGEST_NEWTON)
-        if not share > 0.01:
+        # the value here may be a rounding below the one that EM recorded, and the record never falls
+        if not (share > 0.01 and trial_value >= run.history[-1]):
             refused += 1
             if refused == _REFUSALS or promised < max(tolerance, ROUNDING * abs(value)):
                 return tried + 1
