@@ -130,6 +130,12 @@ class Case:
             run = None
         assert run is not None or self.flat
         assume(run is not None)
+        roots = run.parameters.roots
+        left = 1.0 / (
+            np.diagonal(roots, axis1=1, axis2=2) ** 2 * np.diagonal(covariances_from_roots(roots), axis1=1, axis2=2)
+        )
+        # with a flat prior and few people a covariance may be on its way to a singular one, where rounding is large
+        assume(not self.flat or left.min() > 1e-9)
         return run
 
 
@@ -213,6 +219,8 @@ def test_gradient_equals_central_differences(case):
 def test_a_wider_family_started_at_the_narrower_optimum_is_not_worse(case, pair):
     narrow, wide = (replace(case, family=family, flat=True) for family in pair)
     run = narrow.climb()
+    # a flat prior lets effects run until the average person's weight is no number
+    assume(run.parameters.log_pi.min() > -700.0)
     reached = log_posterior(narrow.problem, run.parameters)
     start = of_family(wide.problem, wide.problem.parameters(narrow.problem.labelled(run.parameters)))
     assert log_posterior(wide.problem, start) == pytest.approx(reached, rel=1e-6, abs=1e-4)
