@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 _SCREENING_STEPS = 15  # EM steps every start gets before the best go on
-_SCREENING_ROWS = 20_000  # rows on which they are taken; more would cost time and change little
+_SCREENING_ROWS = 10_000  # rows on which they are taken; more would cost time and change little
 _NEAR = 1e-4  # distance to the limit at which the subset's top is near enough
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
 _FINISHERS = 4  # starts that are climbed to the top, at least
