@@ -7,6 +7,7 @@ E step, finishes and measures how far the limit still is. Every accepted move of
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -123,8 +124,9 @@ def climb(
         run.reason = f"out of steps, about {run.gap:.2g} below the limit of the log posterior"
     if polished and not run.strict and memory > 0:
         # long steps may have brought two components together that EM would have kept apart
-        plain = climb(arrays, start, max_iterations=max_iterations, tolerance=tolerance, newton=newton, memory=0)
-        run = plain if plain.history[-1] > run.history[-1] + tolerance else run
+        with suppress(SingularComponentError):
+            plain = climb(arrays, start, max_iterations=max_iterations, tolerance=tolerance, newton=newton, memory=0)
+            run = plain if plain.history[-1] > run.history[-1] + tolerance else run
     return run
 
 
