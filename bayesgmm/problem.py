@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,8 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.checks import check_trait_values
-from bayesgmm.core.families import SAMPLED, Family, family_of
+from bayesgmm.core.families import SAMPLED, Family
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
@@ -24,7 +22,15 @@ from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points
 from bayesgmm.core.traits import is_complete, who_has_any
 from bayesgmm.core.weights import log_softmax
-from bayesgmm.errors import DataWarning, InputError, first_few
+from bayesgmm.errors import InputError
+from bayesgmm.problem_checks import (
+    constant_columns,
+    family_for,
+    refuse_constant,
+    refuse_units_apart,
+    tell_constant,
+    without_absent,
+)
 from bayesgmm.resolved_priors import ResolvedPriors
 
 if TYPE_CHECKING:
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_UNITS_APART = 1e6  # ratio of the traits' sds up to which families that turn axes are fitted
 _COLLAPSED = 1e-12  # conditional variance of a collapsed component, as a share of the sample's
 
 
@@ -119,7 +124,7 @@ class Problem:
         InputError
             If the study cannot carry the model; the message says what and where.
         """
-        study = _without_absent(study)
+        study = without_absent(study)
         traits = study.trait_values
         weight = study.sample_weight
         observed = _people(traits)
@@ -129,16 +134,16 @@ class Problem:
                 f"n_components = {mixture.n_components}, but only {n_observed:g} people have traits; ask for at most "
                 f"{max(int(n_observed), 1)} components"
             )
-        family = _family(mixture.covariance, traits.shape[1])
+        family = family_for(mixture.covariance, traits.shape[1])
         average = mixture.missing_genotypes == "average"
         design = study.design(mixture.weights, average=average)
         means_design = study.design(mixture.means, role="means", average=False)
         shares = None if weight is None else weight[observed]
-        _refuse_units(family, study.trait_names, mean_and_variance(traits[observed], shares)[1])
+        refuse_units_apart(family, study.trait_names, mean_and_variance(traits[observed], shares)[1])
         centers, spreads = mean_and_variance(design.matrix[observed], shares)
         covariate_centers, variances = mean_and_variance(means_design.matrix[observed], shares)
-        _tell_constant(_constant(design.columns, design.matrix, centers, spreads))
-        _refuse_constant(_constant(means_design.columns, means_design.matrix, covariate_centers, variances))
+        tell_constant(constant_columns(design.columns, design.matrix, centers, spreads))
+        refuse_constant(constant_columns(means_design.columns, means_design.matrix, covariate_centers, variances))
         covariates = means_design.matrix - covariate_centers
         spread = np.sqrt(variances)
         uncertain = design.uncertain
@@ -466,60 +471,6 @@ class Problem:
 
 def _labels(given: Sequence[str]) -> NDArray[Any]:
     return np.array(given, dtype=object if given else "<U1")
-
-
-def _family(covariance: str, n_traits: int) -> Family:
-    """Family of the specification for so many traits."""
-    family = family_of(covariance)
-    if covariance in ("E", "V") and n_traits > 1:
-        raise InputError(
-            f"covariance = {covariance!r} is for one trait and there are {n_traits}; use "
-            f"{'EEE' if covariance == 'E' else 'VVV'!r} or another family of three letters"
-        )
-    return family.in_one_trait() if n_traits == 1 else family
-
-
-def _without_absent(study: Study) -> Study:
-    """The study without people of weight zero: they are absent from data, predictors and results."""
-    weight = study.sample_weight
-    if weight is None or (weight > 0.0).all():
-        return study
-    kept = study.of_dataset(study.dataset.isel({names.SAMPLE: np.flatnonzero(weight > 0.0)}))
-    check_trait_values(kept.trait_values, kept.trait_names, kept.samples)
-    return kept
-
-
-def _refuse_units(family: Family, trait_names: Sequence[str], variances: Array) -> None:
-    """Raise where a family that turns axes is given traits whose units are too far apart to be turned to each other."""
-    if not family.linear and variances.min() < variances.max() / _UNITS_APART**2:
-        low, high = trait_names[int(variances.argmin())], trait_names[int(variances.argmax())]
-        raise InputError(
-            f"covariance = {family.name!r} compares directions across traits, and the sds of {low!r} and {high!r} are "
-            f"{np.sqrt(variances.min()):.3g} and {np.sqrt(variances.max()):.3g}; bring the traits to comparable units"
-        )
-
-
-def _constant(columns: Sequence[str], matrix: Array, centres: Array, variances: Array) -> list[str]:
-    """Columns of a formula that do not vary among the people who have traits and weight."""
-    widest = np.abs(matrix - centres).max(axis=0, initial=0.0)
-    return [name for name, v, reach in zip(columns, variances, widest, strict=True) if not v > 1e-20 * reach**2]
-
-
-def _tell_constant(columns: Sequence[str]) -> None:
-    if columns:
-        warnings.warn(
-            f"weights: {first_few(columns)} does not vary among the people with traits, so its effect is the prior's",
-            DataWarning,
-            stacklevel=5,
-        )
-
-
-def _refuse_constant(columns: Sequence[str]) -> None:
-    if columns:
-        raise InputError(
-            f"means: {columns[0]!r} does not vary among the people with traits and weight above 0; leave it out of the "
-            "formula"
-        )
 
 
 def _people(traits: Array) -> NDArray[np.int64] | slice:
