@@ -77,7 +77,7 @@ def numeric_traits(frame: pd.DataFrame) -> Array:
     Raises
     ------
     InputError
-        If a trait is not numeric, infinite, missing for everyone or constant.
+        If a trait is not numeric or infinite.
     """
     for name in frame.columns:
         column = frame[name]
@@ -94,12 +94,17 @@ def numeric_traits(frame: pd.DataFrame) -> Array:
 
 
 def check_trait_values(values: Array, trait_names: Sequence[str], samples: Any) -> None:
-    """Refuse traits that are infinite, missing for everyone or constant."""
+    """Refuse traits that are infinite."""
     for d, name in enumerate(trait_names):
-        column = values[:, d]
-        infinite = np.isinf(column)
+        infinite = np.isinf(values[:, d])
         if infinite.any():
             raise InputError(f"trait {name!r} is infinite for people {first_few(np.asarray(samples)[infinite])}")
+
+
+def check_traits_can_be_fitted(values: Array, trait_names: Sequence[str]) -> None:
+    """Refuse traits that are missing for everyone, constant, or too large to square."""
+    for d, name in enumerate(trait_names):
+        column = values[:, d]
         n_present = len(column) - int(np.isnan(column).sum())
         if n_present == 0:
             raise InputError(f"trait {name!r} is missing for everyone")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.core.families import ALIASES, FAMILIES, ONE_TRAIT, family_of
 from bayesgmm.errors import InputError, first_few
-from bayesgmm.io.tables import numbered
 from bayesgmm.priors import Priors
 from bayesgmm.problem import Problem
 
@@ -148,7 +148,7 @@ class Mixture:
         progress : bool, default False
             Show a progress bar.
         sample_weight : Series or ndarray (n_samples,), optional
-            How many people each row stands for (a Series by sample id); 0 is absence.
+            How many people each row stands for (a Series by sample id), in place of the study's own; 0 is absence.
 
         Returns
         -------
@@ -254,13 +254,16 @@ def _of_the_present(init: Any, study: Study) -> Any:
     """A start by person in the study's order, without people of weight zero, who are absent from the problem."""
     if isinstance(init, pd.DataFrame) and list(init.columns) == [names.COMPONENT, "probability"]:
         init = init[names.COMPONENT]  # what MapFit.assign returns
-    if isinstance(init, pd.DataFrame | pd.Series) and not numbered(init):
+    if isinstance(init, xr.DataArray):
+        init = init.to_pandas()
+    weight = study.sample_weight
+    if isinstance(init, pd.DataFrame | pd.Series) and list(init.index) != list(range(len(init))):
         by_id = init.set_axis(init.index.astype(str))
-        absent = [s for s in study.sample_ids if s not in by_id.index]
+        wanted = [s for i, s in enumerate(study.sample_ids) if weight is None or weight[i] > 0.0]
+        absent = [s for s in wanted if s not in by_id.index]
         if absent:
             raise InputError(f"init lacks the samples {first_few(absent)}")
-        init = by_id.loc[study.sample_ids]
-    weight = study.sample_weight
+        return by_id.loc[wanted]
     if weight is None or init is None or not hasattr(init, "__len__") or len(init) != study.n_samples:
         return init
     return np.asarray(init)[weight > 0.0]

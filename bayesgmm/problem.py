@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_traits_can_be_fitted
 from bayesgmm.core.families import SAMPLED, Family
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
@@ -126,6 +127,7 @@ class Problem:
         """
         study = without_absent(study)
         traits = study.trait_values
+        check_traits_can_be_fitted(traits, study.trait_names)
         weight = study.sample_weight
         observed = _people(traits)
         n_observed = _count(traits, weight, observed)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.checks import check_trait_values
 from bayesgmm.core.families import Family, family_of
 from bayesgmm.errors import DataWarning, InputError, first_few
 
@@ -38,9 +37,7 @@ def without_absent(study: Study) -> Study:
     weight = study.sample_weight
     if weight is None or (weight > 0.0).all():
         return study
-    kept = study.of_dataset(study.dataset.isel({names.SAMPLE: np.flatnonzero(weight > 0.0)}))
-    check_trait_values(kept.trait_values, kept.trait_names, kept.samples)
-    return kept
+    return study.of_dataset(study.dataset.isel({names.SAMPLE: np.flatnonzero(weight > 0.0)}))
 
 
 def refuse_units_apart(family: Family, trait_names: Sequence[str], variances: Array) -> None:

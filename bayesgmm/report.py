@@ -104,7 +104,10 @@ def _verdict(fit: MapFit, comparison: Comparison | None) -> str:
     if comparison is not None:
         return comparison.verdict
     state = "The MAP fit converged" if fit.converged else f"The MAP fit did NOT converge ({fit.reason})"
-    return f"{state}. Without a posterior nothing says whether its normal intervals can be trusted: sample it."
+    advice = "sample it"
+    if not fit.problem.family.sampled:
+        advice = f"{fit.problem.family_name} cannot be sampled, so compare a family that can"
+    return f"{state}. Without a posterior nothing says whether its normal intervals can be trusted: {advice}."
 
 
 def _trait_section(fit: MapFit, posterior: Posterior | None) -> _Section:

@@ -40,6 +40,36 @@ def test_row_numbers_in_place_of_ids_are_told_of():
         Study(pd.DataFrame(y, columns=["y"]), covariates=pd.DataFrame({"age": y[:, 0]}))
 
 
+def test_frames_of_new_people_are_matched_by_id():
+    y, z, rng = two_clouds(300)
+    dosage = pd.DataFrame({"rs1": rng.binomial(2, np.where(z, 0.7, 0.2)).astype(float)}, index=people(300))
+    traits = pd.DataFrame(y, index=people(300), columns=["a", "b"])
+    fit = bg.Mixture(2, weights="rs1").fit(Study(traits, dosage))
+    some = traits.iloc[:6]
+    expected = fit.predict_proba(Study(some, dosage.iloc[:6]))
+    np.testing.assert_allclose(fit.predict_proba(some, predictors=dosage.iloc[5::-1]), expected, atol=1e-12)
+    with pytest.raises(InputError, match="predictors lack or repeat the samples 'P0'"):
+        fit.predict_proba(some, predictors=dosage.iloc[6:12])
+    lacking = some.assign(a=np.nan)
+    by_study = fit.predict_proba(Study(lacking, dosage.iloc[:6]))
+    np.testing.assert_allclose(by_study, fit.predict_proba(lacking, predictors=dosage.iloc[:6]), atol=1e-12)
+    with pytest.raises(InputError, match=r"give the bayesgmm\.Study"):
+        bg.enrichment(fit, dosage)
+
+
+def test_a_weighted_fit_starts_itself_again():
+    y, _, rng = two_clouds(200)
+    frame = pd.DataFrame(y, index=people(200), columns=["a", "b"])
+    weight = rng.integers(0, 3, 200).astype(float)
+    fit = bg.Mixture(2).fit(frame, sample_weight=weight)
+    for start in (fit.assign(), fit.responsibilities.to_pandas(), fit.responsibilities[::-1]):
+        again = bg.Mixture(2).fit(frame, sample_weight=weight, init=start)
+        assert again.log_posterior == pytest.approx(fit.log_posterior, rel=1e-10)
+        assert again.n_iterations < 12
+    with pytest.raises(InputError, match="differ in sample weights"):
+        bg.Mixture(2).sample(frame, init=fit)
+
+
 def test_a_start_is_matched_by_id():
     y, z, rng = two_clouds(200)
     frame = pd.DataFrame(y, index=people(200), columns=["a", "b"])

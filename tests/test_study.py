@@ -55,8 +55,6 @@ def test_people_missing_on_one_side_are_dropped_and_named():
         (lambda t, g, c: (t, g.set_axis(["rs1", "rs1", "x"], axis=1), c), "duplicated variants 'rs1'"),
         (lambda t, g, c: (t.assign(y=["a", *t["y"][1:]]), g, c), r"trait 'y' is not numeric: 'a' \(people 'P0'\)"),
         (lambda t, g, c: (t.assign(y=[np.inf, *t["y"][1:]]), g, c), "trait 'y' is infinite for people 'P0'"),
-        (lambda t, g, c: (t.assign(y=3.0), g, c), r"trait 'y' is constant \(3 for all 40 people\)"),
-        (lambda t, g, c: (t.assign(y=np.nan), g, c), "trait 'y' is missing for everyone"),
         (lambda t, g, c: (t, g.assign(rs1=[2.5, *g["rs1"][1:]]), c), r"'rs1': dosages must be .* \(P0: 2.5\)"),
         (lambda t, g, c: (t, g.assign(rs1=["A/G", *g["rs1"][1:]]), c), r"'rs1': dosages must be .* \(P0: A/G\)"),
         (lambda t, g, c: (t, g, c.assign(age=[np.inf, *c["age"][1:]])), "covariate 'age' is infinite"),
@@ -66,6 +64,17 @@ def test_people_missing_on_one_side_are_dropped_and_named():
 def test_unusable_tables_are_refused_by_name(change, message):
     with pytest.raises(InputError, match=message):
         Study(*change(*tables()))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(3.0, r"trait 'y' is constant \(3 for all 40 people\)"), (np.nan, "trait 'y' is missing for everyone")],
+)
+def test_traits_that_cannot_be_fitted_are_refused_by_name(value, message):
+    traits, _, _ = tables()
+    study = Study(traits.assign(y=value))
+    with pytest.raises(InputError, match=message):
+        bg.Mixture(1).fit(study)
 
 
 @pytest.mark.parametrize(

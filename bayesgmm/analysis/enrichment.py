@@ -61,6 +61,8 @@ def enrichment(
     InputError
         If the study has no genotypes, a variant is unknown, or no person is shared.
     """
+    if not hasattr(study, "variant_names"):
+        raise InputError(f"enrichment: study is a {type(study).__name__}; give the bayesgmm.Study with the genotypes")
     chosen = study.variant_names if variants is None else variants
     unknown = [v for v in chosen if v not in study.variant_names]
     if unknown or not chosen:

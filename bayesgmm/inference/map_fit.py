@@ -258,9 +258,11 @@ class MapFit:
         Parameters
         ----------
         traits : Study, DataFrame or ndarray (m, n_traits)
-            A study carries its own genotypes and covariates. A person without any trait gets the mixing weights.
+            A study carries its own genotypes and covariates. A person without some traits is judged by the others;
+            without any, by the mixing weights.
         predictors : ndarray or DataFrame (m, n_predictors), optional
-            Columns ``problem.predictor_names``, not centred, when traits are an array or frame.
+            Columns ``problem.predictor_names``, not centred, when traits are an array or frame; frames are matched by
+            index.
         covariates : ndarray or DataFrame (m, n_covariates), optional
             The same for ``problem.covariate_names``.
         """

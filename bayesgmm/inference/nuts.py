@@ -76,6 +76,11 @@ def sample_posterior(
         for name in ("n_components", "predictor_names", "covariate_names", "family")
     ):
         raise InputError("init is a fit of another model: its components, predictors, covariates or family differ")
+    if (fit.problem.sample_weight is None) != (problem.sample_weight is None):
+        raise InputError(
+            "init and this posterior differ in sample weights, which one of them lacks; give sample_weight to both or "
+            "to neither"
+        )
     began = time.perf_counter()
     target = _density(problem, fit, density)
     ready = time.perf_counter()

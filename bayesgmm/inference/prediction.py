@@ -14,6 +14,7 @@ from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.moments import expectation, pass_for
 from bayesgmm.core.objective import Parameters, writable
 from bayesgmm.errors import InputError, first_few
+from bayesgmm.io.tables import numbered
 from bayesgmm.problem import Problem
 from bayesgmm.study import Study
 
@@ -37,6 +38,9 @@ def score(
     if np.isinf(values).any():
         where = np.flatnonzero(np.isinf(values).any(axis=1))
         raise InputError(f"predict: traits are infinite in rows {first_few(where)}")
+    index = traits.index if isinstance(traits, pd.DataFrame) else None
+    predictors = _in_order("predictors", predictors, index)
+    covariates = _in_order("covariates", covariates, index)
     rows, uncertain = _predictors(problem, study, predictors, len(values))
     shifted = _covariates(problem, study, covariates, len(values)) / problem.covariate_unit
     log_weights = problem.log_weights_at(rows, parameters, uncertain)
@@ -118,6 +122,18 @@ def _covariates(problem: Problem, study: Study | None, covariates: Any, n_people
     if covariates is None and study is not None and problem.means_design is not None:
         return problem.means_design.evaluate(study)[0] - problem.covariate_centers
     return _columns("covariates", problem.covariate_names, study, covariates, n_people) - problem.covariate_centers
+
+
+def _in_order(what: str, given: Any, index: pd.Index[Any] | None) -> Any:
+    """Rows of a frame in the order of the traits' frame, matched by id; row numbers are no ids."""
+    if index is None or not isinstance(given, pd.DataFrame | pd.Series) or numbered(given):
+        return given
+    by_id = given.set_axis(given.index.astype(str))
+    wanted = [str(i) for i in index]
+    absent = [s for s in wanted if s not in by_id.index]
+    if absent or by_id.index.has_duplicates:
+        raise InputError(f"predict: {what} lack or repeat the samples {first_few(absent or wanted)}")
+    return by_id.loc[wanted]
 
 
 def _columns(what: str, wanted: Sequence[str], study: Study | None, given: Any, n_people: int) -> Array:
