@@ -175,6 +175,8 @@ class MixtureArrays:
             value=full_value_and_gradient.address,
             equal_volume=family.equal_volume,
             on_axes=family.on_axes,
+            # where components share a volume or a shape, combined steps leave the family by rounding or more; the
+            # families that can be sampled are the ones where every combination of members is exactly a member
             projected=not family.sampled,
         )
 
