@@ -211,6 +211,12 @@ def test_a_mistake_is_named(call, said):
         call(two_clouds(100)[0])
 
 
+def test_a_prior_of_the_weights_says_nothing_of_one_component():
+    y, _, _ = two_clouds(100)
+    sparse = bg.Mixture(1, priors=bg.Priors(weights=bg.Dirichlet(0.5))).fit(y)
+    assert sparse.log_likelihood == pytest.approx(bg.Mixture(1).fit(y).log_likelihood, rel=1e-12)
+
+
 def test_a_tiny_sd_of_effects_is_refused():
     study = Study.from_array(two_clouds(100)[0])
     study = Study(

@@ -63,7 +63,7 @@ def fit_map(
     if not tolerance > 0:
         raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
     least = float(problem.priors.concentration.min())
-    if least < 1.0:
+    if least < 1.0 and problem.n_components > 1:
         raise InputError(
             f"weights prior: concentration = {least:g}; below 1 the density has no highest point (it is infinite where "
             "a component is empty), so there is no MAP fit: use at least 1, or sample the posterior"
@@ -258,8 +258,8 @@ def _climb_all(
 def _clearly_lower(some: MixtureArrays, total: float, runs: list[Climb | None]) -> list[bool]:
     """Whether each top of a subset would be lower than the first one's on the whole, chance allowed for.
 
-    The sum over people of the difference in log likelihood is known from the subset up to its standard error (Vuong
-    1989, equation 4.2, tests the same sum); a top that is lower by many of them is not worth a climb.
+    The sum over people of the difference in log likelihood is known from the subset up to its standard error (the
+    sum that Vuong's test of 1989 is of); a top that is lower by many of them is not worth a climb.
     """
     known = [(some.membership(run.parameters)[1], some.log_prior(run.parameters)) for run in runs if run is not None]
     share = some.sample.repeats / some.sample.total if len(some.sample.repeats) else 1.0 / some.n_rows
