@@ -24,6 +24,7 @@ _HOMES = {
     "MapFit": "inference.map_fit",
     "read_fit": "inference.fit_storage",
     "Posterior": "inference.posterior",
+    "LaplacePosterior": "inference.laplace",
     "read_posterior": "inference.posterior",
     "compare": "analysis.compare",
     "associations": "analysis.association",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
     from bayesgmm.inference.fit_storage import read_fit
+    from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
     from bayesgmm.model import Mixture

@@ -81,7 +81,7 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
                 tails = np.quantile(shifts[:, p, d], [(1 - level) / 2, (1 + level) / 2])
                 row[f"shift_{trait}"] = float(centre[p, d])
                 row[f"shift_{trait}_lower"], row[f"shift_{trait}_upper"] = map(float, tails)
-            row["engine"] = "posterior" if fit is None else "map"
+            row["engine"] = "map" if isinstance(result, MapFit) else result.engine
             rows.append(row)
     return pd.DataFrame(rows)
 

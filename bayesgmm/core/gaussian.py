@@ -112,6 +112,11 @@ class NiwPrior:
             each = -2.0 * np.arange(1, size + 1)
         return np.outer(self.copies(n_components), each)
 
+    def n_logs(self, n_components: int) -> int:
+        """Logarithms of precisions' roots among the free coordinates; each puts a factor of two in the Jacobian."""
+        each = 1 if self.family.spherical else len(self.mean)
+        return each * int(self.copies(n_components).sum())
+
     def unit_power(self, n_components: int) -> Array:
         """Powers of each trait's unit by which the density falls when traits go back to their own units (D,)."""
         size = len(self.mean)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,32 @@ class Parameters:
         return self.permuted(canonical_order(self.means))
 
 
+class Stacked(NamedTuple):
+    """Parameters of many draws, stacked; any leading dims.
+
+    Baseline weights ``pi`` (..., K), ``beta`` (..., P, K-1), ``means`` (..., K, D), ``roots`` (..., K, D, D) and
+    ``shifts`` (..., Q, D), of :class:`Parameters`.
+    """
+
+    pi: Array
+    beta: Array
+    means: Array
+    roots: Array
+    shifts: Array
+
+    def flat(self) -> Stacked:
+        """The same with one leading dim."""
+        lead = self.pi.shape[:-1]
+        n = int(np.prod(lead))
+        return Stacked(*(x.reshape(n, *x.shape[len(lead) :]) for x in self))
+
+    def at(self, index: int | tuple[int, ...]) -> Parameters:
+        """Parameters of one draw."""
+        log_pi = np.log(self.pi[index])
+        beta, means, roots, shifts = self.beta[index], self.means[index], self.roots[index], self.shifts[index]
+        return Parameters(log_pi[1:] - log_pi[0], beta, means, roots, shifts)
+
+
 @dataclass(frozen=True)
 class MixtureArrays:
     """Data and priors of one problem, standardised and sorted for the kernel.
@@ -227,6 +254,31 @@ class MixtureArrays:
         full = near.full()
         full[: self.head] = free[: self.head]
         return replace(near.of_full(full), roots=chart.roots(free[self.head :]))
+
+    def stacked(self, free: Array) -> Stacked:
+        """Parameters at many free coordinates (n, n_free) of a linear family."""
+        k, size, n = self.n_components, self.n_traits, len(free)
+        n_predictors, n_covariates = len(self.weights_prior.effect_mean), len(self.shift_precision)
+        cuts = np.cumsum([k - 1, n_predictors * (k - 1), k * size, n_covariates * size])
+        alpha, beta, means, shifts, rest = np.split(free, cuts, axis=1)
+        tie, turns = self.tie, size * (size - 1) // 2
+        matrix = np.zeros((len(tie.starts) - 1, tie.n_free))
+        matrix[np.repeat(np.arange(len(matrix)), np.diff(tie.starts)), tie.columns] = tie.values
+        covariances = rest @ matrix.T
+        diagonal = np.exp(covariances[:, : k * size].reshape(n, k, size))
+        roots = np.zeros((n, k, size, size))
+        rows, columns = np.tril_indices(size, -1)
+        lower = covariances[:, k * size :].reshape(n, k, turns)
+        roots[:, :, rows, columns] = lower * diagonal[:, :, columns]
+        every = np.arange(size)
+        roots[:, :, every, every] = diagonal
+        return Stacked(
+            np.exp(log_softmax(np.concatenate((np.zeros((n, 1)), alpha), axis=1))),
+            beta.reshape(n, n_predictors, k - 1),
+            means.reshape(n, k, size),
+            roots,
+            shifts.reshape(n, n_covariates, size),
+        )
 
     # -- densities --------------------------------------------------------------------------------
 

@@ -358,3 +358,12 @@ def whitened_value_and_gradient(
         for j in range(size):
             gradient[j] += scale[i, j] * inner[i]
     return value, gradient
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def whitened_values(
+    points: Array, centre: Array, scale: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie, out: Array
+) -> None:
+    """Write the log density at many of the sampler's points (n, size)."""
+    for i in range(len(points)):
+        out[i] = whitened_value_and_gradient(points[i], centre, scale, sample, engine, hyper, tie)[0]

@@ -6,19 +6,22 @@ compiles once for every model, and the PyMC graph (:class:`GraphDensity`), compi
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.objective import MixtureArrays, Parameters
-from bayesgmm.core.posterior import whitened_value_and_gradient
+from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked
+from bayesgmm.core.posterior import whitened_value_and_gradient, whitened_values
 
 Array = NDArray[np.float64]
 
 _STEP = 1e-5  # of central differences of the gradient, in coordinates of order one
 _LEAST_CURVATURE = 0.01  # of a direction in which the density is flat or rises: the prior's means have this much
 _NEWTON_STEPS = 10
+_WORK_A_THREAD = 100_000  # rows times points worth a thread
 
 
 class WhitenedDensity(ABC):
@@ -41,6 +44,10 @@ class WhitenedDensity(ABC):
     @abstractmethod
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at ``x`` (size,)."""
+
+    def values(self, points: Array) -> Array:
+        """Log density at many points (n, size)."""
+        return np.array([self(np.ascontiguousarray(x))[0] for x in points])
 
     @abstractmethod
     def parameters(self, x: Array) -> Parameters:
@@ -101,6 +108,28 @@ class FusedDensity(WhitenedDensity):
         """Log density and gradient at ``x`` (size,)."""
         value, gradient = whitened_value_and_gradient(x, self.centre, self.scale, *self._data)
         return value, gradient
+
+    def values(self, points: Array) -> Array:
+        """Log density at many points (n, size), by as many threads as they are worth."""
+        points = np.ascontiguousarray(points)
+        result = np.empty(len(points))
+        work = len(points) * len(self._arrays.sample.pattern)
+        n_threads = max(1, min(os.cpu_count() or 1, work // _WORK_A_THREAD))
+        edges = np.linspace(0, len(points), n_threads + 1).astype(int)
+
+        def evaluate(first: int, last: int) -> None:
+            whitened_values(points[first:last], self.centre, self.scale, *self._data, result[first:last])
+
+        if n_threads == 1:
+            evaluate(0, len(points))
+            return result
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(evaluate, edges[:-1], edges[1:]))
+        return result
+
+    def stacked(self, points: Array) -> Stacked:
+        """Parameters of the mixture (standardised) at many points (n, size)."""
+        return self._arrays.stacked(self.centre + points @ self.scale.T)
 
     def parameters(self, x: Array) -> Parameters:
         """Parameters of the mixture (standardised) at ``x`` (size,)."""

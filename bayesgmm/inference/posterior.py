@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ class Posterior:
     tree: xr.DataTree
     problem: Problem
     map: MapFit
+    engine: ClassVar[str] = "posterior"
 
     @property
     def posterior(self) -> xr.Dataset:
@@ -66,7 +68,8 @@ class Posterior:
     @property
     def n_divergences(self) -> int:
         """Divergent transitions; any above a handful says part of the posterior was not reached."""
-        return int(self.tree["sample_stats"].to_dataset()["diverging"].sum())
+        stats = self.tree["sample_stats"].to_dataset()
+        return int(stats["diverging"].sum()) if "diverging" in stats else 0
 
     def assign(self) -> pd.DataFrame:
         """Likeliest component of each person and its posterior probability, indexed by sample id."""
@@ -105,9 +108,9 @@ def read_posterior(path: str | PathLike[str]) -> Posterior:
     InputError
         If the file is not a posterior.
     """
+    from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.storage import open_tree
 
     tree = open_tree(path, needs=("posterior", "map", "constant_data"))
-    return Posterior(
-        tree=tree, problem=problem_from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree)
-    )
+    kind = LaplacePosterior if tree.attrs.get("engine") == LaplacePosterior.engine else Posterior
+    return kind(tree=tree, problem=problem_from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree))

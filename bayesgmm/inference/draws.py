@@ -1,0 +1,150 @@
+"""Draws of a mixture's parameters, from any engine, as the groups of a DataTree."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm import __version__, names
+from bayesgmm.core.objective import Stacked
+from bayesgmm.inference.tidy import without_empty
+from bayesgmm.problem_storage import problem_to_dataset
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+_LEAD = (names.CHAIN, names.DRAW)
+
+
+def log_prior_of(problem: Problem, stacked: Stacked) -> xr.Dataset:
+    """Log prior density of each block at every draw (chain, draw), in the natural parameters and the traits' units."""
+    arrays, k = problem.arrays, problem.n_components
+    powers = arrays.niw_prior.unit_power(k) @ np.log(problem.unit)
+    data: dict[str, Any] = {
+        "components": (
+            (*_LEAD, names.COMPONENT),
+            arrays.niw_prior.log_density(stacked.means, stacked.roots) - powers / k,
+        )
+    }
+    coords: dict[str, Any] = {}
+    if problem.covariate_names:
+        scale = np.log(problem.unit[None, :] / problem.covariate_unit[:, None])
+        precision = arrays.shift_precision
+        normal = 0.5 * np.log(precision / (2.0 * np.pi)) - 0.5 * precision * stacked.shifts**2 - scale
+        data[names.SHIFTS] = ((*_LEAD, names.COVARIATE), normal.sum(axis=-1))
+        coords[names.COVARIATE] = list(problem.covariate_names)
+    if k > 1:
+        data[names.WEIGHTS] = (_LEAD, arrays.weights_prior.log_density_weights(np.log(stacked.pi)))
+        if problem.predictor_names:
+            data[names.EFFECTS] = (
+                (*_LEAD, names.PREDICTOR),
+                arrays.weights_prior.log_density_effects(stacked.beta) + problem.log_effects_shift,
+            )
+    if names.EFFECTS in data:
+        coords[names.PREDICTOR] = list(problem.predictor_names)
+    return xr.Dataset(data, coords=coords)
+
+
+def summed(log_prior: xr.Dataset) -> Array:
+    """Log prior density of every draw: its blocks added up (chain, draw)."""
+    total = sum(v.sum([d for d in v.dims if d not in _LEAD]).values for v in log_prior.values())
+    return np.asarray(total, dtype=float)
+
+
+def mean_membership(problem: Problem, stacked: Stacked, most: int) -> Array:
+    """Membership probabilities of every person (n_samples, K), averaged over at most so many of the draws."""
+    flat = stacked.flat()
+    n = len(flat.pi)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+    # per row and not per person: repeated rows are averaged once
+    by_row = np.zeros((problem.arrays.n_rows, problem.n_components))
+    absent = np.flatnonzero(~problem.observed)
+    by_weights = np.zeros((len(absent), problem.n_components))
+    for j in chosen:
+        parameters = flat.at(int(j))
+        by_row += problem.arrays.membership(parameters)[0]
+        if len(absent):
+            by_weights += np.exp(problem.log_weights(parameters)[absent])
+    membership = np.empty((problem.n_samples, problem.n_components))
+    membership[problem.people] = by_row[problem.row_of] / len(chosen)
+    membership[absent] = by_weights / len(chosen)
+    return membership
+
+
+def tree_of_draws(
+    fit: MapFit,
+    stacked: Stacked,
+    stats: xr.Dataset,
+    membership: Array,
+    *,
+    log_likelihood: Array | None = None,
+    pointwise: Array | None = None,
+) -> xr.DataTree:
+    """Every group of a :class:`bayesgmm.Posterior`'s tree.
+
+    Parameters
+    ----------
+    fit : MapFit
+        Pivot of the labels.
+    stacked : Stacked
+        Parameters (chain, draw, ...), relabelled.
+    stats : xarray.Dataset
+        Of the sampler (chain, draw).
+    membership : ndarray (n_samples, K)
+    log_likelihood : ndarray (chain, draw), optional
+        Of all the traits, in their units.
+    pointwise : ndarray (chain, draw, people with traits), optional
+        Of every person.
+    """
+    problem = fit.problem
+    n_chains, n_draws = stacked.pi.shape[:2]
+    index = {names.CHAIN: np.arange(n_chains), names.DRAW: np.arange(n_draws)}
+    samples = {names.SAMPLE: np.asarray(problem.sample_ids)}
+    log_prior = log_prior_of(problem, stacked)
+    if log_likelihood is not None:
+        stats = stats.assign(
+            {
+                names.LOG_LIKELIHOOD: (_LEAD, log_likelihood),
+                names.LOG_POSTERIOR: (_LEAD, log_likelihood + summed(log_prior)),
+            }
+        )
+    posterior = problem.dataset(stacked.pi, stacked.means, stacked.roots, stacked.beta, stacked.shifts)
+    groups: dict[str, xr.Dataset] = {
+        "posterior": without_empty(posterior.assign_coords(index)),
+        "sample_stats": stats.assign_coords(index),
+        "log_prior": without_empty(log_prior.assign_coords(index)),
+        "observed_data": xr.Dataset(
+            {"traits": ((names.SAMPLE, names.TRAIT), problem.traits)},
+            coords={**samples, names.TRAIT: list(problem.trait_names)},
+        ),
+        "constant_data": problem_to_dataset(problem),
+        "membership": xr.Dataset(
+            {names.RESPONSIBILITIES: ((names.SAMPLE, names.COMPONENT), membership)},
+            coords={**samples, names.COMPONENT: np.arange(problem.n_components)},
+        ),
+        "map": fit.to_tree()["map"].to_dataset(),
+    }
+    if pointwise is not None:
+        groups["log_likelihood"] = xr.Dataset(
+            {"traits": ((*_LEAD, names.SAMPLE), pointwise)},
+            coords={**index, names.SAMPLE: samples[names.SAMPLE][problem.people]},
+        )
+    return xr.DataTree.from_dict(groups)
+
+
+def versions(*packages: str) -> str:
+    """Versions of this package and of those named that are installed."""
+    told = [f"bayesgmm {__version__}"]
+    for name in packages:
+        try:
+            told.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(told)

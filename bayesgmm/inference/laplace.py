@@ -1,0 +1,338 @@
+r"""The Laplace engine: a Student-t at the mode, corrected to the exact posterior by importance sampling.
+
+Draws :math:`x` come from a multivariate Student-t in the coordinates in which the posterior is close to a standard
+normal (:class:`bayesgmm.inference.density.WhitenedDensity`); each has the weight :math:`p(x, y) / q(x)`. The weights'
+largest are Pareto-smoothed (Vehtari, Simpson, Gelman, Yao and Gabry 2024, JMLR 25:72), and their shape, k-hat, says
+whether the correction can be trusted. Their mean estimates the evidence :math:`p(y)`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations, permutations
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import gammaln, logsumexp
+
+from bayesgmm import names
+from bayesgmm.core.objective import Stacked
+from bayesgmm.errors import InputError, MissingExtraError
+from bayesgmm.inference.density import FusedDensity, WhitenedDensity
+from bayesgmm.inference.draws import mean_membership, tree_of_draws, versions
+from bayesgmm.inference.posterior import Posterior
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+GOOD_K = 0.5  # k-hat up to which the corrected draws are as good as draws
+USABLE_K = 0.7  # k-hat above which they are not to be used (Vehtari et al. 2024)
+
+_MOST_PERMUTED = 5  # components up to which every permutation is looked at; above, every exchange of two
+_FAR = 40.0  # distance of a permuted mode, in posterior sds, beyond which no draw comes near it
+_MEMBERSHIPS = 100  # draws over which memberships are averaged
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Draws of the proposal, folded to the labels of the mode, with their importance weights.
+
+    Attributes
+    ----------
+    points : ndarray (n_draws, size)
+        In the whitened coordinates of the density.
+    log_density : ndarray (n_draws,)
+        Of the target, up to the density's own constant.
+    weights : ndarray (n_draws,)
+        Pareto-smoothed, summing to one.
+    pareto_k : float
+    ess : float
+        Effective number of draws, one over the sum of squared weights.
+    log_evidence, log_evidence_error : float
+        Log of the mean weight, and its Monte Carlo standard error. The constant of the density is not in it.
+    """
+
+    points: Array
+    log_density: Array
+    weights: Array
+    pareto_k: float
+    ess: float
+    log_evidence: float
+    log_evidence_error: float
+
+
+def student_points(n: int, size: int, df: float, seed: int) -> tuple[Array, Array]:
+    """Draws (n, size) of the standard multivariate Student-t, evenly spread, and their log density.
+
+    The underlying uniforms are a scrambled Sobol sequence, so that estimates have less noise than from as many
+    independent draws (Owen 1998).
+    """
+    from scipy.special import ndtri
+    from scipy.stats import chi2, qmc
+
+    power = max(1, math.ceil(math.log2(n)))
+    uniform = qmc.Sobol(size + 1, rng=np.random.default_rng(seed)).random_base2(power)[:n]
+    uniform = np.clip(uniform, 1e-12, 1.0 - 1e-12)
+    points: Array = ndtri(uniform[:, :size]) * np.sqrt(df / chi2.ppf(uniform[:, size], df))[:, None]
+    return points, student_log_density((points**2).sum(axis=1), size, df)
+
+
+def student_log_density(squared: Array, size: int, df: float) -> Array:
+    """Log density of the standard multivariate Student-t at a squared distance from its centre."""
+    constant = gammaln(0.5 * (df + size)) - gammaln(0.5 * df) - 0.5 * size * np.log(df * np.pi)
+    value: Array = constant - 0.5 * (df + size) * np.log1p(squared / df)
+    return value
+
+
+def importance_sample(
+    density: WhitenedDensity, n: int, df: float, seed: int, exchanges: Sequence[tuple[Array, Array]], n_labels: int
+) -> Weighted:
+    r"""Draw from a Student-t around the density's mode and weigh.
+
+    A mixture's posterior has as many copies of a mode as its labels have permutations. Each draw is folded to the copy
+    that the mode is of, the one nearest to it, where the folded proposal has the density :math:`\sum_\pi q(\pi x)`
+    over permutations. So draws carry one labelling, and nothing is counted twice where the copies run together.
+
+    Parameters
+    ----------
+    density : WhitenedDensity
+    n : int
+    df : float
+        Degrees of freedom of the proposal.
+    seed : int
+    exchanges : sequence of (matrix, offset)
+        The permutations, other than none, that carry the mode to within reach, in whitened coordinates.
+    n_labels : int
+        Permutations in all: what the evidence of one labelling is multiplied by.
+    """
+    from arviz_stats.base import array_stats
+
+    points, log_proposal = student_points(n, density.size, df, seed)
+    for matrix, offset in exchanges:
+        moved = points @ matrix.T + offset
+        nearer = (moved**2).sum(axis=1) < (points**2).sum(axis=1)
+        points = np.where(nearer[:, None], moved, points)
+    if len(exchanges):
+        own = student_log_density((points**2).sum(axis=1), density.size, df)
+        others = [
+            student_log_density(((points @ matrix.T + offset) ** 2).sum(axis=1), density.size, df)
+            for matrix, offset in exchanges
+        ]
+        log_proposal = logsumexp([own, *others], axis=0)
+    log_density = density.values(points)
+    log_ratio = np.where(np.isfinite(log_density), log_density - log_proposal, -np.inf)
+    if not np.isfinite(log_ratio).any():
+        raise InputError("laplace: the posterior is zero at every draw; use NUTS (Mixture.sample)")
+    # the smoothing takes differences, so a draw of no weight is given one that is nothing but a number
+    floor = log_ratio[np.isfinite(log_ratio)].min() - 700.0
+    smoothed, pareto_k = array_stats.psislw(-np.maximum(log_ratio, floor))
+    weights = np.exp(smoothed - logsumexp(smoothed))
+    raw = np.exp(log_ratio - log_ratio.max())
+    error = float(raw.std() / raw.mean() / math.sqrt(n))
+    return Weighted(
+        points=points,
+        log_density=log_density,
+        weights=weights,
+        pareto_k=float(pareto_k),
+        ess=float(1.0 / (weights**2).sum()),
+        log_evidence=float(logsumexp(log_ratio) - math.log(n) + math.log(n_labels)),
+        log_evidence_error=error,
+    )
+
+
+def label_exchanges(fit: MapFit, density: FusedDensity) -> list[tuple[Array, Array]]:
+    """Permutations of the components, other than none, that carry the mode near itself, as maps of whitened points.
+
+    Permuting components is linear in the free coordinates.
+    """
+    arrays, near = fit.problem.arrays, fit.parameters
+    k = arrays.n_components
+    if k == 1:
+        return []
+    inverse = np.linalg.inv(density.scale)
+
+    def carried(free: Array, order: NDArray[np.int64]) -> Array:
+        return arrays.free(arrays.of_free(free, near).permuted(order))
+
+    found = []
+    for order in _orders(k):
+        target = inverse @ (carried(density.centre, order) - density.centre)
+        if not float(target @ target) < _FAR**2:
+            continue
+        zero = carried(np.zeros(density.size), order)
+        matrix = np.stack([carried(row, order) - zero for row in np.eye(density.size)], axis=1)
+        found.append((inverse @ matrix @ density.scale, target))
+    return found
+
+
+def _orders(k: int) -> list[NDArray[np.int64]]:
+    identity = tuple(range(k))
+    if k <= _MOST_PERMUTED:
+        return [np.array(order) for order in permutations(identity) if order != identity]
+    orders = []
+    for i, j in combinations(identity, 2):
+        order = np.arange(k)
+        order[[i, j]] = order[[j, i]]
+        orders.append(order)
+    return orders
+
+
+def log_evidence_constant(problem: Problem, density: WhitenedDensity) -> float:
+    """What turns the integral of a fused density over whitened coordinates into the evidence in the traits' units.
+
+    The determinant of the whitening, the constant of the coordinates' Jacobian (a factor of two for every logarithm of
+    a precision's root) and the traits' units.
+    """
+    _, log_det = np.linalg.slogdet(density.scale)
+    logs = problem.arrays.niw_prior.n_logs(problem.n_components)
+    return float(log_det) + logs * math.log(2.0) + problem.log_likelihood_shift
+
+
+class LaplacePosterior(Posterior):
+    """Draws of the Laplace engine: a :class:`Posterior` of one chain of independent draws, and how far to trust it.
+
+    ``tree.attrs`` holds ``pareto_k``, ``ess``, ``log_evidence``, ``log_evidence_error`` and ``proposal_df``.
+    """
+
+    engine: ClassVar[str] = "laplace"
+
+    @property
+    def pareto_k(self) -> float:
+        """Shape of the tail of the importance weights: below 0.5 good, up to 0.7 usable, above: use NUTS."""
+        return float(self.tree.attrs["pareto_k"])
+
+    @property
+    def ess(self) -> float:
+        """Effective number of independent draws behind the resampled ones."""
+        return float(self.tree.attrs["ess"])
+
+    @property
+    def log_evidence(self) -> float:
+        """Log marginal likelihood of the traits, ``log p(y)``, in the traits' units, every constant included."""
+        return float(self.tree.attrs["log_evidence"])
+
+    @property
+    def log_evidence_error(self) -> float:
+        """Monte Carlo standard error of :attr:`log_evidence`; not to be believed where k-hat is above 0.7."""
+        return float(self.tree.attrs["log_evidence_error"])
+
+    @property
+    def advice(self) -> str:
+        """Whether to use these draws, in words."""
+        if self.pareto_k > USABLE_K:
+            return (
+                f"k-hat {self.pareto_k:.2f} is above {USABLE_K}: the posterior is too far from normal for these draws "
+                "and this evidence; use NUTS (Mixture.sample)"
+            )
+        if self.pareto_k > GOOD_K:
+            return f"k-hat {self.pareto_k:.2f}: usable; the tails of the intervals are rough"
+        return f"k-hat {self.pareto_k:.2f}: the corrected draws can be trusted"
+
+    def __repr__(self) -> str:
+        sizes = self.tree["posterior"].to_dataset().sizes
+        return (
+            f"LaplacePosterior: {self.problem.n_components} components of {', '.join(self.problem.trait_names)}, "
+            f"{sizes[names.DRAW]} draws, worth {self.ess:.0f} independent ones\n"
+            f"{self.advice}\n"
+            f"log evidence {self.log_evidence:.3f} (Monte Carlo error {self.log_evidence_error:.3f})\n"
+            f"{self.summary().round(4).to_string(index=False)}"
+        )
+
+
+def laplace(fit: MapFit, draws: int = 4000, seed: int | None = None, df: float = 5.0) -> LaplacePosterior:
+    """Draws at a fit; the arguments are those of :meth:`bayesgmm.MapFit.laplace`."""
+    if draws < 100:
+        raise InputError(f"draws = {draws}; it must be at least 100")
+    if not df > 0.0:
+        raise InputError(f"df = {df!r}; it must be above 0")
+    seed = 0 if seed is None else seed
+    began = time.perf_counter()
+    run = LaplaceRun.at(fit, draws, seed, df)
+    return run.posterior(seed=seed, df=df, seconds=time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class LaplaceRun:
+    """Weighted draws at one fit: what the posterior is resampled from, and sensitivity studies read directly.
+
+    Attributes
+    ----------
+    fit : MapFit
+    density : FusedDensity
+    weighted : Weighted
+        Its log evidence has every constant.
+    """
+
+    fit: MapFit
+    density: FusedDensity
+    weighted: Weighted
+
+    @classmethod
+    def at(cls, fit: MapFit, draws: int, seed: int, df: float) -> LaplaceRun:
+        """Weigh draws around the mode of a fit.
+
+        Raises
+        ------
+        PropernessError, InputError
+            If the posterior has no finite integral, or the family cannot be sampled.
+        """
+        try:
+            import arviz_stats  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError(f"laplace needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
+        problem = fit.problem
+        problem.priors.refuse_improper()
+        problem.refuse_unsampled()
+        density = FusedDensity(problem.arrays, fit.parameters)
+        exchanges = label_exchanges(fit, density)
+        weighted = importance_sample(density, draws, df, seed, exchanges, math.factorial(problem.n_components))
+        constant = log_evidence_constant(problem, density)
+        return cls(fit, density, replace(weighted, log_evidence=weighted.log_evidence + constant))
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """Parameters of every draw, not resampled: weights are ``weighted.weights``; (chain, draw, ...)."""
+        return self._dataset(self.weighted.points)
+
+    def _dataset(self, points: Array) -> xr.Dataset:
+        pi, means, roots, beta, shifts = self.density.stacked(points)
+        return self.fit.problem.dataset(pi[None], means[None], roots[None], beta[None], shifts[None])
+
+    def resampled(self, seed: int) -> NDArray[np.int64]:
+        """Draws that stand for the posterior with equal weight: systematic resampling (Kitagawa 1996)."""
+        n = len(self.weighted.weights)
+        rng = np.random.default_rng(seed)
+        ladder = (rng.random() + np.arange(n)) / n
+        chosen = np.minimum(np.searchsorted(np.cumsum(self.weighted.weights), ladder), n - 1)
+        # neighbours would otherwise be copies of each other, which effective sample sizes read as a slow chain
+        return rng.permutation(chosen).astype(np.int64)
+
+    def posterior(self, *, seed: int, df: float, seconds: float) -> LaplacePosterior:
+        """The draws as a posterior."""
+        weighted = self.weighted
+        chosen = self.resampled(seed)
+        stacked = Stacked(*(x[None] for x in self.density.stacked(weighted.points[chosen])))
+        membership = mean_membership(self.fit.problem, stacked, _MEMBERSHIPS)
+        tree = tree_of_draws(self.fit, stacked, xr.Dataset(), membership)
+        tree.attrs = {
+            "engine": LaplacePosterior.engine,
+            "versions": versions("numpy", "numba", "arviz-stats"),
+            "priors": str(self.fit.problem.priors),
+            "seed": int(seed),
+            "proposal_df": float(df),
+            "pareto_k": weighted.pareto_k,
+            "ess": weighted.ess,
+            "log_evidence": weighted.log_evidence,
+            "log_evidence_error": weighted.log_evidence_error,
+            "seconds_to_sample": seconds,
+        }
+        return LaplacePosterior(tree=tree, problem=self.fit.problem, map=self.fit)

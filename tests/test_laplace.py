@@ -1,0 +1,140 @@
+"""The Laplace engine against exact evidences, exact posteriors, the sampler, and a published Gibbs sampler."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.special import gammaln, logsumexp, multigammaln
+
+import bayesgmm as bg
+from bayesgmm.inference.laplace import GOOD_K, student_log_density, student_points
+from bayesgmm.simulate import simulate_study
+
+KAPPA = 0.5
+
+
+def log_evidence_of_one(y, family, mean, dof, scale):
+    """Evidence of one Gaussian under its conjugate prior (Murphy 2007, section 9; one variance for spheres)."""
+    n, size = y.shape
+    centre = y.mean(axis=0)
+    strength = KAPPA + n
+    pull = KAPPA * n / strength * np.outer(centre - mean, centre - mean)
+    after = scale + (y - centre).T @ (y - centre) + pull
+    of_mean = 0.5 * size * np.log(KAPPA / strength)
+    if family in ("VVV", "EEE"):
+        half, half_n = 0.5 * dof, 0.5 * (dof + n)
+        dets = half * np.linalg.slogdet(scale)[1] - half_n * np.linalg.slogdet(after)[1]
+        return of_mean - 0.5 * n * size * np.log(np.pi) + multigammaln(half_n, size) - multigammaln(half, size) + dets
+    before, later, counts = np.diag(scale), np.diag(after), n
+    if family in ("EII", "VII"):
+        before, counts = np.array([np.trace(scale) / size]), n * size
+        later = before + (np.diag(after) - np.diag(scale)).sum()
+    half, half_n = 0.5 * dof, 0.5 * (dof + counts)
+    each = half * np.log(before / 2) - gammaln(half) + gammaln(half_n) - half_n * np.log(later / 2)
+    return of_mean - 0.5 * n * size * np.log(2 * np.pi) + each.sum()
+
+
+@pytest.mark.parametrize(("size", "family"), [(1, "VVV"), (3, "VVV"), (2, "EEE"), (3, "VVI"), (3, "EII"), (2, "VII")])
+def test_evidence_of_one_component_is_exact(rng, size, family):
+    y = 5.0 + 3.0 * rng.standard_normal((40, size)) * np.arange(1, size + 1)
+    mean, dof, scale = np.full(size, 4.0), size + 3.0, 2.0 * np.eye(size)
+    prior = bg.NormalInverseWishart(mean=mean, strength=KAPPA, dof=dof, scale=scale)
+    approx = bg.Mixture(1, covariance=family, priors=bg.Priors(components=prior)).fit(y).laplace(seed=1)
+    exact = log_evidence_of_one(y, family, mean, dof, scale)
+    assert approx.pareto_k < GOOD_K
+    assert approx.log_evidence_error < 0.03
+    assert approx.log_evidence == pytest.approx(exact, abs=3 * approx.log_evidence_error)
+
+
+@pytest.mark.parametrize("gap", [1.5, 5.0])
+def test_evidence_of_two_components_is_the_sum_over_all_allocations(rng, gap):
+    """Whether the two labellings of the posterior run together (1.5 sds apart) or not."""
+    y = np.concatenate([rng.normal(0.0, 1.0, 6), rng.normal(gap, 1.0, 6)])[:, None]
+    mean, dof, scale, a = np.array([gap / 2]), 12.0, np.array([[10.0]]), 4.0
+    prior = bg.Priors(bg.Dirichlet(a), bg.NormalInverseWishart(mean=mean, strength=KAPPA, dof=dof, scale=scale))
+    terms = []
+    for z in product((0, 1), repeat=len(y)):
+        z = np.array(z)
+        counts = np.array([(z == 0).sum(), (z == 1).sum()])
+        value = gammaln(2 * a) - gammaln(2 * a + len(y)) + (gammaln(a + counts) - gammaln(a)).sum()
+        for k in range(2):
+            if counts[k]:
+                value += log_evidence_of_one(y[z == k], "VVV", mean, dof, scale)
+        terms.append(value)
+    approx = bg.Mixture(2, priors=prior).fit(y, seed=1).laplace(20_000, seed=1)
+    assert approx.log_evidence == pytest.approx(logsumexp(terms), abs=0.05)
+
+
+def test_one_component_posterior_is_the_conjugate_one(rng):
+    y = rng.normal(2.0, 1.5, (60, 1))
+    prior = bg.NormalInverseWishart(mean=[0.0], strength=KAPPA, dof=3.0, scale=[[1.0]])
+    draws = bg.Mixture(1, priors=bg.Priors(components=prior)).fit(y).laplace(seed=2).posterior
+    rate = 0.5 * (1.0 + ((y - y.mean()) ** 2).sum() + KAPPA * 60 / (60 + KAPPA) * y.mean() ** 2)
+    shape = 0.5 * (3.0 + 60)
+    variance = draws["covariances"].values.ravel()
+    assert variance.mean() == pytest.approx(rate / (shape - 1), rel=0.01)
+    assert variance.std() == pytest.approx(rate / (shape - 1) / np.sqrt(shape - 2), rel=0.05)
+    assert draws["means"].values.mean() == pytest.approx(60 * y.mean() / (60 + KAPPA), abs=0.01)
+
+
+def test_agrees_with_the_sampler_where_k_hat_is_good():
+    made = simulate_study(
+        800, allele_frequencies=[0.3], weights=(0.6, 0.4), means=((0.0,), (3.0,)), effects=[[0.7]], seed=3
+    )
+    model = bg.Mixture(2, weights=made.study.variant_names[0])
+    fit = model.fit(made.study, seed=1)
+    approx = fit.laplace(seed=1)
+    assert approx.pareto_k < GOOD_K
+    assert "can be trusted" in approx.advice
+    sampled = model.sample(made.study, init=fit, draws=2000, chains=2, seed=1)
+    ours, theirs = approx.summary().set_index("parameter"), sampled.summary().set_index("parameter")
+    assert list(ours.index) == list(theirs.index)
+    error = np.hypot(ours["sd"] / np.sqrt(ours["ess_bulk"]), theirs["sd"] / np.sqrt(theirs["ess_bulk"]))
+    assert (np.abs(ours["mean"] - theirs["mean"]) < 4.5 * error).all()
+    assert np.allclose(ours["sd"], theirs["sd"], rtol=0.08)
+    assert np.abs(approx.responsibilities - sampled.responsibilities).max() < 0.03
+
+
+def test_says_use_nuts_when_the_posterior_is_far_from_normal(rng):
+    y = np.concatenate([rng.normal(0, 1, 15), rng.normal(1.2, 1, 8)])
+    approx = bg.Mixture(3).fit(y, seed=1).laplace(seed=1)
+    assert approx.pareto_k > 0.7
+    assert "use NUTS" in approx.advice
+    assert "use NUTS" in repr(approx)
+
+
+def test_draws_are_reproducible_and_survive_files(tmp_path, demo_fit):
+    one, two, other = (demo_fit.laplace(500, seed=s) for s in (4, 4, 5))
+    assert one.posterior.equals(two.posterior)
+    assert not one.posterior.equals(other.posterior)
+    one.save(tmp_path / "laplace.nc")
+    read = bg.read_posterior(tmp_path / "laplace.nc")
+    assert type(read) is type(one)
+    assert (read.pareto_k, read.log_evidence, read.advice) == (one.pareto_k, one.log_evidence, one.advice)
+    table = bg.associations(one)
+    assert set(table["engine"]) == {"laplace"}
+    assert np.allclose(table["log_odds_ratio"], bg.associations(read)["log_odds_ratio"])
+
+
+def test_proposal_points_have_the_density_they_are_said_to_have():
+    points, log_density = student_points(4096, 3, 6.0, seed=1)
+    assert np.allclose(np.cov(points.T), 1.5 * np.eye(3), atol=0.1)  # df / (df - 2)
+    # the mean of the reciprocal density over a ball is the volume of the ball
+    inside = (points**2).sum(axis=1) < 1.0
+    assert (inside * np.exp(-log_density)).mean() == pytest.approx(4 / 3 * np.pi, rel=0.03)
+    assert np.allclose(log_density, student_log_density((points**2).sum(axis=1), 3, 6.0))
+
+
+@pytest.mark.parametrize(("argument", "value"), [("draws", 5), ("df", 0.0)])
+def test_arguments_out_of_bounds_are_named(demo_fit, argument, value):
+    with pytest.raises(bg.InputError, match=argument):
+        demo_fit.laplace(**{argument: value})
+
+
+def test_improper_priors_and_restricted_families_are_refused(demo, rng):
+    with pytest.raises(bg.PropernessError, match="flat"):
+        bg.Mixture(2, priors=bg.Priors.flat()).fit(rng.normal(size=50)).laplace()
+    with pytest.raises(bg.InputError, match="cannot be sampled"):
+        bg.Mixture(2, covariance="VEE").fit(rng.normal(size=(80, 2))).laplace()
