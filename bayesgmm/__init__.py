@@ -30,6 +30,8 @@ _HOMES = {
     "associations": "analysis.association",
     "penetrance": "analysis.association",
     "enrichment": "analysis.enrichment",
+    "sensitivity": "analysis.sensitivity",
+    "sensitivity_table": "analysis.sensitivity",
     "simulate": "simulate",
     "simulate_study": "simulate",
     "write_report": "report",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.enrichment import enrichment
+    from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
     from bayesgmm.inference.fit_storage import read_fit
     from bayesgmm.inference.laplace import LaplacePosterior

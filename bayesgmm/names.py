@@ -17,6 +17,7 @@ GENOTYPE: Final = "genotype"
 CHAIN: Final = "chain"
 DRAW: Final = "draw"
 ITERATION: Final = "iteration"
+SUMMARY: Final = "summary"
 
 # parameters of the model, the same in every engine
 WEIGHTS: Final = "weights"
@@ -33,6 +34,7 @@ SAMPLE_WEIGHT: Final = "sample_weight"
 PREDICTORS: Final = "predictors"
 
 # further results
+ODDS_RATIOS: Final = "odds_ratios"
 RESPONSIBILITIES: Final = "responsibilities"
 LOG_POSTERIOR: Final = "log_posterior"
 LOG_LIKELIHOOD: Final = "log_likelihood"

@@ -7,7 +7,8 @@ components, and label-invariant normal effects on the log odds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -247,6 +248,40 @@ class Priors:
         """Priors under which the MAP is the maximum likelihood estimate."""
         return cls(weights=Flat(), components=Flat(), effects=Flat(), shifts=Flat())
 
+    def with_value(self, path: str, value: Any) -> Priors:
+        """The same priors with one hyperparameter, or one whole prior, replaced.
+
+        Parameters
+        ----------
+        path : str
+            ``"effects.sd"``, ``"weights.concentration"``, ``"components.strength"``: a prior and its argument;
+            ``"effects.sd.rs1"``: the argument of one predictor (or covariate); ``"effects"``: the prior itself.
+        value
+            Of the argument, or a prior.
+
+        Raises
+        ------
+        InputError
+            If there is no such hyperparameter.
+        """
+        section, *rest = path.split(".", 2)
+        known = [f.name for f in fields(self)]
+        if section not in known:
+            raise InputError(f"hyperparameter {path!r}: there is no prior of {section!r}; there are {', '.join(known)}")
+        prior = getattr(self, section)
+        if not rest:
+            return replace(self, **{section: value})
+        argument, *member = rest
+        arguments = [f.name for f in fields(prior)]
+        if argument not in arguments:
+            raise InputError(
+                f"hyperparameter {path!r}: the prior of {section} is {type(prior).__name__}, which has "
+                f"{', '.join(arguments) or 'no arguments'}"
+            )
+        if member:
+            value = _with_member(path, getattr(prior, argument), member[0], value)
+        return replace(self, **{section: replace(prior, **{argument: value})})
+
     def resolve(
         self,
         mean: Array,
@@ -323,6 +358,32 @@ class Priors:
         )
 
 
+def _with_member(path: str, given: Any, member: str, value: Any) -> Any:
+    """One predictor's value in an argument that is one number for all, or a mapping."""
+    if isinstance(given, Mapping):
+        return {**given, member: value}
+    if np.ndim(given) == 0 and given is not None:
+        return Spread(given, {member: value})
+    raise InputError(
+        f"hyperparameter {path!r}: {path.rsplit('.', 1)[0]} is given as a sequence; give it as a mapping by name"
+    )
+
+
+class Spread(dict[str, Any]):
+    """A mapping by predictor with the value of those that it does not name.
+
+    Parameters
+    ----------
+    other : float
+        Of the predictors not named.
+    named : mapping
+    """
+
+    def __init__(self, other: float, named: Mapping[str, float]) -> None:
+        super().__init__(named)
+        self.other = float(other)
+
+
 def _per_predictor(
     what: str, given: float | Sequence[float] | Mapping[str, float], predictors: Sequence[str], default: float
 ) -> Array:
@@ -333,6 +394,7 @@ def _per_predictor(
                 f"effects prior: {what} names {unknown[0]!r}, which is not a predictor; the predictors are "
                 f"{', '.join(predictors) or '(none)'}"
             )
+        default = getattr(given, "other", default)
         return np.array([float(given.get(name, default)) for name in predictors])
     values = np.atleast_1d(np.asarray(given, dtype=float))
     if values.size == 1:

@@ -17,7 +17,7 @@ from bayesgmm.checks import check_traits_can_be_fitted
 from bayesgmm.core.families import SAMPLED, Family
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
-from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked
 from bayesgmm.core.one_component import mean_and_covariance, mean_and_variance
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points
@@ -37,10 +37,28 @@ from bayesgmm.resolved_priors import ResolvedPriors
 if TYPE_CHECKING:
     from bayesgmm.design_matrix import Design
     from bayesgmm.model import Mixture
+    from bayesgmm.priors import Priors
     from bayesgmm.study import Study
 
 Array = NDArray[np.float64]
 
+# cached properties that no prior changes
+_OF_THE_DATA = frozenset(
+    (
+        "n_effective",
+        "contrasts",
+        "people",
+        "_trait_moments",
+        "unit",
+        "covariate_unit",
+        "predictor_unit",
+        "_gather",
+        "_sample_moments",
+        "_floor",
+        "_log_units",
+        "log_likelihood_shift",
+    )
+)
 _COLLAPSED = 1e-12  # conditional variance of a collapsed component, as a share of the sample's
 
 
@@ -186,6 +204,28 @@ class Problem:
             means_design=means_design,
         )
 
+    def with_priors(self, priors: Priors) -> Problem:
+        """The same data under other priors; nothing of the data is computed again.
+
+        Raises
+        ------
+        InputError
+            If a prior does not suit the data.
+        """
+        resolved = priors.resolve(
+            *self._sample_moments,
+            self.n_components,
+            trait_names=self.trait_names,
+            predictors=self.predictor_names,
+            reference=self.reference,
+            family=self.family,
+            covariates=dict(zip(self.covariate_names, self.covariate_unit.tolist(), strict=True)),
+        )
+        other = replace(self, priors=resolved)
+        known = {name: value for name, value in self.__dict__.items() if name in _OF_THE_DATA}
+        other.__dict__.update(known)
+        return other
+
     @property
     def n_samples(self) -> int:
         """Number of people, with and without traits."""
@@ -274,6 +314,11 @@ class Problem:
         """Standard deviations of the predictors of the weights, by which they are divided."""
         unit = np.sqrt(mean_and_variance(self.predictors[self.people], self._shares)[1])
         return np.where(unit > 0.0, unit, 1.0)
+
+    def has_units_of(self, other: Problem) -> bool:
+        """Whether standardised parameters of one problem are those of the other."""
+        mine, theirs = ((p.centre, p.unit, p.predictor_unit, p.covariate_unit) for p in (self, other))
+        return all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
     @property
     def _shares(self) -> Array | None:
@@ -403,6 +448,15 @@ class Problem:
             shifts * (self.unit[None, :] / self.covariate_unit[:, None]),
         )
 
+    def draws(self, free: Array, near: Parameters) -> xr.Dataset:
+        """Label the rows of free coordinates (n, n_free) as the draws of one chain; ``near`` as for ``of_free``."""
+        return self.draws_of(self.arrays.stacked(free, near))
+
+    def draws_of(self, stacked: Stacked) -> xr.Dataset:
+        """Label standardised parameters (n, ...) as the draws of one chain."""
+        pi, beta, means, roots, shifts = (x[None] for x in stacked)
+        return self.dataset(pi, means, roots, beta, shifts)
+
     def label(self, weights: Array, means: Array, covariances: Array, beta: Array, shifts: Array) -> xr.Dataset:
         """Label parameters in the traits' units; ``beta`` is against component 0."""
         leading = [names.CHAIN, names.DRAW][: weights.ndim - 1]
@@ -417,15 +471,20 @@ class Problem:
                 names.EFFECTS: ((*leading, names.PREDICTOR, names.CONTRAST), effects),
                 names.SHIFTS: ((*leading, names.COVARIATE, names.TRAIT), shifts),
             },
-            coords={
-                names.COMPONENT: np.arange(self.n_components),
-                names.TRAIT: list(self.trait_names),
-                names.TRAIT_BIS: list(self.trait_names),
-                names.PREDICTOR: _labels(self.predictor_names),
-                names.CONTRAST: _labels(self.contrasts),
-                names.COVARIATE: _labels(self.covariate_names),
-            },
+            coords=self.coords,
         )
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Labels of the parameters' dims."""
+        return {
+            names.COMPONENT: np.arange(self.n_components),
+            names.TRAIT: list(self.trait_names),
+            names.TRAIT_BIS: list(self.trait_names),
+            names.PREDICTOR: _labels(self.predictor_names),
+            names.CONTRAST: _labels(self.contrasts),
+            names.COVARIATE: _labels(self.covariate_names),
+        }
 
     def parameters(self, dataset: xr.Dataset) -> Parameters:
         """Parameters in standardised coordinates of one labelled set (no leading dims)."""
@@ -436,6 +495,17 @@ class Problem:
         beta = self.beta(dataset[names.EFFECTS].values) * self.predictor_unit[:, None]
         shifts = dataset[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :])
         return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances), shifts)
+
+    def stacked(self, draws: xr.Dataset) -> Stacked:
+        """Standardised parameters of labelled draws (chain, draw, ...)."""
+        covariances = draws[names.COVARIANCES].values / np.outer(self.unit, self.unit)
+        return Stacked(
+            draws[names.WEIGHTS].values,
+            self.beta(draws[names.EFFECTS].values) * self.predictor_unit[:, None],
+            (draws[names.MEANS].values - self.centre) / self.unit,
+            precision_roots(covariances),
+            draws[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :]),
+        )
 
     def beta(self, effects: Array) -> Array:
         """Log odds ratios against component 0 from those against the reference (..., P, K-1)."""

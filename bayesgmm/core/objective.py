@@ -255,8 +255,12 @@ class MixtureArrays:
         full[: self.head] = free[: self.head]
         return replace(near.of_full(full), roots=chart.roots(free[self.head :]))
 
-    def stacked(self, free: Array) -> Stacked:
-        """Parameters at many free coordinates (n, n_free) of a linear family."""
+    def stacked(self, free: Array, near: Parameters) -> Stacked:
+        """Parameters at many free coordinates (n, n_free); ``near`` as for :meth:`of_free`."""
+        if not self.family.linear:
+            each = [self.of_free(row, near) for row in free]
+            parts = zip(*((np.exp(p.log_pi), p.beta, p.means, p.roots, p.shifts) for p in each), strict=True)
+            return Stacked(*(np.stack(part) for part in parts))
         k, size, n = self.n_components, self.n_traits, len(free)
         n_predictors, n_covariates = len(self.weights_prior.effect_mean), len(self.shift_precision)
         cuts = np.cumsum([k - 1, n_predictors * (k - 1), k * size, n_covariates * size])

@@ -129,7 +129,7 @@ class FusedDensity(WhitenedDensity):
 
     def stacked(self, points: Array) -> Stacked:
         """Parameters of the mixture (standardised) at many points (n, size)."""
-        return self._arrays.stacked(self.centre + points @ self.scale.T)
+        return self._arrays.stacked(self.centre + points @ self.scale.T, self._near)
 
     def parameters(self, x: Array) -> Parameters:
         """Parameters of the mixture (standardised) at ``x`` (size,)."""

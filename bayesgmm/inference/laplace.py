@@ -301,11 +301,7 @@ class LaplaceRun:
     @cached_property
     def dataset(self) -> xr.Dataset:
         """Parameters of every draw, not resampled: weights are ``weighted.weights``; (chain, draw, ...)."""
-        return self._dataset(self.weighted.points)
-
-    def _dataset(self, points: Array) -> xr.Dataset:
-        pi, means, roots, beta, shifts = self.density.stacked(points)
-        return self.fit.problem.dataset(pi[None], means[None], roots[None], beta[None], shifts[None])
+        return self.fit.problem.draws_of(self.density.stacked(self.weighted.points))
 
     def resampled(self, seed: int) -> NDArray[np.int64]:
         """Draws that stand for the posterior with equal weight: systematic resampling (Kitagawa 1996)."""

@@ -169,23 +169,19 @@ class MapFit:
     @cached_property
     def standard_errors(self) -> xr.Dataset:
         """Standard errors of ``params`` from the observed information of the log posterior, by the delta method."""
-        arrays, near = self.problem.arrays, self.parameters
-        flat = arrays.free(near)
-        steps = 1e-5 * np.maximum(1.0, np.abs(flat))
-        names_in_order = list(names.PARAMETERS)
-        jacobian = {name: np.empty((len(flat), self.params[name].size)) for name in names_in_order}
-        for j, step in enumerate(steps):
-            ahead, behind = flat.copy(), flat.copy()
-            ahead[j] += step
-            behind[j] -= step
-            up = self.problem.labelled(arrays.of_free(ahead, near))
-            down = self.problem.labelled(arrays.of_free(behind, near))
-            for name in names_in_order:
-                jacobian[name][j] = (up[name].values - down[name].values).ravel() / (2.0 * step)
+        flat = self.problem.arrays.free(self.parameters)
+        steps = np.diag(1e-5 * np.maximum(1.0, np.abs(flat)))
+        ahead, behind = (
+            self.problem.draws(flat + steps, self.parameters),
+            self.problem.draws(flat - steps, self.parameters),
+        )
         result = self.params.copy()
-        for name in names_in_order:
-            variance = np.einsum("jm,jl,lm->m", jacobian[name], self.covariance_matrix, jacobian[name])
-            result[name] = self.params[name].copy(data=np.sqrt(variance).reshape(self.params[name].shape))
+        for name in names.PARAMETERS:
+            shape = self.params[name].shape
+            rise = (ahead[name].values - behind[name].values).reshape(len(flat), int(np.prod(shape)))
+            jacobian = rise / (2.0 * np.diag(steps)[:, None])
+            variance = np.einsum("jm,jl,lm->m", jacobian, self.covariance_matrix, jacobian)
+            result[name] = self.params[name].copy(data=np.sqrt(variance).reshape(shape))
         return result
 
     def normal_draws(self, draws: int = 4000, seed: int | None = None) -> xr.Dataset:
@@ -213,11 +209,8 @@ class MapFit:
                 "approximation; use a proper prior or sample the posterior"
             )
         rng = np.random.default_rng(0 if seed is None else seed)
-        arrays, near = self.problem.arrays, self.parameters
-        flat = arrays.free(near) + rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
-        each = [arrays.of_free(row, near) for row in flat]
-        columns = zip(*((np.exp(p.log_pi), p.means, p.roots, p.beta, p.shifts) for p in each), strict=True)
-        return self.problem.dataset(*(np.stack(column)[None] for column in columns))
+        noise = rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
+        return self.problem.draws(self.problem.arrays.free(self.parameters) + noise, self.parameters)
 
     def laplace(self, draws: int = 4000, seed: int | None = None, df: float = 5.0) -> LaplacePosterior:
         """Draws from the posterior in a fraction of a second, and whether to trust them.

@@ -107,6 +107,8 @@ def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Arra
             raise InputError("init is a fit of another number of components or of other traits")
         same = (earlier.predictor_names, earlier.covariate_names) == (problem.predictor_names, problem.covariate_names)
         if same and earlier.family == problem.family:
+            if earlier.has_units_of(problem):
+                return "earlier fit", init.parameters
             return "earlier fit", problem.parameters(init.params)
         absent = set(problem.sample_ids.tolist()) - set(earlier.sample_ids.tolist())
         if absent:

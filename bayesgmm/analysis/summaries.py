@@ -1,0 +1,210 @@
+"""Estimate, spread and interval of every parameter, from weighted draws or from modes: what many settings keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from bayesgmm import names
+from bayesgmm.errors import InputError
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+Quantity = Callable[[xr.Dataset], xr.DataArray]
+
+SUMMARY = ("estimate", "sd", "lower", "upper")
+QUANTILES = np.concatenate(([0.005], np.arange(1, 100) / 100.0, [0.995]))
+
+_DRAWS = 1000  # draws of the normal approximation behind the interval of a quantity of the user's own
+_FAR = 4.0  # sds from the mean beyond which a kernel density of draws is not to be trusted
+
+
+def weighted_quantiles(values: Array, weights: Array | None, levels: Array) -> Array:
+    """Quantiles (n_levels, ...) of draws along the first axis; ``weights`` (n_draws,) sum to one."""
+    if weights is None:
+        result: Array = np.quantile(values, levels, axis=0)
+        return result
+    flat = values.reshape(len(values), -1)
+    out = np.empty((len(levels), flat.shape[1]))
+    order = flat.argsort(axis=0)
+    for j in range(flat.shape[1]):
+        w = weights[order[:, j]]
+        # each draw stands in the middle of its share
+        out[:, j] = np.interp(levels, np.cumsum(w) - 0.5 * w, flat[order[:, j], j])
+    return out.reshape(len(levels), *values.shape[1:])
+
+
+Summaries = dict[str, tuple[tuple[str, ...], Array]]
+
+
+def of_draws(
+    problem: Problem, draws: xr.Dataset, weights: Array | None, level: float, quantities: Mapping[str, Quantity]
+) -> Summaries:
+    """Summaries of the parameters, odds ratios and quantities of one set of draws.
+
+    Parameters
+    ----------
+    problem : Problem
+        Whose prior the draws are under.
+    draws : xarray.Dataset
+        (chain, draw, ...)
+    weights : ndarray (chains x draws,), optional
+        Importance weights that sum to one.
+    level : float
+        Of the intervals.
+    quantities : mapping
+        Further functions of the draws.
+
+    Returns
+    -------
+    dict
+        Dims and values of each variable.
+    """
+    tails = np.array([0.5 * (1.0 - level), 0.5 * (1.0 + level)])
+    arrays = {name: draws[name] for name in names.PARAMETERS if draws[name].size}
+    for name, function in quantities.items():
+        arrays[name] = _checked(name, function(draws))
+    data: Summaries = {}
+    for name, array in arrays.items():
+        flat, dims = _flat(array)
+        mean = np.asarray(np.average(flat, axis=0, weights=weights))
+        sd = np.sqrt(np.average((flat - mean) ** 2, axis=0, weights=weights))
+        lower, upper = weighted_quantiles(flat, weights, tails)
+        data[name] = ((*dims, names.SUMMARY), np.stack((mean, sd, lower, upper), axis=-1))
+        if name == names.EFFECTS:
+            data |= _of_effects(problem, data[name], flat, weights)
+    return data
+
+
+def of_modes(
+    problem: Problem, fits: list[MapFit], level: float, quantities: Mapping[str, Quantity], seed: int
+) -> list[Summaries]:
+    """The same from posterior modes, by the delta method; all fits are of the data of ``problem``.
+
+    Weights have intervals on the logit scale, variances on the log scale, the rest on their own.
+    """
+    n_free, n_points = problem.arrays.n_free, 1 + 2 * problem.arrays.n_free
+    reach = float(norm.ppf(0.5 * (1.0 + level)))
+    points, steps = [], []
+    for fit in fits:
+        free = problem.arrays.free(fit.parameters)
+        step = 1e-5 * np.maximum(1.0, np.abs(free))
+        points.append(np.concatenate((free[None], free + np.diag(step), free - np.diag(step))))
+        steps.append(step)
+    # a curved family's coordinates are around each fit's own point
+    if problem.family.linear:
+        around = problem.draws(np.concatenate(points), fits[0].parameters)
+    else:
+        each = [problem.draws(p, fit.parameters) for p, fit in zip(points, fits, strict=True)]
+        around = xr.concat(each, names.DRAW)
+    known = {name: _flat(around[name]) for name in names.PARAMETERS if around[name].size}
+    results = []
+    for j, (fit, step) in enumerate(zip(fits, steps, strict=True)):
+        data: Summaries = {}
+        for name, (values, dims) in known.items():
+            mine = values[j * n_points : (j + 1) * n_points]
+            value = mine[0]
+            jacobian = (mine[1 : 1 + n_free] - mine[1 + n_free :]).reshape(n_free, value.size) / (2.0 * step[:, None])
+            sd = np.sqrt(((fit.covariance_matrix @ jacobian) * jacobian).sum(axis=0)).reshape(value.shape)
+            lower, upper = _interval(name, value, reach * sd)
+            data[name] = ((*dims, names.SUMMARY), np.stack((value, sd, lower, upper), axis=-1))
+            if name == names.EFFECTS:
+                data |= _of_effects(fit.problem, data[name], None, None)
+        if quantities:
+            data |= _quantities_of_mode(fit, quantities, level, seed)
+        results.append(data)
+    return results
+
+
+def _interval(name: str, value: Array, reach: Array) -> tuple[Array, Array]:
+    if name == names.WEIGHTS:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            middle, width = logit(value), reach / (value * (1.0 - value))
+        return expit(middle - width), expit(middle + width)
+    if name == names.COVARIANCES:
+        on_diagonal = np.broadcast_to(np.eye(value.shape[-1], dtype=bool), value.shape)
+        factor = np.exp(np.where(on_diagonal, reach / np.where(on_diagonal, value, 1.0), 0.0))
+        lower, upper = np.where(on_diagonal, value / factor, value - reach), value + reach
+        return lower, np.where(on_diagonal, value * factor, upper)
+    return value - reach, value + reach
+
+
+def _quantities_of_mode(fit: MapFit, quantities: Mapping[str, Quantity], level: float, seed: int) -> Summaries:
+    at_mode = fit.params.expand_dims({names.CHAIN: 1, names.DRAW: 1})
+    around = fit.normal_draws(_DRAWS, seed)
+    tails = [0.5 * (1.0 - level), 0.5 * (1.0 + level)]
+    found: Summaries = {}
+    for name, function in quantities.items():
+        value, dims = _flat(_checked(name, function(at_mode)))
+        flat, _ = _flat(_checked(name, function(around)))
+        parts = (value[0], flat.std(axis=0), *np.quantile(flat, tails, axis=0))
+        found[name] = ((*dims, names.SUMMARY), np.stack(parts, axis=-1))
+    return found
+
+
+def _checked(name: str, array: object) -> xr.DataArray:
+    if not (isinstance(array, xr.DataArray) and {names.CHAIN, names.DRAW} <= set(array.dims)):
+        raise InputError(
+            f"quantities[{name!r}] returned {type(array).__name__}; it must return a DataArray with the dims "
+            f"{names.CHAIN!r} and {names.DRAW!r} of the parameters it is given"
+        )
+    return array
+
+
+def _flat(array: xr.DataArray) -> tuple[Array, tuple[str, ...]]:
+    """Draws in a row (n_draws, ...), and the dims of one."""
+    dims = tuple(str(d) for d in array.dims if d not in (names.CHAIN, names.DRAW))
+    values = array.transpose(names.CHAIN, names.DRAW, *dims).values
+    return values.reshape(-1, *values.shape[2:]), dims
+
+
+def log_prior_of_no_effect(problem: Problem) -> Array:
+    """Log prior density of each reported log odds ratio at zero (predictor, contrast); NaN where flat."""
+    mean, sd = problem.priors.effect_mean, problem.priors.effect_sd[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.isfinite(sd), norm.logpdf(0.0, mean, sd), np.nan)
+
+
+def _of_effects(
+    problem: Problem, effects: tuple[tuple[str, ...], Array], flat: Array | None, weights: Array | None
+) -> Summaries:
+    """Odds ratios, Savage-Dickey Bayes factors and probabilities of direction; see :func:`bayesgmm.associations`.
+
+    The odds ratios' estimate and interval are exponentiated; their sd is that of the log odds ratio.
+    """
+    dims, summary = effects
+    mean, sd = summary[..., 0], summary[..., 1]
+    with np.errstate(over="ignore"):
+        odds = np.exp(summary)
+    odds[..., 1] = sd
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log_posterior = np.asarray(norm.logpdf(0.0, mean, sd))
+        direction = np.asarray(norm.cdf(np.abs(mean) / sd))
+    if flat is not None:
+        above = np.average(flat > 0.0, axis=0, weights=weights)
+        direction = np.maximum(above, 1.0 - above)
+        for place in np.ndindex(mean.shape):
+            if abs(mean[place]) <= _FAR * sd[place]:
+                log_posterior[place] = np.log(density_at(flat[(slice(None), *place)], weights, 0.0))
+    factor = (log_prior_of_no_effect(problem) - log_posterior) / np.log(10.0)
+    return {
+        names.ODDS_RATIOS: (dims, odds),
+        "log10_bayes_factor": (dims[:-1], factor),
+        "probability_of_direction": (dims[:-1], direction),
+    }
+
+
+def density_at(values: Array, weights: Array | None, at: float) -> float:
+    """Kernel estimate of the density of (weighted) draws at a point."""
+    from scipy.stats import gaussian_kde
+
+    return max(float(gaussian_kde(values, weights=weights)(at)[0]), 1e-300)
