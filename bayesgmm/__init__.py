@@ -32,6 +32,11 @@ _HOMES = {
     "enrichment": "analysis.enrichment",
     "sensitivity": "analysis.sensitivity",
     "sensitivity_table": "analysis.sensitivity",
+    "tipping_points": "analysis.tipping",
+    "bayes_factor_curve": "analysis.tipping",
+    "power_scaling": "analysis.power_scaling",
+    "prior_predictive": "analysis.prior_checks",
+    "prior_conflict": "analysis.prior_checks",
     "simulate": "simulate",
     "simulate_study": "simulate",
     "write_report": "report",
@@ -50,7 +55,10 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.enrichment import enrichment
+    from bayesgmm.analysis.power_scaling import power_scaling
+    from bayesgmm.analysis.prior_checks import prior_conflict, prior_predictive
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
+    from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
     from bayesgmm.inference.fit_storage import read_fit
     from bayesgmm.inference.laplace import LaplacePosterior

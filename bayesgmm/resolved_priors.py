@@ -65,6 +65,11 @@ class ResolvedPriors:
         """Number of components."""
         return len(self.concentration)
 
+    @property
+    def label_invariant(self) -> bool:
+        """Whether the prior is the same whatever the components are called."""
+        return bool(np.ptp(self.concentration) == 0.0 and (self.effect_mean == 0.0).all())
+
     def niw(self) -> NiwPrior:
         """Prior of the components as arrays."""
         if self.components_flat:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from bayesgmm import names
+from bayesgmm.analysis.answers import SampledStudy, laplace_answer, sampled_posterior
+from bayesgmm.analysis.settings import SETTING, Grid, Settings
 from bayesgmm.analysis.summaries import SUMMARY, Summaries, of_draws, of_modes
-from bayesgmm.core.objective import Stacked
 from bayesgmm.errors import InputError
-from bayesgmm.inference.draws import log_prior_of, mean_membership, summed
-from bayesgmm.inference.laplace import GOOD_K, USABLE_K, LaplaceRun
 from bayesgmm.inference.map_fit import MapFit
-from bayesgmm.inference.search import fit_map
+from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.progress import track
 
 if TYPE_CHECKING:
@@ -32,106 +28,15 @@ Array = NDArray[np.float64]
 Quantity = Callable[[xr.Dataset], xr.DataArray]
 
 ENGINES = ("map", "laplace", "nuts")
-SETTING = "setting"
 
-_LEAST_ESS = 0.25  # of the draws that must be effective after reweighting: fewer, and the ends of an interval are rough
-_MEMBERSHIPS = 50  # draws over which memberships of one setting are averaged
 _SWEEPS = 3  # times that settings are held against their neighbours' modes
 _HIGHER = 1e-4  # log posterior units by which a neighbour's mode must be higher to be climbed from
-_DF = 5.0  # of the Laplace engine's proposal
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the hyperparameters, and how they are laid out.
-
-    Attributes
-    ----------
-    paths : tuple of str
-        Hyperparameters that are varied.
-    values : list of dict
-        One a setting: path to value.
-    dims : tuple of str
-        The paths themselves for a grid, ``("setting",)`` for a list.
-    shape : tuple of int
-    coords : dict
-    """
-
-    paths: tuple[str, ...]
-    values: list[dict[str, Any]]
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    coords: dict[str, Any]
-
-    @classmethod
-    def of(cls, grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | pd.DataFrame) -> Settings:
-        """Read a grid (every combination), or a list or table of settings.
-
-        Raises
-        ------
-        InputError
-            If there is nothing to vary.
-        """
-        if isinstance(grid, Mapping):
-            if not grid or any(np.ndim(v) == 0 or len(v) == 0 for v in grid.values()):
-                raise InputError(
-                    f"grid = {grid!r}; it must name hyperparameters and the values of each, as "
-                    "{'effects.sd': [0.1, 1.0]}"
-                )
-            axes = {str(path): list(values) for path, values in grid.items()}
-            values = [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
-            coords: dict[str, Any] = {path: _coordinate(v) for path, v in axes.items()}
-            return cls(tuple(axes), values, tuple(axes), tuple(len(v) for v in axes.values()), coords)
-        rows = grid.to_dict("records") if isinstance(grid, pd.DataFrame) else list(grid)
-        if not rows or not all(isinstance(row, Mapping) and set(row) == set(rows[0]) and row for row in rows):
-            raise InputError(
-                "grid: a list of settings must hold mappings that name the same hyperparameters, as "
-                "[{'effects.sd': 0.1}, {'effects.sd': 1.0}]"
-            )
-        design = [{str(k): v for k, v in row.items()} for row in rows]
-        paths = tuple(design[0])
-        coords = {path: (SETTING, _coordinate([row[path] for row in design])) for path in paths}
-        coords[SETTING] = np.arange(len(design))
-        return cls(paths, design, (SETTING,), (len(design),), coords)
-
-    def neighbours(self, j: int) -> list[int]:
-        """Settings next to one: a step along one axis."""
-        here = np.unravel_index(j, self.shape)
-        found = []
-        for axis, size in enumerate(self.shape):
-            for step in (-1, 1):
-                there = list(here)
-                there[axis] += step
-                if 0 <= there[axis] < size:
-                    found.append(int(np.ravel_multi_index(there, self.shape)))
-        return found
-
-
-def _coordinate(values: Sequence[Any]) -> NDArray[Any]:
-    """Labels of an axis: numbers as they are, priors and lists in words."""
-    if all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in values):
-        return np.array(values, dtype=float)
-    return np.array([v if isinstance(v, str) else repr(v) for v in values], dtype=object)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What one setting was answered by."""
-
-    draws: xr.Dataset
-    weights: Array | None
-    membership: Array
-    how: str
-    pareto_k: float = np.nan
-    ess: float = np.nan
-    log_evidence: float = np.nan
-    log_evidence_error: float = np.nan
 
 
 def sensitivity(
     model: Mixture,
     study: Any,
-    grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | pd.DataFrame,
+    grid: Grid,
     *,
     engine: str = "map",
     quantities: Mapping[str, Quantity] | None = None,
@@ -181,7 +86,7 @@ def sensitivity(
     Returns
     -------
     xarray.Dataset
-        Dims: the hyperparameters' paths (or ``setting``), those of the parameters, and ``summary`` (estimate, sd,
+        Dims: the hyperparameters' paths (``effects_prior`` for a whole prior; ``setting`` for a list), those of the parameters, and ``summary`` (estimate, sd,
         lower, upper). Variables ``effects``, ``odds_ratios``, ``weights``, ``means``, ``covariances``, ``shifts`` and
         your quantities; ``log10_bayes_factor`` and ``probability_of_direction`` (predictor, contrast);
         ``classification``: share of people assigned as under the model's own priors; ``log_posterior`` and
@@ -210,13 +115,16 @@ def sensitivity(
         raise InputError(f"{next(iter(sampler))} is an argument of the sampler; engine = {engine!r} has no use for it")
     seed = 0 if seed is None else seed
     settings = Settings.of(grid)
-    own, posterior = _base_of(model, study, base, seed, sample_weight)
+    own, posterior = base_of(model, study, base, seed, sample_weight)
     problems = [own.problem.with_priors(_changed(model, setting)) for setting in settings.values]
+    if engine != "nuts":
+        refuse_without_mode(problems)
     if engine != "map":
         for problem in (own.problem, *problems):
             problem.priors.refuse_improper()
         own.problem.refuse_unsampled()
-    fits = climb_settings(own, problems, settings, progress=progress)
+    starts = [with_a_mode(problem) for problem in problems] if engine == "nuts" else problems
+    fits = climb_settings(own, starts, settings, progress=progress)
     if engine == "map":
         values = of_modes(own.problem, fits, level, quantities or {}, seed)
         members = [fit.problem.responsibilities(fit.parameters) for fit in fits]
@@ -227,18 +135,25 @@ def sensitivity(
         if engine == "laplace":
             n_draws = 2000 if draws is None else draws
             answers = [
-                _laplace_answer(fit, n_draws, seed) for fit in track(fits, "Laplace at each setting", enabled=progress)
+                laplace_answer(fit, n_draws, seed) for fit in track(fits, "Laplace at each setting", enabled=progress)
             ]
             own_members, n_sampled = own.responsibilities.values, len(answers)
         else:
             options = {"draws": 1000 if draws is None else draws, "seed": seed, **sampler}
             if posterior is None:
-                posterior = _sampled(own, options)
-            answers, n_sampled = _nuts_answers(own, posterior, fits, settings, options, reweight, progress)
+                posterior = sampled_posterior(own.problem.with_priors(model.priors), own, options)
+            study_of_draws = SampledStudy(posterior, options, reweight=reweight)
+            answers = [
+                study_of_draws.answer(problem, fit, _named(setting))
+                for problem, fit, setting in zip(
+                    track(problems, "NUTS at each setting", enabled=progress), fits, settings.values, strict=True
+                )
+            ]
+            n_sampled = study_of_draws.n_sampled
             own_members = posterior.responsibilities.values
         values = [
-            of_draws(fit.problem, a.draws, a.weights, level, quantities or {})
-            for fit, a in zip(fits, answers, strict=True)
+            of_draws(problem, a.draws, a.weights, level, quantities or {})
+            for problem, a in zip(problems, answers, strict=True)
         ]
         members, how = [a.membership for a in answers], [a.how for a in answers]
         kept = ("pareto_k", "ess") + (("log_evidence", "log_evidence_error") if engine == "laplace" else ())
@@ -320,6 +235,22 @@ def climb_settings(own: MapFit, problems: list[Problem], settings: Settings, *, 
     return fits
 
 
+def refuse_without_mode(problems: Sequence[Problem]) -> None:
+    """Raise where a setting's density has no highest point.
+
+    Raises
+    ------
+    InputError
+        If a concentration is below 1.
+    """
+    least = min(float(problem.priors.concentration.min()) for problem in problems)
+    if least < 1.0 and problems[0].n_components > 1:
+        raise InputError(
+            f"weights.concentration = {least:g}: below 1 the density is infinite where a component is empty, so there "
+            "is no mode to climb to; use engine = 'nuts', or concentrations of at least 1"
+        )
+
+
 def _climbed(problem: Problem, start: MapFit) -> MapFit:
     return fit_map(problem, init=start)
 
@@ -329,12 +260,12 @@ def _height(problem: Problem, other: MapFit) -> float:
     return problem.arrays.expectation(other.parameters).log_likelihood + problem.arrays.log_prior(other.parameters)
 
 
-def _base_of(
+def base_of(
     model: Mixture, study: Any, base: MapFit | Posterior | None, seed: int, sample_weight: Any
 ) -> tuple[MapFit, Posterior | None]:
     """The model's own fit, and its posterior where one was given."""
     if base is None:
-        return model.fit(study, seed=seed, sample_weight=sample_weight), None
+        return fit_map(with_a_mode(model.problem(study, sample_weight)), seed=seed), None
     fit = base if isinstance(base, MapFit) else base.map
     problem = model.problem(study, sample_weight)
     theirs = base.problem
@@ -360,98 +291,9 @@ def _told(model: Mixture, path: str) -> str:
     return repr(getattr(prior, rest[0], prior) if rest else prior)
 
 
-def _laplace_answer(fit: MapFit, draws: int, seed: int) -> _Answer:
-    run = LaplaceRun.at(fit, draws, seed, _DF)
-    w = run.weighted
-    chosen = run.resampled(seed)
-    stacked = Stacked(*(x[None] for x in run.density.stacked(w.points[chosen[: 4 * _MEMBERSHIPS]])))
-    membership = mean_membership(fit.problem, stacked, _MEMBERSHIPS)
-    how = "Laplace" if w.pareto_k <= USABLE_K else f"Laplace, not to be trusted (k-hat {w.pareto_k:.2f}): use NUTS"
-    return _Answer(run.dataset, w.weights, membership, how, w.pareto_k, w.ess, w.log_evidence, w.log_evidence_error)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A sampled posterior whose draws may serve other settings."""
-
-    name: str
-    posterior: Posterior
-    stacked: Stacked
-    log_prior: Array
-
-    @classmethod
-    def of(cls, name: str, posterior: Posterior) -> _Source:
-        problem, draws = posterior.problem, posterior.posterior
-        stacked = problem.stacked(draws)
-        return cls(name, posterior, stacked, summed(log_prior_of(problem, stacked)))
-
-    def reweighted(self, fit: MapFit) -> tuple[Array, float, float]:
-        """Weights of the draws under another setting's prior, k-hat and effective draws left."""
-        from arviz_stats.base import array_stats
-
-        problem = fit.problem
-        ratio = (summed(log_prior_of(problem, self.stacked)) - self.log_prior).ravel()
-        ratio = np.maximum(ratio, ratio[np.isfinite(ratio)].max(initial=0.0) - 700.0)
-        if float(np.ptp(ratio)) < 1e-12:
-            return np.full(len(ratio), 1.0 / len(ratio)), -np.inf, float(len(ratio))
-        smoothed, k = array_stats.psislw(-ratio)
-        weights = np.exp(smoothed - logsumexp(smoothed))
-        return weights, float(k), float(1.0 / (weights**2).sum())
-
-
-def _sampled(fit: MapFit, options: Mapping[str, Any]) -> Posterior:
-    from bayesgmm.inference.nuts import sample_posterior
-
-    return sample_posterior(fit.problem, init=fit, log_likelihood=False, **options)
-
-
-def _nuts_answers(
-    own: MapFit,
-    posterior: Posterior,
-    fits: list[MapFit],
-    settings: Settings,
-    options: Mapping[str, Any],
-    reweight: bool,
-    progress: bool,
-) -> tuple[list[_Answer], int]:
-    """Answer every setting by draws: reweighted ones where they carry over, else new ones, which then serve others."""
-    sources = [_Source.of("the model's own priors", posterior)]
-    answers: list[_Answer] = []
-    refits = 0
-    for j, fit in enumerate(track(fits, "NUTS at each setting", enabled=progress)):
-        tried = [(*source.reweighted(fit), source) for source in sources] if reweight else []
-        good = [t for t in tried if t[1] <= GOOD_K and t[2] >= _LEAST_ESS * len(t[0])]
-        if good:
-            weights, k, ess, source = min(good, key=lambda t: -t[2])
-            answers.append(
-                _Answer(
-                    source.posterior.posterior,
-                    weights,
-                    _reweighted_membership(fit.problem, source.stacked, weights),
-                    f"reweighted from {source.name}",
-                    max(k, 0.0) if np.isfinite(k) else 0.0,
-                    ess,
-                )
-            )
-            continue
-        again = _sampled(fit, options)
-        refits += 1
-        name = ", ".join(f"{path} = {_label(v)}" for path, v in settings.values[j].items())
-        sources.append(_Source.of(name, again))
-        ess = float(again.summary()["ess_bulk"].min())
-        answers.append(_Answer(again.posterior, None, again.responsibilities.values, "sampled", 0.0, ess))
-    return answers, refits
-
-
-def _label(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else repr(value)
-
-
-def _reweighted_membership(problem: Problem, stacked: Stacked, weights: Array) -> Array:
-    flat = stacked.flat()
-    ladder = (0.5 + np.arange(_MEMBERSHIPS)) / _MEMBERSHIPS
-    chosen = np.minimum(np.searchsorted(np.cumsum(weights), ladder), len(weights) - 1)
-    return mean_membership(problem, Stacked(*(x[chosen][None] for x in flat)), _MEMBERSHIPS)
+def _named(setting: Mapping[str, Any]) -> str:
+    shown = {k: f"{v:g}" if isinstance(v, int | float) else repr(v) for k, v in setting.items()}
+    return ", ".join(f"{path} = {value}" for path, value in shown.items())
 
 
 def _agreement(problem: Problem, own: Array, other: Array) -> float:

@@ -65,6 +65,14 @@ class WeightsPrior:
         shape = np.eye(size) - np.ones((size, size)) / self.n_components
         return (2.0 / self.effect_sd**2)[:, None, None] * shape
 
+    def draw_effects(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw contrasts (n, P, K-1) of every predictor."""
+        size = self.n_components - 1
+        factor = np.linalg.cholesky(0.5 * (np.eye(size) + np.ones((size, size))))
+        noise = rng.standard_normal((n, len(self.effect_sd), size)) @ factor.T
+        drawn: Array = self.effect_mean + self.effect_sd[:, None] * noise
+        return drawn
+
     def log_density_weights(self, log_pi: Array) -> Array:
         """Dirichlet log density of baseline weights; zero when flat. ``log_pi`` (..., K)."""
         a = self.concentration

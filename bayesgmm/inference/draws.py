@@ -58,6 +58,14 @@ def summed(log_prior: xr.Dataset) -> Array:
     return np.asarray(total, dtype=float)
 
 
+def log_likelihood_of(problem: Problem, stacked: Stacked) -> Array:
+    """Log likelihood of all the traits, in their units, at every draw (chain, draw)."""
+    lead = stacked.pi.shape[:-1]
+    flat = stacked.flat()
+    each = [problem.arrays.expectation(flat.at(j)).log_likelihood for j in range(len(flat.pi))]
+    return np.array(each).reshape(lead) + problem.log_likelihood_shift
+
+
 def mean_membership(problem: Problem, stacked: Stacked, most: int) -> Array:
     """Membership probabilities of every person (n_samples, K), averaged over at most so many of the draws."""
     flat = stacked.flat()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesgmm import names
+from bayesgmm.core.labels import canonical_order
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
@@ -61,6 +62,15 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
                         "components, so the size of the effect is decided by its prior",
                     )
                 )
+    if (canonical_order(fit.params[names.MEANS].values) != np.arange(problem.n_components)).any():
+        found.append(
+            (
+                None,
+                "out of order",
+                "the prior tells the components apart, and under it they are not in the order of their means: what it "
+                "says of them and the data disagree",
+            )
+        )
     if not fit.converged:
         found.append((None, "not converged", f"not converged: {fit.reason}"))
     if not fit.strict:

@@ -20,7 +20,7 @@ from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.density import FusedDensity, WhitenedDensity
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
-from bayesgmm.inference.search import fit_map
+from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.inference.tidy import without_empty
 from bayesgmm.problem import Problem
 from bayesgmm.problem_storage import problem_to_dataset
@@ -70,7 +70,7 @@ def sample_posterior(
     problem.priors.refuse_improper()
     problem.refuse_unsampled()
     seed = 0 if seed is None else seed
-    fit = init if init is not None else fit_map(_with_a_mode(problem), seed=seed)
+    fit = init if init is not None else fit_map(with_a_mode(problem), seed=seed)
     if any(
         getattr(fit.problem, name) != getattr(problem, name)
         for name in ("n_components", "predictor_names", "covariate_names", "family")
@@ -110,12 +110,6 @@ def sample_posterior(
         "seconds_to_sample": sampled - ready,
     }
     return Posterior(tree=tree, problem=problem, map=fit)
-
-
-def _with_a_mode(problem: Problem) -> Problem:
-    """The problem under a prior of the weights that has a mode, for a start: concentrations of at least 1."""
-    concentration = np.maximum(problem.priors.concentration, 1.0)
-    return replace(problem, priors=replace(problem.priors, concentration=concentration))
 
 
 def _density(problem: Problem, fit: MapFit, source: str) -> WhitenedDensity:

@@ -39,6 +39,7 @@ _SAME_HILL = 1e-3  # log posterior units after screening within which two starts
 _FINISHERS = 4  # starts that are climbed to the top, at least
 _SHARE_FINISHED = 3  # one in so many is climbed to the top when many are asked for
 _WHOLE = 2  # starts that are climbed to the top of the whole when they were screened on a subset, at least
+_REORDERINGS = 3  # climbs from reordered components before a mode out of order is accepted
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
 _CHANCE = 5.0  # standard errors by which a subset's top must be lower to be left
 _LOWER = "left: lower on a subset by more than chance"
@@ -73,13 +74,14 @@ def fit_map(
         run, table = _climb_from(problem, *_explicit_start(problem, init), max_iterations, tolerance)
     else:
         run, table = _climb_all(problem, restarts, seed, max_iterations, tolerance, progress)
+    run = _in_order(problem, run, max_iterations, tolerance)
     _, gradient = problem.arrays.log_posterior_and_gradient(run.parameters)
     shift = problem.log_likelihood_shift + problem.log_prior_shift
     for row in table:
         row[names.LOG_POSTERIOR] += shift
     fit = MapFit(
         problem=problem,
-        parameters=run.parameters.sorted(),
+        parameters=run.parameters,
         converged=run.converged,
         reason=run.reason,
         gap=run.gap,
@@ -97,6 +99,34 @@ def fit_map(
             stacklevel=3,
         )
     return fit
+
+
+def with_a_mode(problem: Problem) -> Problem:
+    """The problem under a prior of the weights that has a mode, for a start: concentrations of at least 1."""
+    concentration = np.maximum(problem.priors.concentration, 1.0)
+    if np.array_equal(concentration, problem.priors.concentration):
+        return problem
+    return replace(problem, priors=replace(problem.priors, concentration=concentration))
+
+
+def _in_order(problem: Problem, run: Climb, max_iterations: int, tolerance: float) -> Climb:
+    """The mode with components in the order of their means on the first trait.
+
+    Where the prior tells components apart, what was known of a component is meant of the one in its place in that
+    order: the climb goes on from the reordered parameters. Where it leads out of order again, it stays so.
+    """
+    if problem.priors.label_invariant:
+        run.parameters = run.parameters.sorted()
+        return run
+    for _ in range(_REORDERINGS):
+        ordered = run.parameters.sorted()
+        if np.array_equal(ordered.means, run.parameters.means):
+            return run
+        again, _ = _try_climb(problem.arrays, ordered, max_iterations, tolerance)
+        if again is None:
+            return run
+        run = polish(problem.arrays, again, max_iterations=max_iterations, tolerance=tolerance)
+    return run
 
 
 def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array]:

@@ -1,0 +1,167 @@
+"""What the prior foretells of the data, and whether the data disagree with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from bayesgmm import names
+from bayesgmm.analysis.sensitivity import base_of
+from bayesgmm.analysis.tipping import unopposed_effects
+from bayesgmm.errors import InputError
+from bayesgmm.inference.prior_draws import draw_prior, simulate_traits
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.model import Mixture
+
+Array = NDArray[np.float64]
+
+CONFLICT = 0.05  # probability below which the data and the prior are said to disagree
+_MOST_NUMBERS = 50_000_000  # simulated trait values: 400 MB
+STATISTICS = ("mean", "sd", "skewness", "kurtosis")
+
+
+def prior_predictive(model: Mixture, study: Any, draws: int = 200, seed: int | None = None) -> xr.Dataset:
+    """Simulate the study's traits from the prior.
+
+    Parameters
+    ----------
+    model : Mixture
+    study : Study, DataFrame or ndarray
+        Its people, with their genotypes and covariates; what is missing stays missing.
+    draws : int, default 200
+    seed : int, optional
+        None: 0.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``traits`` (draw, sample, trait), ``membership`` (draw, sample), and the parameters of each draw, as in
+        :attr:`bayesgmm.MapFit.params`, with the dim draw.
+
+    Raises
+    ------
+    PropernessError
+        If the prior is improper.
+    InputError
+        If draws are out of bounds, or the covariance family has no density of its own.
+    """
+    problem = model.problem(study)
+    size = draws * problem.n_samples * len(problem.trait_names)
+    if draws < 1 or size > _MOST_NUMBERS:
+        raise InputError(
+            f"draws = {draws}; it must be at least 1, and with {problem.n_samples} people and "
+            f"{len(problem.trait_names)} traits at most "
+            f"{_MOST_NUMBERS // (problem.n_samples * len(problem.trait_names))}"
+        )
+    rng = np.random.default_rng(0 if seed is None else seed)
+    stacked = draw_prior(problem, draws, rng)
+    traits, components = simulate_traits(problem, stacked, rng)
+    result = problem.draws_of(stacked).isel({names.CHAIN: 0}, drop=True)
+    result[names.TRAITS] = ((names.DRAW, names.SAMPLE, names.TRAIT), traits)
+    result["membership"] = ((names.DRAW, names.SAMPLE), components)
+    return result.assign_coords({names.SAMPLE: np.asarray(problem.sample_ids), names.DRAW: np.arange(draws)})
+
+
+def prior_conflict(
+    model: Mixture, study: Any, *, draws: int = 500, seed: int | None = None, base: MapFit | None = None
+) -> pd.DataFrame:
+    """Check whether the prior could have brought forth such data, and such effects.
+
+    Parameters
+    ----------
+    model : Mixture
+    study : Study, DataFrame or ndarray
+    draws : int, default 500
+        Data sets simulated from the prior.
+    seed : int, optional
+        None: 0.
+    base : MapFit, optional
+        The model's own fit, to save doing it again.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per check: ``quantity`` (``mean``, ``sd``, ``skewness`` or ``kurtosis`` of each trait, or an effect),
+        ``observed``, ``prior_lower`` and ``prior_upper`` (95% of what the prior foretells), ``p_value`` (two-sided
+        prior predictive, Box 1980) and ``verdict``.
+
+    Raises
+    ------
+    PropernessError, InputError
+        As :func:`prior_predictive`.
+
+    Notes
+    -----
+    An effect is checked by its estimate where its prior says next to nothing (sd 100), against what the prior foretells
+    of such an estimate: the effect's prior convolved with the estimate's standard error (Evans and Moshonov 2006,
+    Bayesian Analysis 1:893). The prior is taken as normal of its own mean and sd there.
+    """
+    seed = 0 if seed is None else seed
+    simulated = prior_predictive(model, study, draws, seed)
+    own, _ = base_of(model, study, base, seed, None)
+    problem = own.problem
+    weight = np.ones(problem.n_samples) if problem.sample_weight is None else problem.sample_weight
+    rows = []
+    for d, trait in enumerate(problem.trait_names):
+        seen = ~np.isnan(problem.traits[:, d])
+        observed = _statistics(problem.traits[seen, d][None], weight[seen])[0]
+        foretold = _statistics(simulated[names.TRAITS].values[:, seen, d], weight[seen])
+        for j, statistic in enumerate(STATISTICS):
+            rows.append(_row(f"{statistic} of {trait}", float(observed[j]), foretold[:, j]))
+    if problem.predictor_names and problem.n_components > 1:
+        for p, predictor in enumerate(problem.predictor_names):
+            effects = unopposed_effects(model, own, predictor)
+            for c, contrast in enumerate(problem.contrasts):
+                estimate, se = effects[p, c, :2]
+                mean, sd = problem.priors.effect_mean[p, c], float(problem.priors.effect_sd[p])
+                spread = float(np.hypot(se, sd))
+                p_value = float(2.0 * norm.sf(abs(estimate - mean) / spread))
+                rows.append(
+                    {
+                        "quantity": f"effects[{predictor}, {contrast}]",
+                        "observed": float(estimate),
+                        "prior_lower": float(mean - 1.96 * spread),
+                        "prior_upper": float(mean + 1.96 * spread),
+                        "p_value": p_value,
+                        "verdict": _verdict(p_value),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _statistics(values: Array, weight: Array) -> Array:
+    """Mean, sd, skewness and excess kurtosis of each row (n, people) -> (n, 4)."""
+    share = weight / weight.sum()
+    mean = values @ share
+    centred = values - mean[:, None]
+    sd = np.sqrt(centred**2 @ share)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        third, fourth = centred**3 @ share / sd**3, centred**4 @ share / sd**4 - 3.0
+    return np.column_stack((mean, sd, third, fourth))
+
+
+def _row(quantity: str, observed: float, foretold: Array) -> dict[str, Any]:
+    lower, upper = np.quantile(foretold, [0.025, 0.975])
+    below = float((foretold <= observed).mean())
+    p_value = min(1.0, 2.0 * min(below, 1.0 - below) + 1.0 / len(foretold))
+    return {
+        "quantity": quantity,
+        "observed": observed,
+        "prior_lower": float(lower),
+        "prior_upper": float(upper),
+        "p_value": p_value,
+        "verdict": _verdict(p_value),
+    }
+
+
+def _verdict(p_value: float) -> str:
+    if p_value < CONFLICT:
+        return "prior and data disagree: the prior hardly foretells this"
+    return "within what the prior foretells"

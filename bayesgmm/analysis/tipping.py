@@ -1,0 +1,310 @@
+"""Reverse Bayes: the prior under which an association's interval first includes no effect; Bayes factor curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from bayesgmm import names
+from bayesgmm.analysis.answers import SampledStudy, laplace_answer, sampled_posterior
+from bayesgmm.analysis.sensitivity import ENGINES, base_of, sensitivity, sensitivity_table
+from bayesgmm.analysis.summaries import of_draws, of_modes
+from bayesgmm.errors import InputError
+from bayesgmm.inference.search import fit_map, with_a_mode
+from bayesgmm.progress import track
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.model import Mixture
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+_SCALES = np.geomspace(100.0, 1e-3, 26)  # of a log odds ratio: beyond, an odds ratio has no meaning
+_MEANS = np.linspace(0.0, 5.0, 16)  # prior means of a log odds ratio that are tried, from the model's own
+_AROUND = np.array([1.6, 1.2, 1.0 / 1.2, 1.0 / 1.6])  # of the mode's tipping point: where draws look first
+_TOLERANCE = {"map": 1e-4, "laplace": 1e-3, "nuts": 1e-2}  # of a tipping point; draws know no more
+_WIDE = 100.0  # sd of the prior that stands for none in the sceptical limit
+
+
+def scale_argument(model: Mixture) -> str:
+    """Name of the argument that is the scale of the effects' prior.
+
+    Raises
+    ------
+    InputError
+        If that prior has no scale.
+    """
+    prior = model.priors.effects
+    for argument in ("sd", "scale"):
+        if hasattr(prior, argument):
+            return argument
+    raise InputError(
+        f"the effects' prior {type(prior).__name__} has no scale; give one that has, such as bg.LogOddsNormal(sd=1)"
+    )
+
+
+def tipping_points(
+    model: Mixture,
+    study: Any,
+    *,
+    engine: str = "map",
+    level: float = 0.95,
+    seed: int | None = None,
+    draws: int | None = None,
+    base: MapFit | Posterior | None = None,
+    predictors: Sequence[str] | None = None,
+    progress: bool = False,
+    sample_weight: Any = None,
+    **sampler: Any,
+) -> pd.DataFrame:
+    """Find the prior scale and the prior mean at which each association's interval first includes no effect.
+
+    Parameters
+    ----------
+    model : Mixture
+        Its own priors are where the search sets out; one predictor's prior is moved, the others stay.
+    study : Study, DataFrame or ndarray
+    engine : {"map", "laplace", "nuts"}
+        As in :func:`bayesgmm.sensitivity`.
+    level : float, default 0.95
+        Probability of the intervals.
+    seed, draws, base, sample_weight, **sampler
+        As in :func:`bayesgmm.sensitivity`.
+    predictors : sequence of str, optional
+        Those to look at; all when not given.
+    progress : bool, default False
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per predictor and contrast: ``log_odds_ratio``, ``lower``, ``upper`` and ``excludes_none`` under the
+        model's own prior; ``tipping_scale``: the prior scale below which the interval includes no effect (NaN where it
+        does at every scale, or at none); ``tipping_mean``: the prior mean, at the model's own scale, at which it
+        starts to include, or to leave out, no effect (NaN: none within 5 of the model's own); ``sceptical_limit``: the
+        odds ratio up to which a sceptic's prior interval, centred at no effect, must reach for the data to convince
+        them, in closed form from the likelihood; ``sceptical_sd``: the same as a prior sd; and ``verdict`` in words.
+
+    Raises
+    ------
+    InputError
+        If the model has no predictors or their prior has no scale.
+
+    Notes
+    -----
+    The sceptical limit is ``(U - L)^2 / (4 sqrt(U L))`` for the likelihood's interval ``(L, U)`` of a log odds ratio
+    (Matthews 2001, J. Stat. Plan. Inference 94:43; Held 2019, J. R. Stat. Soc. A 182:431), normal likelihood and
+    prior supposed; the tipping scale supposes neither. Likelihood here means a prior of sd 100. With draws the search
+    is around the modes' tipping point; where modes have none, none is looked for.
+
+    Examples
+    --------
+    >>> import bayesgmm as bg
+    >>> from bayesgmm.demo import demo_study
+    >>> table = bg.tipping_points(bg.Mixture(2, weights="rs101"), demo_study())
+    >>> bool(table.loc[0, "tipping_scale"] < 0.1)
+    True
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine = {engine!r}; it must be one of {', '.join(ENGINES)}")
+    argument = scale_argument(model)
+    seed = 0 if seed is None else seed
+    own, posterior = base_of(model, study, base, seed, sample_weight)
+    problem = own.problem.with_priors(model.priors)
+    if not problem.predictor_names or problem.n_components < 2:
+        raise InputError("tipping_points: the model has no predictors of the weights or only one component")
+    chosen = list(problem.predictor_names) if predictors is None else list(predictors)
+    unknown = [p for p in chosen if p not in problem.predictor_names]
+    if unknown:
+        raise InputError(
+            f"predictors: {unknown[0]!r} is not one; the predictors are {', '.join(problem.predictor_names)}"
+        )
+    answer = _answerer(model, own, posterior, engine, level, seed, draws, sampler)
+    quick = answer if engine == "map" else _answerer(model, own, None, "map", level, seed, draws, {})
+    at_base = answer(problem)
+    rows = []
+    for predictor in track(chosen, "tipping points", enabled=progress):
+        p = problem.predictor_names.index(predictor)
+        own_scale, own_mean = float(problem.priors.effect_sd[p]), problem.priors.effect_mean[p]
+        wide = unopposed_effects(model, own, predictor, level)
+        for c, contrast in enumerate(problem.contrasts):
+            estimate, _, lower, upper = at_base[p, c]
+            towards = 1.0 if wide[p, c, 0] > 0.0 else -1.0
+
+            excludes = bool(lower > 0.0 or upper < 0.0)
+
+            def nearer_end(by: Callable[[Problem], Array], field: str, value: float) -> float:
+                """End of the interval on the side of no effect; above 0 where the interval leaves it out."""
+                path = f"effects.{field}.{predictor}"  # noqa: B023
+                _, _, low, high = by(problem.with_priors(model.priors.with_value(path, value)))[p, c]  # noqa: B023
+                return float(low if towards > 0.0 else -high)  # noqa: B023
+
+            def tipping(field: str, ladder: Array, around: Callable[[float], Array]) -> float:
+                at_modes = _crossing(lambda v: nearer_end(quick, field, v), ladder, _TOLERANCE["map"])
+                if engine == "map" or np.isnan(at_modes):
+                    return at_modes
+                return _crossing(lambda v: nearer_end(answer, field, v), around(at_modes), _TOLERANCE[engine])
+
+            scale = tipping(argument, _SCALES, lambda s: s * _AROUND)
+            against = -towards if excludes else towards
+            ladder = float(own_mean[c]) + against * _MEANS
+            mean = tipping("mean", ladder, lambda m: m + 0.1 * np.array([-4.0, -1.0, 1.0, 4.0]))
+            limit = _sceptical(wide[p, c, 2], wide[p, c, 3])
+            rows.append(
+                {
+                    "predictor": predictor,
+                    names.CONTRAST: contrast,
+                    "log_odds_ratio": float(estimate),
+                    "lower": float(lower),
+                    "upper": float(upper),
+                    "excludes_none": excludes,
+                    "prior_scale": own_scale,
+                    "prior_mean": float(own_mean[c]),
+                    "tipping_scale": scale,
+                    "tipping_mean": mean,
+                    "sceptical_limit": float(np.exp(limit)),
+                    "sceptical_sd": float(limit / norm.ppf(0.5 * (1.0 + level))),
+                }
+            )
+            rows[-1]["verdict"] = _verdict(rows[-1])
+    return pd.DataFrame(rows)
+
+
+def _answerer(
+    model: Mixture,
+    own: MapFit,
+    posterior: Posterior | None,
+    engine: str,
+    level: float,
+    seed: int,
+    draws: int | None,
+    sampler: dict[str, Any],
+) -> Callable[[Problem], Array]:
+    """Function from a problem to its effects' estimate, sd and interval (predictor, contrast, 4).
+
+    Each fit starts where the last one ended.
+    """
+    last = own
+    sampled: SampledStudy | None = None
+    if engine != "map":
+        own.problem.priors.refuse_improper()
+        own.problem.refuse_unsampled()
+    if engine == "nuts":
+        options = {"draws": 1000 if draws is None else draws, "seed": seed, **sampler}
+        if posterior is None:
+            posterior = sampled_posterior(own.problem.with_priors(model.priors), own, options)
+        sampled = SampledStudy(posterior, options)
+
+    def answer(problem: Problem) -> Array:
+        nonlocal last
+        last = fit_map(with_a_mode(problem), init=last)
+        if engine == "map":
+            return of_modes(problem, [last], level, {}, seed)[0][names.EFFECTS][1]
+        if sampled is None:
+            found = laplace_answer(last, 2000 if draws is None else draws, seed)
+        else:
+            found = sampled.answer(problem, last, "a prior nearby")
+        return of_draws(problem, found.draws, found.weights, level, {})[names.EFFECTS][1]
+
+    return answer
+
+
+def unopposed_effects(model: Mixture, own: MapFit, predictor: str, level: float = 0.95) -> Array:
+    """Effects (predictor, contrast, 4), as of :func:`of_modes`, where one predictor's prior says next to nothing."""
+    priors = model.priors.with_value(f"effects.{scale_argument(model)}.{predictor}", _WIDE)
+    fit = fit_map(with_a_mode(own.problem.with_priors(priors)), init=own)
+    return of_modes(own.problem, [fit], level, {}, 0)[0][names.EFFECTS][1]
+
+
+def _crossing(function: Callable[[float], float], ladder: Array, tolerance: float) -> float:
+    """Where a function first changes sign along a ladder; NaN where it does not."""
+    before = function(float(ladder[0]))
+    for low, high in pairwise(ladder):
+        after = function(float(high))
+        if np.isfinite(before) and np.isfinite(after) and (before > 0.0) != (after > 0.0):
+            return float(brentq(function, low, high, xtol=tolerance))
+        before = after
+    return float("nan")
+
+
+def _sceptical(lower: float, upper: float) -> float:
+    """Sceptical limit of a likelihood's interval on the log scale; NaN where that includes no effect."""
+    if not lower * upper > 0.0:
+        return float("nan")
+    return float((upper - lower) ** 2 / (4.0 * np.sqrt(upper * lower)))
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """A tipping point in words."""
+    scale, mean = row["tipping_scale"], row["tipping_mean"]
+    if np.isnan(scale):
+        told = (
+            "leaves out no effect whatever the prior's scale"
+            if row["excludes_none"]
+            else "includes no effect whatever the prior's scale"
+        )
+    elif row["excludes_none"]:
+        factor = np.exp(norm.ppf(0.975) * scale)
+        told = (
+            f"holds unless 95% of odds ratios are believed within 1/{factor:.2f} and {factor:.2f} beforehand (scale "
+            f"{scale:.3g}, now {row['prior_scale']:.3g})"
+        )
+    else:
+        told = (
+            f"includes no effect because the prior is narrow: above a scale of {scale:.3g} (now "
+            f"{row['prior_scale']:.3g}) it leaves it out"
+        )
+    if np.isfinite(mean):
+        change = "includes" if row["excludes_none"] else "leaves out"
+        told += f"; {change} no effect from a prior odds ratio of {np.exp(mean):.3g} on"
+    return told
+
+
+def bayes_factor_curve(
+    model: Mixture,
+    study: Any,
+    scales: Sequence[float] | Array | None = None,
+    *,
+    predictors: Sequence[str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Bayes factor of each effect against none as a function of its prior's scale.
+
+    Parameters
+    ----------
+    model : Mixture
+    study : Study, DataFrame or ndarray
+    scales : array_like, optional
+        Prior scales of the log odds ratio; 30 from 0.02 to 10 when not given.
+    predictors : sequence of str, optional
+        Those to look at, each with the others' priors as they are; all when not given.
+    **options
+        Of :func:`bayesgmm.sensitivity`: ``engine``, ``seed``, ``draws``, ...
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``predictor``, ``contrast``, ``scale``, ``log10_bayes_factor`` and ``is_maximum``: the most that any prior of
+        this kind says for an effect (Edwards, Lindman and Savage 1963).
+    """
+    argument = scale_argument(model)
+    scales = np.geomspace(0.02, 10.0, 30) if scales is None else np.asarray(scales, dtype=float)
+    names_known = model.problem(study).predictor_names
+    parts = []
+    for predictor in names_known if predictors is None else predictors:
+        if predictor not in names_known:
+            raise InputError(f"predictors: {predictor!r} is not one; the predictors are {', '.join(names_known)}")
+        path = f"effects.{argument}.{predictor}"
+        table = sensitivity_table(sensitivity(model, study, {path: scales.tolist()}, **options))
+        parts.append(table[table["predictor"] == predictor].rename(columns={path: "scale"}))
+    found = pd.concat(parts, ignore_index=True)[["predictor", names.CONTRAST, "scale", "log10_bayes_factor"]]
+    top = found.groupby(["predictor", names.CONTRAST])["log10_bayes_factor"].transform("max")
+    return found.assign(is_maximum=found["log10_bayes_factor"] == top)

@@ -1,0 +1,79 @@
+"""Draws from the prior of a problem, and traits simulated from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.core.gaussian import NiwPrior, precision_roots
+from bayesgmm.core.objective import Stacked
+
+if TYPE_CHECKING:
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+
+def draw_prior(problem: Problem, n: int, rng: np.random.Generator) -> Stacked:
+    """Draw parameters (n, ...), standardised, from the prior.
+
+    Raises
+    ------
+    PropernessError, InputError
+        If the prior is improper, or the family has no density of its own.
+    """
+    problem.priors.refuse_improper()
+    problem.refuse_unsampled()
+    arrays, k = problem.arrays, problem.n_components
+    prior = arrays.weights_prior
+    pi = rng.dirichlet(prior.concentration, n) if k > 1 else np.ones((n, 1))
+    beta = prior.draw_effects(n, rng)
+    roots = _draw_roots(arrays.niw_prior, k, n, rng)
+    # mu | Sigma ~ N(m0, Sigma / kappa0), and Sigma = inv(L L')
+    noise = rng.standard_normal((n, k, arrays.n_traits, 1)) / np.sqrt(arrays.niw_prior.strength)
+    means = arrays.niw_prior.mean + np.linalg.solve(np.swapaxes(roots, -1, -2), noise)[..., 0]
+    shifts = rng.standard_normal((n, *arrays.shift_precision.shape)) / np.sqrt(arrays.shift_precision)
+    return Stacked(np.maximum(pi, np.finfo(float).tiny), beta, means, roots, shifts)
+
+
+def _draw_roots(niw: NiwPrior, n_components: int, n: int, rng: np.random.Generator) -> Array:
+    """Precision factors (n, K, D, D) of covariances from the prior of a family (Bartlett 1933)."""
+    size, family = len(niw.mean), niw.family
+    copies = 1 if family.shared else n_components
+    roots: Array
+    if family.spherical or family.diagonal:
+        freedom = 1 if family.spherical else size
+        rate = np.array([np.trace(niw.scale) / size]) if family.spherical else np.diag(niw.scale)
+        precision = rng.chisquare(niw.dof, (n, copies, freedom)) / rate
+        roots = np.sqrt(precision)[..., None] * np.eye(size)
+    else:
+        bartlett = np.zeros((n, copies, size, size))
+        rows, columns = np.tril_indices(size, -1)
+        bartlett[..., rows, columns] = rng.standard_normal((n, copies, len(rows)))
+        every = np.arange(size)
+        bartlett[..., every, every] = np.sqrt(rng.chisquare(niw.dof - every, (n, copies, size)))
+        roots = precision_roots(niw.scale) @ bartlett
+    return np.repeat(roots, n_components // copies, axis=1)
+
+
+def simulate_traits(problem: Problem, stacked: Stacked, rng: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
+    """Traits (n, n_samples, n_traits), in their units, and components (n, n_samples) of the study's people.
+
+    What is missing in the study is missing here.
+    """
+    n, n_samples = len(stacked.pi), problem.n_samples
+    traits = np.empty((n, n_samples, len(problem.trait_names)))
+    components = np.empty((n, n_samples), dtype=np.int64)
+    covariates = problem.covariates / problem.covariate_unit
+    for j in range(n):
+        parameters = stacked.at(j)
+        cumulative = np.exp(problem.log_weights(parameters)).cumsum(axis=1)
+        z = (rng.random(n_samples)[:, None] > cumulative[:, :-1]).sum(axis=1)
+        noise = rng.standard_normal((n_samples, traits.shape[2]))
+        factors = np.linalg.inv(parameters.roots)  # Sigma = F' F
+        values = parameters.means[z] + np.einsum("ne,ned->nd", noise, factors[z]) + covariates @ parameters.shifts
+        traits[j], components[j] = problem.centre + problem.unit * values, z
+    traits[:, np.isnan(problem.traits)] = np.nan
+    return traits, components
