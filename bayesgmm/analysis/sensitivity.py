@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.analysis.answers import SampledStudy, laplace_answer, sampled_posterior
 from bayesgmm.analysis.settings import SETTING, Grid, Settings
-from bayesgmm.analysis.summaries import SUMMARY, Summaries, of_draws, of_modes
+from bayesgmm.analysis.summaries import SUMMARY, Summaries, Z, of_draws, of_modes
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.search import fit_map, with_a_mode
@@ -86,12 +86,13 @@ def sensitivity(
     Returns
     -------
     xarray.Dataset
-        Dims: the hyperparameters' paths (``effects_prior`` for a whole prior; ``setting`` for a list), those of the parameters, and ``summary`` (estimate, sd,
-        lower, upper). Variables ``effects``, ``odds_ratios``, ``weights``, ``means``, ``covariances``, ``shifts`` and
-        your quantities; ``log10_bayes_factor`` and ``probability_of_direction`` (predictor, contrast);
-        ``classification``: share of people assigned as under the model's own priors; ``log_posterior`` and
+        Dims: the hyperparameters' paths (``effects_prior`` for a whole prior; ``setting`` for a list), those of the
+        parameters, and ``summary`` (estimate, sd, lower, upper). Variables: ``effects``, ``odds_ratios``, ``weights``,
+        ``means``, ``covariances``, ``shifts`` and your quantities; ``log10_bayes_factor`` and
+        ``probability_of_direction`` (predictor, contrast); ``effects_density``: density of (effect - estimate) / sd at
+        ``z``; ``classification``: share of people assigned as under the model's own priors; ``log_posterior`` and
         ``log_likelihood`` at the mode, ``converged``; ``log_evidence`` and its error ("laplace"), ``pareto_k``,
-        ``ess`` and ``how`` each setting was answered. Attributes: ``engine``, ``level``, ``n_fits``, ``n_sampled``.
+        ``ess``; and ``how`` each setting was answered. Attributes: ``engine``, ``level``, ``n_fits``, ``n_sampled``.
 
     Raises
     ------
@@ -310,5 +311,5 @@ def _laid_out(values: list[Summaries], settings: Settings, problem: Problem) -> 
         stack = np.stack([v[name][1] for v in values])
         data[name] = ((*settings.dims, *dims), stack.reshape(*settings.shape, *first.shape))
     used = {d for dims, _ in data.values() for d in dims}
-    coords = {n: c for n, c in problem.coords.items() if n in used}
+    coords = {n: c for n, c in {**problem.coords, "z": Z}.items() if n in used}
     return xr.Dataset(data, coords={**coords, names.SUMMARY: list(SUMMARY), **settings.coords})

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Quantity = Callable[[xr.Dataset], xr.DataArray]
 
 SUMMARY = ("estimate", "sd", "lower", "upper")
-QUANTILES = np.concatenate(([0.005], np.arange(1, 100) / 100.0, [0.995]))
+Z = np.linspace(-4.0, 4.0, 41)  # sds from the estimate at which the density of an effect is kept
 
 _DRAWS = 1000  # draws of the normal approximation behind the interval of a quantity of the user's own
 _FAR = 4.0  # sds from the mean beyond which a kernel density of draws is not to be trusted
@@ -196,7 +196,15 @@ def _of_effects(
             if abs(mean[place]) <= _FAR * sd[place]:
                 log_posterior[place] = np.log(density_at(flat[(slice(None), *place)], weights, 0.0))
     factor = (log_prior_of_no_effect(problem) - log_posterior) / np.log(10.0)
+    density = np.broadcast_to(norm.pdf(Z), (*mean.shape, len(Z))).copy()
+    if flat is not None:
+        from scipy.stats import gaussian_kde
+
+        for place in np.ndindex(mean.shape):
+            estimate = gaussian_kde(flat[(slice(None), *place)], weights=weights)
+            density[place] = sd[place] * estimate(mean[place] + Z * sd[place])
     return {
+        "effects_density": ((*dims[:-1], "z"), density),
         names.ODDS_RATIOS: (dims, odds),
         "log10_bayes_factor": (dims[:-1], factor),
         "probability_of_direction": (dims[:-1], direction),

@@ -6,15 +6,27 @@ from bayesgmm.plots.density import plot_density
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.membership import plot_membership
 from bayesgmm.plots.priors import plot_priors
+from bayesgmm.plots.sensitivity import (
+    plot_bayes_factor,
+    plot_prior_posterior,
+    plot_ridges,
+    plot_sensitivity,
+    plot_sensitivity_heatmap,
+)
 from bayesgmm.plots.weights import plot_penetrance
 
 __all__ = [
+    "plot_bayes_factor",
     "plot_compare",
     "plot_density",
     "plot_forest",
     "plot_membership",
     "plot_penetrance",
+    "plot_prior_posterior",
     "plot_priors",
     "plot_rank",
+    "plot_ridges",
+    "plot_sensitivity",
+    "plot_sensitivity_heatmap",
     "plot_trace",
 ]

@@ -1,0 +1,405 @@
+"""How associations depend on the prior: intervals over a scale, heat maps, densities, Bayes factors, ridges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import gaussian_kde, norm
+
+from bayesgmm import names
+from bayesgmm.errors import InputError
+from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.plots.style import INK, LINES, MAP_COLOUR, PALETTE, canvas, colour, legend_below, pyplot, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.model import Mixture
+
+Array = NDArray[np.float64]
+
+_MOST_PANELS = 6
+_FEWEST_TICKS, _MOST_TICKS = 3, 8
+_WIDEST = 1e4  # odds ratios beyond are cut at the edge of the picture
+
+
+def plot_sensitivity(
+    found: xr.Dataset,
+    *,
+    over: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    predictors: Sequence[str] | None = None,
+    tipping: pd.DataFrame | None = None,
+) -> Figure:
+    """Draw each odds ratio with its interval over one hyperparameter.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        From :func:`bayesgmm.sensitivity`, over a grid.
+    over : str, optional
+        Hyperparameter of the horizontal axis; the first with numbers when not given.
+    at : mapping, optional
+        Where the other hyperparameters are held, by the nearest value; their middle value when not given.
+    predictors : sequence of str, optional
+        Those to draw; the first six when not given.
+    tipping : pandas.DataFrame, optional
+        From :func:`bayesgmm.tipping_points`: its scales are marked where the axis is a scale of the effects.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    line, over = _along(found, over, at)
+    chosen = _predictors(line, predictors)
+    columns = min(3, len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure, axes = pyplot().subplots(
+        rows, columns, figsize=(3.6 * columns + 0.6, 3.0 * rows + 0.5), layout="constrained", squeeze=False, sharex=True
+    )
+    x = line[over].values.astype(float)
+    for ax, predictor in zip(axes.ravel(), chosen, strict=False):
+        for c, contrast in enumerate(line[names.CONTRAST].values):
+            odds = line[names.ODDS_RATIOS].sel(predictor=predictor, contrast=contrast)
+            lower, upper, middle = (odds.sel(summary=s).values for s in ("lower", "upper", "estimate"))
+            ax.fill_between(x, lower, upper, color=colour(c), alpha=0.18, linewidth=0)
+            ax.plot(x, lower, color=colour(c), linewidth=0.8)
+            ax.plot(x, upper, color=colour(c), linewidth=0.8)
+            ax.plot(x, middle, color=colour(c), linestyle=LINES[c % len(LINES)], label=str(contrast))
+            point = _tipping_of(tipping, predictor, str(contrast), over)
+            if np.isfinite(point) and x.min() <= point <= x.max():
+                ax.axvline(point, color=MAP_COLOUR, linestyle=":", linewidth=1.5)
+                ax.annotate(
+                    f"tips at {point:.2g}",
+                    (point, 1.0),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(3, -2),
+                    textcoords="offset points",
+                    va="top",
+                    color=MAP_COLOUR,
+                    fontsize="small",
+                )
+        ax.axhline(1.0, color=INK, linewidth=0.8)
+        _scale_axis(ax, x)
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        ax.set_ylim(max(low, 1.0 / _WIDEST), min(high, _WIDEST))
+        _odds_ticks(ax)
+        ax.set_title(str(predictor), fontsize="medium")
+        tidy(ax)
+    for ax in axes.ravel()[len(chosen) :]:
+        ax.set_visible(False)
+    level = f"{100 * float(found.attrs.get('level', 0.95)):g}%"
+    figure.supxlabel(f"prior: {over}", fontsize="medium")
+    figure.supylabel(f"odds ratio, {level} interval", fontsize="medium")
+    if line.sizes[names.CONTRAST] > 1:
+        legend_below(figure, axes[0, 0])
+    drawn: Figure = figure
+    return drawn
+
+
+def plot_sensitivity_heatmap(
+    found: xr.Dataset,
+    predictor: str | None = None,
+    contrast: str | None = None,
+    *,
+    quantity: str = "estimate",
+    over: tuple[str, str] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw an odds ratio over two hyperparameters; a cross where its interval includes no effect.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        From :func:`bayesgmm.sensitivity`, over a grid of two hyperparameters or more (others are held at the middle).
+    predictor, contrast : str, optional
+        The first when not given.
+    quantity : {"estimate", "lower", "upper", "log10_bayes_factor"}
+    over : tuple of str, optional
+        Hyperparameters of the horizontal and the vertical axis.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    dims = _grid_dims(found)
+    if len(dims) < 2:
+        raise InputError(f"plot_sensitivity_heatmap: the study varies {', '.join(dims)}; it needs two hyperparameters")
+    across, up = over or (dims[0], dims[1])
+    for dim in (across, up):
+        if dim not in dims:
+            raise InputError(f"over names {dim!r}; the study varies {', '.join(dims)}")
+    plane = _held(found, [d for d in dims if d not in (across, up)], None)
+    predictor = _predictors(plane, None if predictor is None else [predictor])[0]
+    contrast = str(plane[names.CONTRAST].values[0]) if contrast is None else contrast
+    cell = plane.sel(predictor=predictor, contrast=contrast).transpose(up, across, ...)
+    odds = cell[names.ODDS_RATIOS]
+    if quantity == "log10_bayes_factor":
+        values, label = cell[quantity].values, "log10 Bayes factor against no effect"
+    elif quantity in ("estimate", "lower", "upper"):
+        values, label = odds.sel(summary=quantity).values, f"odds ratio ({quantity})"
+    else:
+        raise InputError(f"quantity = {quantity!r}; it must be 'estimate', 'lower', 'upper' or 'log10_bayes_factor'")
+    figure, ax = canvas(ax, width=1.8 + 0.62 * values.shape[1], height=1.4 + 0.42 * values.shape[0])
+    image = ax.imshow(values, origin="lower", aspect="auto", cmap="cividis")
+    includes = (odds.sel(summary="lower").values <= 1.0) & (odds.sel(summary="upper").values >= 1.0)
+    middle = 0.5 * (np.nanmin(values) + np.nanmax(values))
+    for i, j in np.ndindex(values.shape):
+        mark = f"{values[i, j]:.2g}" + ("\n×" if includes[i, j] else "")
+        ink = "white" if values[i, j] < middle else "black"
+        ax.text(j, i, mark, ha="center", va="center", fontsize="x-small", color=ink)
+    ax.set_xticks(range(values.shape[1]), [_short(v) for v in cell[across].values], rotation=45, ha="right")
+    ax.set_yticks(range(values.shape[0]), [_short(v) for v in cell[up].values])
+    note = " (×: interval includes no effect)" if includes.any() else ""
+    ax.set(xlabel=f"prior: {across}", ylabel=f"prior: {up}", title=f"{predictor}, {contrast}{note}")
+    figure.colorbar(image, ax=ax, label=label)
+    return figure
+
+
+def plot_prior_posterior(
+    result: MapFit | Posterior,
+    model: Mixture,
+    predictor: str | None = None,
+    contrast: str | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw prior, likelihood and posterior of one log odds ratio over one another.
+
+    Parameters
+    ----------
+    result : MapFit or Posterior
+        A fit is drawn as its normal approximation.
+    model : Mixture
+        Whose result it is.
+    predictor, contrast : str, optional
+        The first when not given.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Notes
+    -----
+    The likelihood is the normal approximation where the prior of the predictor's effects says next to nothing (sd 100),
+    scaled to a density.
+    """
+    from bayesgmm.analysis.tipping import unopposed_effects
+
+    problem = result.problem
+    if not problem.predictor_names or problem.n_components < 2:
+        raise InputError("plot_prior_posterior: the model has no predictors of the weights or only one component")
+    predictor = problem.predictor_names[0] if predictor is None else predictor
+    if predictor not in problem.predictor_names:
+        raise InputError(f"predictor = {predictor!r}; the predictors are {', '.join(problem.predictor_names)}")
+    contrast = problem.contrasts[0] if contrast is None else contrast
+    p, c = problem.predictor_names.index(predictor), problem.contrasts.index(contrast)
+    fit = result if isinstance(result, MapFit) else result.map
+    estimate, se = unopposed_effects(model, fit, predictor)[p, c, :2]
+    draws = None
+    if isinstance(result, MapFit):
+        mean, sd = (float(x[names.EFFECTS].values[p, c]) for x in (fit.params, fit.standard_errors))
+    else:
+        draws = result.posterior[names.EFFECTS].isel(predictor=p, contrast=c).values.ravel()
+        mean, sd = float(draws.mean()), float(draws.std())
+    figure, ax = canvas(ax)
+    centres = [estimate, mean, problem.priors.effect_mean[p, c], 0.0]
+    reach = 3.5 * max(se, sd)
+    x = np.linspace(min(centres) - reach, max(centres) + reach, 400)
+    ax.plot(x, prior_density(problem, p, c, x), color=PALETTE[1], linestyle="--", label="prior")
+    ax.plot(x, norm.pdf(x, estimate, se), color=PALETTE[2], linestyle="-.", label="likelihood")
+    after = norm.pdf(x, mean, sd) if draws is None else gaussian_kde(draws)(x)
+    ax.plot(x, after, color=PALETTE[0], label="posterior")
+    ax.fill_between(x, 0.0, after, color=PALETTE[0], alpha=0.15, linewidth=0)
+    ax.axvline(0.0, color=INK, linewidth=0.8)
+    ax.set_ylim(bottom=0.0)
+    ax.set(xlabel="log odds ratio per allele (or per unit)", ylabel="density", title=f"{predictor}, {contrast}")
+    legend_below(figure, ax)
+    tidy(ax)
+    return figure
+
+
+def plot_bayes_factor(curve: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
+    """Draw Bayes factors over the prior scale, their maxima marked.
+
+    Parameters
+    ----------
+    curve : pandas.DataFrame
+        From :func:`bayesgmm.bayes_factor_curve`.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, ax = canvas(ax)
+    several = len(set(curve[names.CONTRAST])) > 1
+    for j, ((predictor, contrast), part) in enumerate(curve.groupby(["predictor", names.CONTRAST], sort=False)):
+        label = f"{predictor}, {contrast}" if several else str(predictor)
+        ax.plot(part["scale"], part["log10_bayes_factor"], color=colour(j), linestyle=LINES[j % 6], label=label)
+        top = part[part["is_maximum"]]
+        ax.plot(top["scale"], top["log10_bayes_factor"], "o", color=colour(j), markersize=6)
+    ax.axhline(0.0, color=INK, linewidth=0.8)
+    low, high = ax.get_ylim()
+    for height, words in ((1.0, "strong for an effect"), (-1.0, "strong for none")):
+        if low < height < high:
+            ax.axhline(height, color="#999999", linewidth=0.6, linestyle=":")
+            place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+            ax.annotate(words, (1.0, height), fontsize="x-small", **place)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set(
+        xlabel="prior scale of the log odds ratio",
+        ylabel="log10 Bayes factor, effect against none",
+        title="dot: the most that any scale says",
+    )
+    legend_below(figure, ax)
+    tidy(ax)
+    return figure
+
+
+def plot_ridges(
+    found: xr.Dataset,
+    predictor: str | None = None,
+    contrast: str | None = None,
+    *,
+    over: str | None = None,
+    at: Mapping[str, Any] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw the posterior density of one log odds ratio under every setting, one above the other.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        From :func:`bayesgmm.sensitivity`.
+    predictor, contrast : str, optional
+        The first when not given.
+    over, at
+        As in :func:`plot_sensitivity`; settings of a list are drawn in its order.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    dims = _grid_dims(found)
+    if over is None:
+        over = dims[0]
+    if over not in dims:
+        raise InputError(f"over = {over!r}; the study varies {', '.join(dims)}")
+    line = _held(found, [d for d in dims if d != over], at)
+    predictor = _predictors(line, None if predictor is None else [predictor])[0]
+    contrast = str(line[names.CONTRAST].values[0]) if contrast is None else contrast
+    cell = line.sel(predictor=predictor, contrast=contrast)
+    n = cell.sizes[over]
+    figure, ax = canvas(ax, height=1.6 + 0.34 * n)
+    z = cell["z"].values
+    tallest = 0.0
+    curves = []
+    for j in range(n):
+        here = cell.isel({over: j})
+        estimate, sd = (float(here[names.EFFECTS].sel(summary=s)) for s in ("estimate", "sd"))
+        height = here["effects_density"].values / sd
+        curves.append((estimate + z * sd, height))
+        tallest = max(tallest, float(height.max()))
+    for j in reversed(range(n)):
+        x, height = curves[j]
+        ax.fill_between(x, j, j + 1.8 * height / tallest, color=PALETTE[0], alpha=0.35, linewidth=0, zorder=n - j)
+        ax.plot(x, j + 1.8 * height / tallest, color=PALETTE[0], linewidth=1.0, zorder=n - j)
+    ax.axvline(0.0, color=INK, linewidth=0.8, zorder=n + 1)
+    ax.set_yticks(range(n), [_short(v) for v in cell[over].values])
+    ax.set(xlabel="log odds ratio per allele (or per unit)", ylabel=f"prior: {over}", title=f"{predictor}, {contrast}")
+    tidy(ax)
+    return figure
+
+
+def prior_density(problem: Any, p: int, c: int, x: Array) -> Array:
+    """Prior density of a reported log odds ratio at ``x``."""
+    density: Array = norm.pdf(x, problem.priors.effect_mean[p, c], problem.priors.effect_sd[p])
+    return density
+
+
+def _grid_dims(found: xr.Dataset) -> list[str]:
+    return [str(d) for d in found["how"].dims]
+
+
+def _along(found: xr.Dataset, over: str | None, at: Mapping[str, Any] | None) -> tuple[xr.Dataset, str]:
+    """The study along one axis of numbers, the others held."""
+    dims = _grid_dims(found)
+    numeric = [d for d in dims if np.issubdtype(found[d].dtype, np.number) and d != "setting"]
+    if over is None and not numeric:
+        raise InputError("plot_sensitivity: the study varies no number; draw plot_ridges, or read sensitivity_table")
+    over = numeric[0] if over is None else over
+    if over not in numeric:
+        raise InputError(f"over = {over!r}; the numbers that the study varies are {', '.join(numeric) or 'none'}")
+    return _held(found, [d for d in dims if d != over], at).sortby(over), over
+
+
+def _held(found: xr.Dataset, dims: list[str], at: Mapping[str, Any] | None) -> xr.Dataset:
+    """The study with hyperparameters held at given values, else at their middle one."""
+    unknown = [d for d in at or {} if d not in dims]
+    if unknown:
+        raise InputError(f"at names {unknown[0]!r}; what can be held is {', '.join(dims) or 'nothing'}")
+    for dim in dims:
+        given = (at or {}).get(dim)
+        if given is None:
+            found = found.isel({dim: (found.sizes[dim] - 1) // 2})
+        elif np.issubdtype(found[dim].dtype, np.number):
+            found = found.sel({dim: given}, method="nearest")
+        else:
+            found = found.sel({dim: given})
+    return found
+
+
+def _predictors(found: xr.Dataset, given: Sequence[str] | None) -> list[str]:
+    if names.ODDS_RATIOS not in found:
+        raise InputError("the study has no effects: its model has no predictors of the weights or only one component")
+    known = [str(p) for p in found[names.PREDICTOR].values]
+    unknown = [p for p in given or [] if p not in known]
+    if unknown:
+        raise InputError(f"predictor {unknown[0]!r} is not in the study; it has {', '.join(known)}")
+    return known[:_MOST_PANELS] if given is None else list(given)
+
+
+def _tipping_of(tipping: pd.DataFrame | None, predictor: str, contrast: str, over: str) -> float:
+    section, *rest = over.split(".")
+    if tipping is None or section != names.EFFECTS or rest[0] not in ("sd", "scale"):
+        return float("nan")
+    rows = tipping[(tipping["predictor"] == predictor) & (tipping[names.CONTRAST] == contrast)]
+    return float(rows["tipping_scale"].iloc[0]) if len(rows) else float("nan")
+
+
+def _odds_ticks(ax: Axes) -> None:
+    """Ticks at round odds ratios, as many as have room."""
+    low, high = ax.get_ylim()
+    for ladder in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), tuple(np.arange(10, 100) / 10)):
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1.0)
+        ticks = np.outer(decades, ladder).ravel()
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        if len(ticks) >= _FEWEST_TICKS:
+            break
+    if len(ticks) > _MOST_TICKS:
+        ticks = ticks[:: -(-len(ticks) // _MOST_TICKS)]
+    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    ax.set_yticks([], minor=True)
+
+
+def _scale_axis(ax: Axes, x: Array) -> None:
+    if x.min() > 0.0 and x.max() > 5.0 * x.min():
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float | int | np.number) else str(value)
