@@ -37,6 +37,7 @@ _HOMES = {
     "power_scaling": "analysis.power_scaling",
     "prior_predictive": "analysis.prior_checks",
     "prior_conflict": "analysis.prior_checks",
+    "prior_study": "analysis.prior_study",
     "simulate": "simulate",
     "simulate_study": "simulate",
     "write_report": "report",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.power_scaling import power_scaling
     from bayesgmm.analysis.prior_checks import prior_conflict, prior_predictive
+    from bayesgmm.analysis.prior_study import prior_study
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError

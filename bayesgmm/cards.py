@@ -114,6 +114,16 @@ class SampleOptions(_Section):
     chains: int = Field(default=4, ge=1)
 
 
+class SensitivityOptions(_Section):
+    """``[sensitivity]``: options of :func:`bayesgmm.prior_study`, for ``bayesgmm sensitivity``."""
+
+    engine: Literal["map", "laplace", "nuts"] = "map"
+    grid: dict[str, list[Any]] | None = None
+    settings: list[dict[str, Any]] | None = None
+    draws: int | None = Field(default=None, ge=100)
+    seed: int = 0
+
+
 class Card(_Section):
     """A validated model card."""
 
@@ -123,6 +133,7 @@ class Card(_Section):
     priors: PriorsSection = Field(default_factory=PriorsSection)
     fit: FitOptions = Field(default_factory=FitOptions)
     sample: SampleOptions = Field(default_factory=SampleOptions)
+    sensitivity: SensitivityOptions = Field(default_factory=SensitivityOptions)
 
     def mixture(self) -> Mixture:
         """Specification that the card describes."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, field
 from importlib.resources import files
-from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +15,11 @@ from bayesgmm.analysis.compare import Comparison, compare
 from bayesgmm.analysis.enrichment import enrichment
 from bayesgmm.errors import MissingExtraError
 from bayesgmm.io.atomic import write_text
+from bayesgmm.report_parts import Section, html_table, picture
+from bayesgmm.report_prior import prior_sections
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from bayesgmm.analysis.prior_study import PriorStudy
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
     from bayesgmm.problem import Problem
@@ -30,26 +28,13 @@ if TYPE_CHECKING:
 _VARIANTS_DRAWN = 6  # penetrance pictures; the table has them all
 
 
-@dataclass
-class _Picture:
-    data: str
-    caption: str
-
-
-@dataclass
-class _Section:
-    title: str
-    text: str = ""
-    figures: list[_Picture] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
-
-
 def write_report(
     path: str | PathLike[str],
     fit: MapFit,
     posterior: Posterior | None = None,
     *,
     study: Study | None = None,
+    prior_study: PriorStudy | None = None,
     title: str = "Mixture of traits",
 ) -> Path:
     """Write the report of a fit, and of its posterior when there is one.
@@ -62,6 +47,8 @@ def write_report(
     posterior : Posterior, optional
     study : Study, optional
         Adds enrichment of its genotypes in the components.
+    prior_study : PriorStudy, optional
+        From :func:`bayesgmm.prior_study`: adds what the prior does to the answer.
     title : str
 
     Returns
@@ -81,6 +68,8 @@ def write_report(
     sections.append(_comparison_section(fit, comparison))
     if posterior is not None:
         sections.append(_chains_section(posterior))
+    if prior_study is not None:
+        sections += prior_sections(prior_study)
     sections += [_priors_section(fit), _provenance_section(fit, posterior)]
     template = (files("bayesgmm") / "templates" / "report.html.j2").read_text(encoding="utf-8")
     page = (
@@ -110,17 +99,17 @@ def _verdict(fit: MapFit, comparison: Comparison | None) -> str:
     return f"{state}. Without a posterior nothing says whether its normal intervals can be trusted: {advice}."
 
 
-def _trait_section(fit: MapFit, posterior: Posterior | None) -> _Section:
+def _trait_section(fit: MapFit, posterior: Posterior | None) -> Section:
     from bayesgmm.plots import plot_density, plot_membership
 
     pictures = []
     for trait in fit.problem.trait_names:
-        pictures.append(_picture(plot_density(fit, posterior, trait=trait), f"{trait} and the fitted components"))
-        pictures.append(_picture(plot_membership(posterior or fit, trait=trait), f"{trait} by person"))
-    return _Section("The trait and its components", figures=pictures)
+        pictures.append(picture(plot_density(fit, posterior, trait=trait), f"{trait} and the fitted components"))
+        pictures.append(picture(plot_membership(posterior or fit, trait=trait), f"{trait} by person"))
+    return Section("The trait and its components", figures=pictures)
 
 
-def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study | None) -> list[_Section]:
+def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study | None) -> list[Section]:
     from bayesgmm.plots import plot_forest, plot_penetrance
 
     both = [associations(fit)] + ([] if posterior is None else [associations(posterior)])
@@ -128,43 +117,43 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
     table.insert(0, "engine", table.pop("engine"))
     result = posterior or fit
     sections = [
-        _Section(
+        Section(
             "Associations",
             "Odds of belonging to a component against the reference, per allele or unit of the predictor, with 95% "
             "intervals. log10_bayes_factor above 1 is strong evidence of an effect, below -1 of none.",
-            [_picture(plot_forest(fit, posterior), "Odds ratios, MAP beside posterior")],
-            [_html(table)],
+            [picture(plot_forest(fit, posterior), "Odds ratios, MAP beside posterior")],
+            [html_table(table)],
         )
     ]
     if fit.problem.variant_names:
         pictures = [
-            _picture(plot_penetrance(result, v), f"Component by genotype of {v}")
+            picture(plot_penetrance(result, v), f"Component by genotype of {v}")
             for v in fit.problem.variant_names[:_VARIANTS_DRAWN]
         ]
         sections.append(
-            _Section(
+            Section(
                 "Penetrance",
                 "Component weights of the average person by genotype.",
                 pictures,
-                [_html(penetrance(result))],
+                [html_table(penetrance(result))],
             )
         )
     if study is not None and study.variant_names:
         sections.append(
-            _Section(
+            Section(
                 "Enrichment",
                 "Effect-allele frequency in each component with the uncertainty of membership, beside the chi-square "
                 "test on hard assignments, which understates it.",
-                tables=[_html(enrichment(result, study))],
+                tables=[html_table(enrichment(result, study))],
             )
         )
     return sections
 
 
-def _comparison_section(fit: MapFit, comparison: Comparison | None) -> _Section:
+def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:
     if comparison is None:
-        return _Section(
-            "Parameters", "MAP with standard errors from the observed information.", tables=[_html(fit.summary())]
+        return Section(
+            "Parameters", "MAP with standard errors from the observed information.", tables=[html_table(fit.summary())]
         )
     c = comparison.classification
     text = (
@@ -172,29 +161,29 @@ def _comparison_section(fit: MapFit, comparison: Comparison | None) -> _Section:
         f"{c['responsibility_gap']:.4f} on average; membership entropy is {100 * c['entropy']:.0f}% of the "
         "largest possible."
     )
-    return _Section(
-        "MAP and posterior", text, [_picture(comparison.plot(), "Where the MAP falls")], [_html(comparison)]
+    return Section(
+        "MAP and posterior", text, [picture(comparison.plot(), "Where the MAP falls")], [html_table(comparison)]
     )
 
 
-def _chains_section(posterior: Posterior) -> _Section:
+def _chains_section(posterior: Posterior) -> Section:
     from bayesgmm.plots import plot_rank, plot_trace
 
     text = f"{posterior.n_divergences} divergent transitions. Chains that agree have ranks within the band."
-    pictures = [_picture(plot_trace(posterior), "Traces of relabelled draws"), _picture(plot_rank(posterior), "Ranks")]
-    return _Section("Chains", text, pictures)
+    pictures = [picture(plot_trace(posterior), "Traces of relabelled draws"), picture(plot_rank(posterior), "Ranks")]
+    return Section("Chains", text, pictures)
 
 
-def _priors_section(fit: MapFit) -> _Section:
+def _priors_section(fit: MapFit) -> Section:
     priors = fit.problem.priors
-    return _Section(
+    return Section(
         "Priors, as resolved for these data",
-        figures=[_picture(priors.plot(), "Prior densities")],
-        tables=[_html(priors.table())],
+        figures=[picture(priors.plot(), "Prior densities")],
+        tables=[html_table(priors.table())],
     )
 
 
-def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
+def _provenance_section(fit: MapFit, posterior: Posterior | None) -> Section:
     problem = fit.problem
     rows = [
         (
@@ -219,7 +208,7 @@ def _provenance_section(fit: MapFit, posterior: Posterior | None) -> _Section:
             ("posterior", f"{sizes['chain']} chains of {sizes['draw']} draws, seed {posterior.tree.attrs['seed']}")
         )
     rows.append(("versions", f"bayesgmm {__version__}" if posterior is None else str(posterior.tree.attrs["versions"])))
-    return _Section("How this was made", tables=[_html(pd.DataFrame(rows, columns=["what", "value"]), text=True)])
+    return Section("How this was made", tables=[html_table(pd.DataFrame(rows, columns=["what", "value"]), text=True)])
 
 
 def _genotypes_told(problem: Problem) -> str:
@@ -231,18 +220,3 @@ def _genotypes_told(problem: Problem) -> str:
         if row.n_missing or row.n_uncertain
     ]
     return "; ".join(told) or "none"
-
-
-def _picture(figure: Figure, caption: str) -> _Picture:
-    from bayesgmm.plots.style import pyplot
-
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
-    pyplot().close(figure)
-    return _Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
-
-
-def _html(table: pd.DataFrame, *, text: bool = False) -> str:
-    """A table; ``text``: of sentences, which are wrapped and read from the left."""
-    classes = "text" if text else None
-    return str(table.to_html(index=False, border=0, classes=classes, float_format=lambda value: f"{value:.4g}"))

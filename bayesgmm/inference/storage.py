@@ -36,6 +36,11 @@ def save_tree(tree: xr.DataTree, path: str | PathLike[str]) -> None:
         _remove(beside)
 
 
+def save_dataset(dataset: xr.Dataset, path: str | PathLike[str]) -> None:
+    """Write a dataset to ``.nc`` or ``.zarr`` as :func:`save_tree` does; ``xarray.load_dataset`` reads it."""
+    save_tree(xr.DataTree(dataset), path)
+
+
 def open_tree(path: str | PathLike[str], *, needs: tuple[str, ...]) -> xr.DataTree:
     """Read a tree into memory and check that it has the groups asked for.
 

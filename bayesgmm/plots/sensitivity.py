@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _MOST_PANELS = 6
+_FINE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)  # round odds ratios of a decade
 _FEWEST_TICKS, _MOST_TICKS = 3, 8
 _WIDEST = 1e4  # odds ratios beyond are cut at the edge of the picture
 
@@ -383,7 +384,7 @@ def _tipping_of(tipping: pd.DataFrame | None, predictor: str, contrast: str, ove
 def _odds_ticks(ax: Axes) -> None:
     """Ticks at round odds ratios, as many as have room."""
     low, high = ax.get_ylim()
-    for ladder in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), tuple(np.arange(10, 100) / 10)):
+    for ladder in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), _FINE):
         decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1.0)
         ticks = np.outer(decades, ladder).ravel()
         ticks = ticks[(ticks >= low) & (ticks <= high)]

@@ -1,0 +1,156 @@
+"""Everything that is asked of a prior, at once: what the report and the command line show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesgmm import names
+from bayesgmm.analysis.power_scaling import CONFLICT, STRONG_PRIOR, power_scaling
+from bayesgmm.analysis.prior_checks import prior_conflict
+from bayesgmm.analysis.sensitivity import base_of, sensitivity
+from bayesgmm.analysis.settings import Grid
+from bayesgmm.analysis.tipping import bayes_factor_curve, scale_argument, tipping_points
+from bayesgmm.errors import InputError
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.model import Mixture
+
+_SCALES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
+_CONCENTRATIONS = (1.0, 1.5, 2.0, 4.0, 8.0, 16.0)
+_SHIFT = 0.5  # posterior sds by which an estimate has moved with the prior
+
+
+@dataclass(frozen=True)
+class PriorStudy:
+    """What a prior does to the answer.
+
+    Attributes
+    ----------
+    model : Mixture
+    result : MapFit or Posterior
+        Under the model's own priors.
+    sensitivity : xarray.Dataset
+        From :func:`bayesgmm.sensitivity`.
+    tipping, bayes_factors : pandas.DataFrame or None
+        From :func:`bayesgmm.tipping_points` and :func:`bayesgmm.bayes_factor_curve`; None without effects that have a
+        scale.
+    power_scaling, prior_checks : pandas.DataFrame
+        From :func:`bayesgmm.power_scaling` and :func:`bayesgmm.prior_conflict`.
+    """
+
+    model: Mixture
+    result: MapFit | Posterior
+    sensitivity: xr.Dataset
+    tipping: pd.DataFrame | None
+    bayes_factors: pd.DataFrame | None
+    power_scaling: pd.DataFrame
+    prior_checks: pd.DataFrame
+
+    @property
+    def findings(self) -> list[str]:
+        """What a reader should know, one sentence each."""
+        told = []
+        if self.tipping is not None:
+            told += [
+                f"{row['predictor']}, {row[names.CONTRAST]}: {row['verdict']}."
+                for row in self.tipping.to_dict("records")
+            ]
+        moved = self._moved()
+        if moved:
+            told.append(f"Within the settings looked at, {', '.join(moved)} moved by more than half a posterior sd.")
+        else:
+            told.append("Within the settings looked at, no estimate moved by more than half a posterior sd.")
+        for diagnosis in (CONFLICT, STRONG_PRIOR):
+            named = self.power_scaling.loc[self.power_scaling["diagnosis"] == diagnosis, "parameter"]
+            if len(named):
+                told.append(f"Power scaling finds a {diagnosis} for {', '.join(named)}.")
+        conflicts = self.prior_checks[self.prior_checks["verdict"].str.contains("disagree")]["quantity"]
+        if len(conflicts):
+            told.append(f"The prior hardly foretells {', '.join(conflicts)}.")
+        unanswered = [str(h) for h in np.unique(self.sensitivity["how"].values) if "not to be trusted" in str(h)]
+        if unanswered:
+            told.append(
+                "Laplace posteriors are not to be trusted at some settings (k-hat above 0.7): use engine = nuts."
+            )
+        return told
+
+    def _moved(self) -> list[str]:
+        """Parameters whose estimates range over more than half a posterior sd of the base's middle setting."""
+        found = []
+        dims = [str(d) for d in self.sensitivity["how"].dims]
+        for variable in names.PARAMETERS:
+            if variable not in self.sensitivity:
+                continue
+            array = self.sensitivity[variable]
+            estimate = array.sel(summary="estimate")
+            spread = estimate.max(dims) - estimate.min(dims)
+            shift = spread / array.sel(summary="sd").median(dims)
+            for place in np.argwhere(shift.values > _SHIFT):
+                labels = [str(shift[d].values[i]) for d, i in zip(shift.dims, place, strict=True)]
+                if variable != names.COVARIANCES or place[-1] <= place[-2]:
+                    found.append(f"{variable}[{', '.join(labels)}]")
+        return found
+
+    def __repr__(self) -> str:
+        return "\n".join(("PriorStudy:", *(f"  {f}" for f in self.findings)))
+
+
+def prior_study(
+    model: Mixture,
+    study: Any,
+    grid: Grid | None = None,
+    *,
+    engine: str = "map",
+    seed: int | None = None,
+    draws: int | None = None,
+    base: MapFit | Posterior | None = None,
+    progress: bool = False,
+    **sampler: Any,
+) -> PriorStudy:
+    """Ask everything of a prior: sensitivity, tipping points, Bayes factor curves, power scaling, prior checks.
+
+    Parameters
+    ----------
+    model : Mixture
+    study : Study, DataFrame or ndarray
+    grid : mapping, list or DataFrame, optional
+        As in :func:`bayesgmm.sensitivity`; ten scales of the effects (six concentrations without effects) when left
+        out.
+    engine, seed, draws, base, progress, **sampler
+        As in :func:`bayesgmm.sensitivity`. Bayes factor curves are of the modes whatever the engine.
+
+    Returns
+    -------
+    PriorStudy
+        With ``findings`` in words.
+    """
+    seed = 0 if seed is None else seed
+    fit, posterior = base_of(model, study, base, seed, None)
+    effects = bool(fit.problem.predictor_names) and fit.problem.n_components > 1
+    try:
+        argument = scale_argument(model)
+    except InputError:
+        argument, effects = "", False
+    if grid is None:
+        grid = {f"effects.{argument}": list(_SCALES)} if effects else {"weights.concentration": list(_CONCENTRATIONS)}
+    options: dict[str, Any] = {"engine": engine, "seed": seed, "draws": draws, "progress": progress, **sampler}
+    if engine == "nuts" and posterior is None:
+        posterior = model.sample(study, init=fit, draws=1000 if draws is None else draws, seed=seed, **sampler)
+    own: MapFit | Posterior = fit if posterior is None else posterior
+    found = sensitivity(model, study, grid, base=own, **options)
+    return PriorStudy(
+        model=model,
+        result=own,
+        sensitivity=found,
+        tipping=tipping_points(model, study, base=own, **options) if effects else None,
+        bayes_factors=bayes_factor_curve(model, study, base=fit, seed=seed) if effects else None,
+        power_scaling=power_scaling(own),
+        prior_checks=prior_conflict(model, study, base=fit, seed=seed),
+    )
