@@ -197,8 +197,7 @@ def _frequencies(
     elif isinstance(given, Sequence | np.ndarray):
         given = pd.Series(np.ravel(given), dtype=float)
     if isinstance(given, pd.Series):
-        values: Array = given.to_numpy(dtype=np.float64)
-        return [str(label) for label in given.index], values
+        return [str(label) for label in given.index], np.asarray(given.to_list(), dtype=np.float64)
     if not given.variant_names:
         raise InputError("frequencies: the study has no variants")
     known: Array = np.asarray(given.dataset["effect_allele_frequency"].values, dtype=np.float64)
