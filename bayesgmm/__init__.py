@@ -20,6 +20,12 @@ _HOMES = {
     "LogOddsNormal": "priors",
     "Flat": "priors",
     "Priors": "priors",
+    "read_earlier_effects": "earlier",
+    "EarlierEffects": "earlier",
+    "log_odds_from_trait_shift": "trait_scale",
+    "sd_for_odds_ratio": "elicit",
+    "normal_for_odds_ratios": "elicit",
+    "sd_by_frequency": "elicit",
     "Mixture": "model",
     "MapFit": "inference.map_fit",
     "read_fit": "inference.fit_storage",
@@ -61,6 +67,8 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.prior_study import prior_study
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
+    from bayesgmm.earlier import EarlierEffects, read_earlier_effects
+    from bayesgmm.elicit import normal_for_odds_ratios, sd_by_frequency, sd_for_odds_ratio
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
     from bayesgmm.inference.fit_storage import read_fit
     from bayesgmm.inference.laplace import LaplacePosterior
@@ -71,6 +79,7 @@ if TYPE_CHECKING:
     from bayesgmm.report import write_report
     from bayesgmm.simulate import simulate_study
     from bayesgmm.study import Study, read_study
+    from bayesgmm.trait_scale import log_odds_from_trait_shift
 
 
 def __getattr__(name: str) -> Any:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from dataclasses import replace
 from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from bayesgmm.errors import InputError
 from bayesgmm.model import Mixture
 from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors, ShiftsNormal
+from bayesgmm.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
+
+if TYPE_CHECKING:
+    from bayesgmm.earlier import EarlierEffects
+    from bayesgmm.study import Study
 
 Number = int | float
 
@@ -73,11 +79,40 @@ class ComponentsPrior(_Section):
 
 
 class EffectsPrior(_Section):
-    """``[priors.effects]``: normal on the log odds ratios."""
+    """``[priors.effects]``: normal on the log odds ratios, or the summary statistics of an earlier study.
+
+    The keys from ``earlier`` on are the options of :func:`bayesgmm.read_earlier_effects`; ``sd`` and ``mean`` are then
+    the prior of predictors without an earlier effect.
+    """
 
     kind: Literal["log-odds-normal", "flat"] = "log-odds-normal"
     sd: float | dict[str, float] = 1.0
     mean: float | dict[str, float] = 0.0
+    frequency_power: float | None = None
+    earlier: str | None = None
+    discount: float = Field(default=1.0, gt=0, le=1)
+    heterogeneity: float = Field(default=0.0, ge=0)
+    initial: Initial = "flat"
+    scale: Scale = "log_odds"
+    trait: str | None = None
+    trait_sd: float | None = Field(default=None, gt=0)
+    cases: Cases = "high"
+    match: Match = "id"
+    alleles: str | None = None
+    ambiguous: Ambiguous = "drop"
+    frequency_margin: float = Field(default=0.1, ge=0, lt=0.5)
+    duplicates: Duplicates = "error"
+    columns: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> EffectsPrior:
+        own = {"kind", "sd", "mean", "frequency_power", "earlier"}
+        lone = [] if self.earlier is not None else sorted(self.model_fields_set - own)
+        if lone:
+            raise ValueError(f"{lone[0]} is of an earlier study, and the key earlier, its file, is missing")
+        if self.kind == "flat" and (self.earlier is not None or self.frequency_power is not None):
+            raise ValueError("a flat prior of the effects has no earlier study and no frequency_power")
+        return self
 
 
 class ShiftsPrior(_Section):
@@ -134,11 +169,80 @@ class Card(_Section):
     fit: FitOptions = Field(default_factory=FitOptions)
     sample: SampleOptions = Field(default_factory=SampleOptions)
     sensitivity: SensitivityOptions = Field(default_factory=SensitivityOptions)
+    _folder: Path = PrivateAttr(default_factory=Path)
+    _read: tuple[Study, EarlierEffects] | None = PrivateAttr(default=None)
 
-    def mixture(self) -> Mixture:
-        """Specification that the card describes."""
-        weights, components, effects = self.priors.weights, self.priors.components, self.priors.effects
-        shifts = self.priors.shifts
+    def mixture(self, study: Study | None = None) -> Mixture:
+        """Specification that the card describes.
+
+        Parameters
+        ----------
+        study : Study, optional
+            Needed where the prior of the effects depends on it: an earlier study, or allele frequencies.
+
+        Raises
+        ------
+        InputError
+            If the study is needed and not given, or the earlier study cannot be used.
+        """
+        effects = self.priors.effects
+        if effects.kind == "flat":
+            return self._mixture(Flat())
+        earlier = self.earlier_effects(study)
+        return self._mixture(self._own_effects(study) if earlier is None else earlier.prior)
+
+    def earlier_effects(self, study: Study | None) -> EarlierEffects | None:
+        """What the card's earlier study says of a study's predictors; None when it names none."""
+        effects = self.priors.effects
+        if effects.earlier is None:
+            return None
+        if study is None:
+            raise InputError(
+                "priors.effects.earlier: an earlier study is matched to the variants of a study; give it, "
+                "load_card(path).mixture(study) or Mixture.from_card(path, study)"
+            )
+        if self._read is None or self._read[0] is not study:
+            self._read = (study, self._read_earlier(study, effects))
+        return self._read[1]
+
+    def _read_earlier(self, study: Study, effects: EffectsPrior) -> EarlierEffects:
+        from bayesgmm.earlier import read_earlier_effects
+
+        own = {"kind", "sd", "mean", "frequency_power", "earlier", "alleles"}
+        options: dict[str, Any] = effects.model_dump(exclude=own)
+        if effects.scale == "trait":
+            # two components of the trait by themselves: the effects are not known yet
+            alone = replace(self._mixture(LogOddsNormal()), weights=None)
+            options["components"] = alone.fit(study, **self.fit.model_dump())
+        alleles = effects.alleles
+        return read_earlier_effects(
+            self._folder / str(effects.earlier),
+            study,
+            weights=self.model.weights,
+            default=self._own_effects(study),
+            reference=self.model.reference,
+            n_components=self.model.n_components,
+            alleles=alleles if alleles in (None, "same") else self._folder / str(alleles),
+            **options,
+        )
+
+    def _own_effects(self, study: Study | None) -> LogOddsNormal:
+        """Prior of the effects apart from any earlier study."""
+        effects = self.priors.effects
+        if effects.frequency_power is None:
+            return LogOddsNormal(sd=effects.sd, mean=effects.mean)
+        if study is None:
+            raise InputError(
+                "priors.effects.frequency_power: the sd depends on allele frequencies of a study; give it, "
+                "load_card(path).mixture(study) or Mixture.from_card(path, study)"
+            )
+        from bayesgmm.elicit import sd_of_predictors
+
+        sd = sd_of_predictors(study, self.model.weights, effects.sd, power=effects.frequency_power)
+        return LogOddsNormal(sd=sd, mean=effects.mean)
+
+    def _mixture(self, effects: LogOddsNormal | Flat) -> Mixture:
+        weights, components, shifts = self.priors.weights, self.priors.components, self.priors.shifts
         return Mixture(
             **self.model.model_dump(),
             priors=Priors(
@@ -146,7 +250,7 @@ class Card(_Section):
                 components=Flat()
                 if components.kind == "flat"
                 else NormalInverseWishart(**components.model_dump(exclude={"kind"})),
-                effects=Flat() if effects.kind == "flat" else LogOddsNormal(sd=effects.sd, mean=effects.mean),
+                effects=effects,
                 shifts=Flat() if shifts.kind == "flat" else ShiftsNormal(shifts.sd),
             ),
         )
@@ -180,7 +284,9 @@ def load_card(path: str | PathLike[str]) -> Card:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source} is not valid TOML: {error}") from error
     try:
-        return Card.model_validate(content)
+        card = Card.model_validate(content)
+        card._folder = source.parent  # files that a card names lie beside it
+        return card
     except ValidationError as error:
         raise InputError(f"{source}: {_explain(error)}") from error
 
@@ -219,6 +325,8 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key {where!r}{hint}"
     if fault["type"] == "missing":
         return f"the key {where!r} is missing"
+    if fault["type"] == "value_error":
+        return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
     return f"{where} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 

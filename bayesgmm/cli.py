@@ -82,7 +82,8 @@ def fit(
 ) -> None:
     """Find the posterior mode (MAP) by EM; milliseconds.
 
-    Writes fit.nc, parameters.tsv, responsibilities.tsv, associations.tsv and priors.txt.
+    Writes fit.nc, parameters.tsv, responsibilities.tsv, associations.tsv and priors.txt; with an earlier study
+    (priors.effects.earlier of the card) also earlier.tsv, how it was matched.
 
     Example: `bayesgmm fit listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
     """
@@ -168,7 +169,7 @@ def sensitivity_command(
     listed = options.pop("settings")
     options["grid"] = _grid(vary) or options["grid"] or listed
     options |= {k: v for k, v in (("engine", engine), ("seed", seed)) if v is not None}
-    found = prior_study(loaded.mixture(), study, base=start, progress=True, **options)
+    found = prior_study(loaded.mixture(study), study, base=start, progress=True, **options)
     _write_prior_study(found, out)
     typer.echo(repr(found))
     with _status("writing the report"):
@@ -282,8 +283,11 @@ def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
     if seed is not None:
         options["seed"] = seed
     with _status("fitting (the first run on a machine also compiles, 20 to 40 seconds)"):
-        result = card.mixture().fit(study, **options)
+        earlier = card.earlier_effects(study)
+        result = card.mixture(study).fit(study, **options)
     out.mkdir(parents=True, exist_ok=True)
+    if earlier is not None:
+        write_table(out / "earlier.tsv", earlier.table)
     result.save(out / "fit.nc")
     write_table(out / "parameters.tsv", result.summary())
     r = result.responsibilities
@@ -305,7 +309,7 @@ def _sample(
     options: dict[str, Any] = card.sample.model_dump()
     options |= {k: v for k, v in (("draws", draws), ("chains", chains), ("seed", seed)) if v is not None}
     with _status("sampling (the first run on a machine also compiles, some seconds)"):
-        posterior = card.mixture().sample(study, init=start, **options)
+        posterior = card.mixture(study).sample(study, init=start, **options)
     posterior.save(out / "posterior.nc")
     write_table(out / "posterior.tsv", posterior.summary())
     if posterior.problem.predictor_names and posterior.problem.n_components > 1:

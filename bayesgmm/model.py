@@ -104,11 +104,15 @@ class Mixture:
             raise InputError(f"priors = {self.priors!r}; it must be a bayesgmm.Priors")
 
     @classmethod
-    def from_card(cls, path: str | PathLike[str]) -> Mixture:
-        """Read the specification from a model card: a TOML file, or the name of a card that comes along."""
+    def from_card(cls, path: str | PathLike[str], study: Study | None = None) -> Mixture:
+        """Read the specification from a model card: a TOML file, or the name of a card that comes along.
+
+        The study is needed only where the card's prior of the effects depends on it: an earlier study, or allele
+        frequencies.
+        """
         from bayesgmm.cards import load_card
 
-        return load_card(path).mixture()
+        return load_card(path).mixture(study)
 
     def problem(self, study: StudyLike, sample_weight: Any = None) -> Problem:
         """Bring the specification and a study together: aligned data, predictors and resolved priors."""

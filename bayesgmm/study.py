@@ -261,10 +261,10 @@ class Study:
 
     def select(self, samples: Sequence[str]) -> Study:
         """Study of some of the people, in the order given."""
-        absent = [s for s in samples if s not in set(self.sample_ids)]
+        place = {s: i for i, s in enumerate(self.sample_ids)}
+        absent = [s for s in samples if str(s) not in place]
         if absent:
             raise InputError(f"the study has no samples {first_few(absent)}")
-        place = {s: i for i, s in enumerate(self.sample_ids)}
         return self.of_dataset(self.dataset.isel({names.SAMPLE: [place[str(s)] for s in samples]}))
 
     @classmethod

@@ -174,7 +174,7 @@ def test_the_card_of_every_key_names_every_key(tmp_path):
     text = (Path(__file__).parents[1] / "docs" / "cards.md").read_text().split("```toml\n")[1].split("```")[0]
     (tmp_path / "card.toml").write_text(text)
     card = load_card(tmp_path / "card.toml")
-    assert card.mixture().means == "sex"
+    assert card.model.means == "sex"
 
     def keys(section, told):
         for name in type(section).model_fields:
