@@ -403,8 +403,8 @@ class Problem:
         return logs
 
     def pointwise(self, values: Array) -> Array:
-        """Log likelihood of each person with traits, in the traits' units, from that of every row."""
-        return values[self.row_of] - self._log_units
+        """Log likelihood of each person with traits, in the traits' units, from that of every row (..., n_rows)."""
+        return values[..., self.row_of] - self._log_units
 
     @cached_property
     def log_likelihood_shift(self) -> float:

@@ -256,26 +256,15 @@ def test_report_is_whole_and_needs_nothing_else(tmp_path, demo, demo_fit, demo_p
 
 
 def test_posterior_summaries_do_not_depend_on_the_labels_of_the_chains(demo, rng):
+    from bayesgmm.core.objective import Stacked
     from bayesgmm.inference.density import FusedDensity
-    from bayesgmm.inference.nuts import _Draws, _parameters_of, _relabel
+    from bayesgmm.inference.nuts import _relabel
 
     fit = bg.Mixture(3, weights="rs101").fit(demo)
     density = FusedDensity(fit.problem.arrays, fit.parameters)
-    draws = _parameters_of(density, 0.5 * rng.standard_normal((2, 20, density.size)))
-    mixed = _Draws(*(part.copy() for part in (draws.pi, draws.beta, draws.means, draws.roots, draws.shifts)))
-    for chain, draw in np.ndindex(2, 20):
-        log_pi = np.log(draws.pi[chain, draw])
-        from bayesgmm.core.objective import Parameters
-
-        moved = Parameters(
-            log_pi[1:] - log_pi[0],
-            draws.beta[chain, draw],
-            draws.means[chain, draw],
-            draws.roots[chain, draw],
-            draws.shifts[chain, draw],
-        ).permuted(rng.permutation(3))
-        mixed.pi[chain, draw], mixed.beta[chain, draw] = np.exp(moved.log_pi), moved.beta
-        mixed.means[chain, draw], mixed.roots[chain, draw] = moved.means, moved.roots
+    flat = density.stacked(0.5 * rng.standard_normal((40, density.size)))
+    moved = Stacked.of([flat.at(s).permuted(rng.permutation(3)) for s in range(40)])
+    draws, mixed = (Stacked(*(x.reshape(2, 20, *x.shape[1:]) for x in part)) for part in (flat, moved))
     one, two = _relabel(fit.problem, fit, draws), _relabel(fit.problem, fit, mixed)
     for part in ("pi", "beta", "means", "roots"):
         np.testing.assert_allclose(getattr(one, part), getattr(two, part), rtol=1e-9, atol=1e-12)

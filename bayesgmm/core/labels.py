@@ -25,7 +25,11 @@ def best_permutation(pivot: Array, draw: Array) -> NDArray[np.int64]:
     ndarray of int (n_components,)
         Component ``order[k]`` of the draw is the pivot's component ``k``.
     """
-    agreement = pivot.T @ draw
+    return best_order(pivot.T @ draw)
+
+
+def best_order(agreement: Array) -> NDArray[np.int64]:
+    """The same from the sums over people of the pivot's membership (row) times the draw's (column)."""
     _, order = linear_sum_assignment(agreement, maximize=True)
     return np.asarray(order, dtype=np.int64)
 

@@ -288,7 +288,7 @@ def _expectation(
 # sample, passes, counts, means, roots, shifts, mass, first, second, responsibilities, pointwise
 _EXPECTATION = f8(SAMPLE, i8, a2, a2, a3, a2, a1, a2, a3, a2, a1)
 expectation = Pointer(_expectation, _EXPECTATION, nogil=True)
-_call_expectation = call_at(_EXPECTATION)
+call_expectation = call_at(_EXPECTATION)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -302,7 +302,7 @@ def moments_at(
     n_components, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
     mass, first = np.empty(n_components), np.empty((n_components, n_both))
     second = np.empty((n_components, n_both, n_both))
-    value = _call_expectation(
+    value = call_expectation(
         expectation_at,
         sample,
         passes,

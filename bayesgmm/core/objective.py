@@ -133,6 +133,12 @@ class Stacked(NamedTuple):
     roots: Array
     shifts: Array
 
+    @classmethod
+    def of(cls, each: list[Parameters]) -> Stacked:
+        """Parameters of some draws, one leading dim."""
+        parts = zip(*((np.exp(p.log_pi), p.beta, p.means, p.roots, p.shifts) for p in each), strict=True)
+        return cls(*(np.stack(part) for part in parts))
+
     def flat(self) -> Stacked:
         """The same with one leading dim."""
         lead = self.pi.shape[:-1]
@@ -258,9 +264,7 @@ class MixtureArrays:
     def stacked(self, free: Array, near: Parameters) -> Stacked:
         """Parameters at many free coordinates (n, n_free); ``near`` as for :meth:`of_free`."""
         if not self.family.linear:
-            each = [self.of_free(row, near) for row in free]
-            parts = zip(*((np.exp(p.log_pi), p.beta, p.means, p.roots, p.shifts) for p in each), strict=True)
-            return Stacked(*(np.stack(part) for part in parts))
+            return Stacked.of([self.of_free(row, near) for row in free])
         k, size, n = self.n_components, self.n_traits, len(free)
         n_predictors, n_covariates = len(self.weights_prior.effect_mean), len(self.shift_precision)
         cuts = np.cumsum([k - 1, n_predictors * (k - 1), k * size, n_covariates * size])

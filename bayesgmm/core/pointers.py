@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 # how to write shapes of arguments: a1 is a vector, a2 a matrix, ...
-a1, a2, a3 = (types.Array(types.float64, d, "C") for d in (1, 2, 3))
+a1, a2, a3, a4 = (types.Array(types.float64, d, "C") for d in (1, 2, 3, 4))
 i1, i2, l1 = types.Array(types.int32, 1, "C"), types.Array(types.int32, 2, "C"), types.Array(types.int64, 1, "C")
 f8, i8, b1 = types.float64, types.int64, types.boolean
 

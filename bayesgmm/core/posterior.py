@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.core.linalg import copy_into
 from bayesgmm.core.moments import log_weights_into, moments_at
-from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8
+from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8, l1
 from bayesgmm.core.sample import SAMPLE, Sample
 from bayesgmm.core.weights import add_weights_prior, call_expected
 
@@ -75,6 +75,9 @@ class Tie(NamedTuple):
     columns: Long
     values: Array
     n_free: int
+
+
+TIE = types.NamedTuple((l1, l1, a1, i8), Tie)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -341,29 +344,43 @@ def negative_hessian_into(
             out[i, j] = out[j, i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def whitened_value_and_gradient(
-    x: Array, centre: Array, scale: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie
-) -> tuple[float, Array]:
-    """Log density and gradient at the sampler's ``x``, free coordinates being ``centre + scale @ x``."""
+def _whitened_value_and_gradient(
+    x: Array, centre: Array, scale: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie, gradient: Array
+) -> float:
+    """Log density at the sampler's ``x``, free coordinates being ``centre + scale @ x``; the gradient is written."""
     size = len(x)
-    free = centre.copy()
+    free, inner = np.empty(size), np.empty(size)
     for i in range(size):
+        free[i] = centre[i]
+        gradient[i] = 0.0
         for j in range(size):
             free[i] += scale[i, j] * x[j]
-    inner = np.empty(size)
-    value = value_and_gradient(free, sample, engine, hyper, tie, True, inner)
-    gradient = np.zeros(size)
+    value = value_and_gradient(free, sample, engine, hyper, tie, size >= 0, inner)  # True, but no literal
     for i in range(size):
         for j in range(size):
             gradient[j] += scale[i, j] * inner[i]
-    return value, gradient
+    return value
+
+
+# x, centre, scale, sample, engine, hyper, tie, gradient
+WHITENED = f8(a1, a1, a2, SAMPLE, ENGINE, HYPER, TIE, a1)
+whitened_value_and_gradient = Pointer(_whitened_value_and_gradient, WHITENED, nogil=True)
+_call_whitened = call_at(WHITENED)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def whitened_values(
-    points: Array, centre: Array, scale: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie, out: Array
+    at: int,
+    points: Array,
+    centre: Array,
+    scale: Array,
+    sample: Sample,
+    engine: Engine,
+    hyper: Hyper,
+    tie: Tie,
+    out: Array,
 ) -> None:
-    """Write the log density at many of the sampler's points (n, size)."""
+    """Write the log density at many of the sampler's points (n, size); ``at`` is the density's address."""
+    gradient = np.empty(len(centre))
     for i in range(len(points)):
-        out[i] = whitened_value_and_gradient(points[i], centre, scale, sample, engine, hyper, tie)[0]
+        out[i] = _call_whitened(at, points[i], centre, scale, sample, engine, hyper, tie, gradient)

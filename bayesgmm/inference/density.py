@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesgmm.core.callback import Lent
 from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked
 from bayesgmm.core.posterior import whitened_value_and_gradient, whitened_values
 
@@ -52,6 +53,17 @@ class WhitenedDensity(ABC):
     @abstractmethod
     def parameters(self, x: Array) -> Parameters:
         """Parameters of the mixture (standardised) at ``x`` (size,)."""
+
+    def stacked(self, points: Array) -> Stacked:
+        """Parameters of the mixture (standardised) at many points (n, size)."""
+        return Stacked.of([self.parameters(np.ascontiguousarray(x)) for x in points])
+
+    def lent(self) -> Lent | None:
+        """Arguments with which the compiled log posterior is this density; None where it is not.
+
+        The sampler then calls it without Python. Every other density is called as it is.
+        """
+        return None
 
     def _whiten(self) -> None:
         """Move the centre to the mode by damped Newton steps and scale by the curvature there."""
@@ -106,7 +118,8 @@ class FusedDensity(WhitenedDensity):
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at ``x`` (size,)."""
-        value, gradient = whitened_value_and_gradient(x, self.centre, self.scale, *self._data)
+        gradient = np.empty(self.size)
+        value = whitened_value_and_gradient.compiled(x, self.centre, self.scale, *self._data, gradient)
         return value, gradient
 
     def values(self, points: Array) -> Array:
@@ -115,10 +128,11 @@ class FusedDensity(WhitenedDensity):
         result = np.empty(len(points))
         work = len(points) * len(self._arrays.sample.pattern)
         n_threads = max(1, min(os.cpu_count() or 1, work // _WORK_A_THREAD))
+        address = whitened_value_and_gradient.address
         edges = np.linspace(0, len(points), n_threads + 1).astype(int)
 
         def evaluate(first: int, last: int) -> None:
-            whitened_values(points[first:last], self.centre, self.scale, *self._data, result[first:last])
+            whitened_values(address, points[first:last], self.centre, self.scale, *self._data, result[first:last])
 
         if n_threads == 1:
             evaluate(0, len(points))
@@ -134,3 +148,9 @@ class FusedDensity(WhitenedDensity):
     def parameters(self, x: Array) -> Parameters:
         """Parameters of the mixture (standardised) at ``x`` (size,)."""
         return self._arrays.of_free(self.centre + self.scale @ x, self._near)
+
+    def lent(self) -> Lent | None:
+        """Arguments of the compiled log posterior."""
+        if type(self).__call__ is not FusedDensity.__call__:
+            return None  # a subclass has another density
+        return Lent(self.centre, self.scale, *self._data)

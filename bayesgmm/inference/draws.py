@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bayesgmm import __version__, names
 from bayesgmm.core.objective import Stacked
+from bayesgmm.core.passes import pass_over
 from bayesgmm.inference.tidy import without_empty
 from bayesgmm.problem_storage import problem_to_dataset
 
@@ -60,26 +61,23 @@ def summed(log_prior: xr.Dataset) -> Array:
 
 def log_likelihood_of(problem: Problem, stacked: Stacked) -> Array:
     """Log likelihood of all the traits, in their units, at every draw (chain, draw)."""
-    lead = stacked.pi.shape[:-1]
-    flat = stacked.flat()
-    each = [problem.arrays.expectation(flat.at(j)).log_likelihood for j in range(len(flat.pi))]
-    return np.array(each).reshape(lead) + problem.log_likelihood_shift
+    found = pass_over(problem.arrays.sample, stacked.flat())
+    return found.log_likelihood.reshape(stacked.pi.shape[:-1]) + problem.log_likelihood_shift
 
 
-def mean_membership(problem: Problem, stacked: Stacked, most: int) -> Array:
+def mean_membership(problem: Problem, stacked: Stacked, most: int, threads: int | None = None) -> Array:
     """Membership probabilities of every person (n_samples, K), averaged over at most so many of the draws."""
     flat = stacked.flat()
     n = len(flat.pi)
     chosen = np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+    some = Stacked(*(x[chosen] for x in flat))
     # per row and not per person: repeated rows are averaged once
-    by_row = np.zeros((problem.arrays.n_rows, problem.n_components))
+    by_row = pass_over(problem.arrays.sample, some, membership=True, threads=threads).membership
     absent = np.flatnonzero(~problem.observed)
     by_weights = np.zeros((len(absent), problem.n_components))
-    for j in chosen:
-        parameters = flat.at(int(j))
-        by_row += problem.arrays.membership(parameters)[0]
-        if len(absent):
-            by_weights += np.exp(problem.log_weights(parameters)[absent])
+    if len(absent):
+        for j in range(len(chosen)):
+            by_weights += np.exp(problem.log_weights(some.at(j))[absent])
     membership = np.empty((problem.n_samples, problem.n_components))
     membership[problem.people] = by_row[problem.row_of] / len(chosen)
     membership[absent] = by_weights / len(chosen)
@@ -92,6 +90,7 @@ def tree_of_draws(
     stats: xr.Dataset,
     membership: Array,
     *,
+    problem: Problem | None = None,
     log_likelihood: Array | None = None,
     pointwise: Array | None = None,
 ) -> xr.DataTree:
@@ -106,12 +105,14 @@ def tree_of_draws(
     stats : xarray.Dataset
         Of the sampler (chain, draw).
     membership : ndarray (n_samples, K)
+    problem : Problem, optional
+        Of which these are draws, where its priors are not those of the fit.
     log_likelihood : ndarray (chain, draw), optional
         Of all the traits, in their units.
     pointwise : ndarray (chain, draw, people with traits), optional
         Of every person.
     """
-    problem = fit.problem
+    problem = fit.problem if problem is None else problem
     n_chains, n_draws = stacked.pi.shape[:2]
     index = {names.CHAIN: np.arange(n_chains), names.DRAW: np.arange(n_draws)}
     samples = {names.SAMPLE: np.asarray(problem.sample_ids)}
