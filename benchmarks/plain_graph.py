@@ -14,8 +14,14 @@ from bayesgmm.inference.pymc_model import effect_factor
 from bayesgmm.problem import Problem
 
 
-def build(problem: Problem, fit: MapFit) -> pm.Model:
-    """One trait: centred means, precisions by their chi-square, logsumexp over components; starts at the MAP."""
+FORMS = ("logsumexp", "NormalMixture")
+
+
+def build(problem: Problem, fit: MapFit, form: str = "logsumexp") -> pm.Model:
+    """One trait: centred means, precisions by their chi-square; starts at the MAP.
+
+    ``form`` is how components are summed out: logsumexp of PyMC's own normal densities, or ``pm.NormalMixture``.
+    """
     arrays, start = problem.arrays, problem.parameters(fit.params)
     niw, prior = arrays.niw_prior, arrays.weights_prior
     k, n_predictors = prior.n_components, arrays.sample.predictors.shape[1]
@@ -36,6 +42,9 @@ def build(problem: Problem, fit: MapFit) -> pm.Model:
         beta = pm.Deterministic("effects", prior.effect_sd[:, None] * pt.dot(z, factor.T))
         logits = pt.log(weights) + pt.concatenate([pt.zeros((len(y), 1)), pt.dot(x, beta)], axis=1)
         log_weights = logits - pt.logsumexp(logits, axis=1, keepdims=True)
+        if form == "NormalMixture":
+            pm.NormalMixture("y", w=pt.exp(log_weights), mu=means, sigma=sd, observed=y)
+            return model
         density = pm.logp(pm.Normal.dist(means, sd), y[:, None])
         pm.Potential("likelihood", pt.logsumexp(log_weights + density, axis=1).sum())
     return model

@@ -30,6 +30,7 @@ Index = NDArray[np.int32]
 
 BLOCK = 256  # people whose log densities stay in the first-level cache for a few components
 _PRODUCT = 64  # sums in [1, K] multiplied before one logarithm is taken: no overflow below 65,000 components
+_RUN = 8  # people of one pattern in a row, on average, above which their sums are taken apart
 _HALF_LOG_2PI = 0.9189385332046727
 _REDUCE = {"reassoc", "contract", "nsz"}
 
@@ -150,6 +151,35 @@ def _repeat(joint: Array, size: int, repeats: Array, largest: Array, total: Arra
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _add_log_weights(pattern: Index, log_weights: Array, joint: Array) -> None:
+    """Add log weights to log densities (K, BLOCK) of people of few patterns, one after another."""
+    begin, size = 0, len(pattern)
+    while begin < size:
+        u, end = pattern[begin], begin + 1
+        while end < size and pattern[end] == u:
+            end += 1
+        for k in range(joint.shape[0]):
+            for i in range(begin, end):
+                joint[k, i] += log_weights[u, k]
+        begin = end
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _add_counts(pattern: Index, row_shift: int, r: Array, k: int, counts: Array) -> None:
+    """Add one component's responsibilities of people of few patterns to the patterns' counts."""
+    begin, size = 0, len(pattern)
+    while begin < size:
+        u, end = pattern[begin], begin + 1
+        while end < size and pattern[end] == u:
+            end += 1
+        count = 0.0
+        for i in range(begin, end):
+            count += r[i]
+        counts[u + row_shift, k] += count
+        begin = end
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
 def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array, weighted: Array) -> float:
     """Add one component's moments over a block; return the sum of its responsibilities."""
     n_traits = diff.shape[0]
@@ -249,16 +279,21 @@ def _chunk(
         size = min(BLOCK, stop - begin)
         row = first_row + begin
         head = pattern[row]
-        same = head == pattern[row + size - 1]
+        patterns = pattern[row : row + size]
+        same = head == patterns[size - 1]
+        # they do not decrease: these are fewer runs than eight people each on average
+        few = not own and patterns[size - 1] - head < size // _RUN
         _load(values, begin, size, centre, scale, traits)
         if n_covariates > 0:
             _shift(traits, covariates, row, size, shifts)
         for k in range(n_components):
             constant = log_constant[k] + log_weights[head, k] if same else log_constant[k]
             _log_densities(traits, size, means[k], roots[k], constant, diff[k], joint[k])
-            if not same:
+            if not same and not few:
                 for i in range(size):
-                    joint[k, i] += log_weights[pattern[row + i], k]
+                    joint[k, i] += log_weights[patterns[i], k]
+        if few and not same:
+            _add_log_weights(patterns, log_weights, joint)
         _normalise(joint, size, largest, total)
         if responsibilities.shape[0] > 0:
             for i in range(size):
@@ -278,12 +313,14 @@ def _chunk(
             mass[k] += count
             if own:
                 for i in range(size):
-                    counts[pattern[row + i], k] = joint[k, i]
+                    counts[patterns[i], k] = joint[k, i]
             elif same:
                 counts[head + row_shift, k] += count
+            elif few:
+                _add_counts(patterns, row_shift, joint[k], k, counts)
             else:
                 for i in range(size):
-                    counts[pattern[row + i] + row_shift, k] += joint[k, i]
+                    counts[patterns[i] + row_shift, k] += joint[k, i]
     return log_likelihood
 
 
