@@ -13,7 +13,6 @@ from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.pymc_model import effect_factor
 from bayesgmm.problem import Problem
 
-
 FORMS = ("logsumexp", "NormalMixture")
 
 

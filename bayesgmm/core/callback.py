@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, cfunc, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
@@ -36,6 +35,8 @@ Array = NDArray[np.float64]
 _ARGUMENTS = (i8, a1, a2, SAMPLE, ENGINE, HYPER, TIE)
 _LENT = types.Tuple(_ARGUMENTS)
 _NUMBER = types.CPointer(f8)
+# in the signature, and not any pointer, so that what is kept on disk for another layout is compiled anew
+_DATA = types.CPointer(_LENT)
 
 # what a C function answers beside zero; the sampler takes positive numbers for a divergence and stops at negative ones
 FAILED, NOT_FINITE = -1, 1
@@ -71,10 +72,9 @@ def _write(typingctx: Any, address: Any, values: Any) -> Any:
 @intrinsic
 def _read(typingctx: Any, data: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = builder.bitcast(given[0], ir.PointerType(context.get_data_type(_LENT)))
-        return context.unpack_value(builder, _LENT, place)
+        return context.unpack_value(builder, _LENT, given[0])
 
-    return _LENT(types.voidptr), codegen
+    return _LENT(_DATA), codegen
 
 
 def _lend(
@@ -145,7 +145,7 @@ def density_function() -> Any:
 
     Writes the gradient and the value; returns 0, ``NOT_FINITE`` or ``FAILED``.
     """
-    signature = types.int32(types.uintp, _NUMBER, _NUMBER, _NUMBER, types.voidptr)
+    signature = types.int32(types.uintp, _NUMBER, _NUMBER, _NUMBER, _DATA)
     return cfunc(signature, cache=True, error_model="numpy")(_density)
 
 

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 Array = NDArray[np.float64]
 
 
-def best_permutation(pivot: Array, draw: Array) -> NDArray[np.int64]:
+def best_order(agreement: Array) -> NDArray[np.int64]:
     """Permutation of a draw's components that maximises agreement of memberships with a pivot.
 
     Pivotal reordering by linear assignment (Marin, Mengersen and Robert 2005, section 3), not an ordering of the
@@ -17,19 +17,14 @@ def best_permutation(pivot: Array, draw: Array) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    pivot, draw : ndarray (n_samples, n_components)
-        Responsibilities of the pivot and of the draw.
+    agreement : ndarray (n_components, n_components)
+        Sum over people of the pivot's membership (row) times the draw's (column).
 
     Returns
     -------
     ndarray of int (n_components,)
         Component ``order[k]`` of the draw is the pivot's component ``k``.
     """
-    return best_order(pivot.T @ draw)
-
-
-def best_order(agreement: Array) -> NDArray[np.int64]:
-    """The same from the sums over people of the pivot's membership (row) times the draw's (column)."""
     _, order = linear_sum_assignment(agreement, maximize=True)
     return np.asarray(order, dtype=np.int64)
 

@@ -7,7 +7,7 @@ for each other at the interpreter's lock.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,9 +48,11 @@ def _initial_point(density: WhitenedDensity) -> Callable[[Any], Array]:
 
 
 def _by_address(density: WhitenedDensity) -> Any:
-    if ".".join(version("nutpie").split(".")[:2]) not in _KNOWN:
-        return None
-    lent = density.lent()
+    try:
+        known = ".".join(version("nutpie").split(".")[:2]) in _KNOWN
+    except PackageNotFoundError:
+        known = False
+    lent = density.lent() if known else None
     if lent is None:
         return None
     from bayesgmm.core.callback import copy_function, density_function
