@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, permutations
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -205,25 +205,66 @@ class LaplacePosterior(Posterior):
 
     engine: ClassVar[str] = "laplace"
 
+    @classmethod
+    def of_run(cls, run: LaplaceRun, attrs: dict[str, Any]) -> LaplacePosterior:
+        """Posterior whose tree is put together when it is first asked for: that takes longer than the draws."""
+        made = cls.__new__(cls)
+        made.__dict__.update(problem=run.fit.problem, map=run.fit, _run=run, _attrs=attrs)
+        return made
+
+    @cached_property
+    def tree(self) -> xr.DataTree:
+        """Groups as those of :class:`Posterior`, without chains' statistics and pointwise log likelihoods."""
+        stacked = self._stacked
+        tree = tree_of_draws(self.map, stacked, xr.Dataset(), mean_membership(self.problem, stacked, _MEMBERSHIPS))
+        tree.attrs = {
+            **self._told,
+            "versions": versions("numpy", "numba", "arviz-stats"),
+            "priors": str(self.problem.priors),
+        }
+        return tree
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        """Draws (chain, draw, ...) of weights, means, covariances, effects and shifts, in the traits' units."""
+        if "_run" not in self.__dict__:
+            return super().posterior
+        s = self._stacked
+        draws = self.problem.dataset(s.pi, s.means, s.roots, s.beta, s.shifts)
+        return draws.assign_coords({names.CHAIN: np.arange(1), names.DRAW: np.arange(draws.sizes[names.DRAW])})
+
+    @cached_property
+    def _stacked(self) -> Stacked:
+        run: LaplaceRun = self.__dict__["_run"]
+        chosen = run.resampled(int(self._told["seed"]))
+        return Stacked(*(x[None] for x in run.density.stacked(run.weighted.points[chosen])))
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        if "_run" in self.__dict__:
+            told: dict[str, Any] = self.__dict__["_attrs"]
+            return told
+        return {str(name): value for name, value in self.tree.attrs.items()}
+
     @property
     def pareto_k(self) -> float:
         """Shape of the tail of the importance weights: below 0.5 good, up to 0.7 usable, above: use NUTS."""
-        return float(self.tree.attrs["pareto_k"])
+        return float(self._told["pareto_k"])
 
     @property
     def ess(self) -> float:
         """Effective number of independent draws behind the resampled ones."""
-        return float(self.tree.attrs["ess"])
+        return float(self._told["ess"])
 
     @property
     def log_evidence(self) -> float:
         """Log marginal likelihood of the traits, ``log p(y)``, in the traits' units, every constant included."""
-        return float(self.tree.attrs["log_evidence"])
+        return float(self._told["log_evidence"])
 
     @property
     def log_evidence_error(self) -> float:
         """Monte Carlo standard error of :attr:`log_evidence`; not to be believed where k-hat is above 0.7."""
-        return float(self.tree.attrs["log_evidence_error"])
+        return float(self._told["log_evidence_error"])
 
     @property
     def advice(self) -> str:
@@ -238,7 +279,7 @@ class LaplacePosterior(Posterior):
         return f"k-hat {self.pareto_k:.2f}: the corrected draws can be trusted"
 
     def __repr__(self) -> str:
-        sizes = self.tree["posterior"].to_dataset().sizes
+        sizes = self.posterior.sizes
         return (
             f"LaplacePosterior: {self.problem.n_components} components of {', '.join(self.problem.trait_names)}, "
             f"{sizes[names.DRAW]} draws, worth {self.ess:.0f} independent ones\n"
@@ -257,7 +298,18 @@ def laplace(fit: MapFit, draws: int = 4000, seed: int | None = None, df: float =
     seed = 0 if seed is None else seed
     began = time.perf_counter()
     run = LaplaceRun.at(fit, draws, seed, df)
-    return run.posterior(seed=seed, df=df, seconds=time.perf_counter() - began)
+    weighted = run.weighted
+    attrs = {
+        "engine": LaplacePosterior.engine,
+        "seed": int(seed),
+        "proposal_df": float(df),
+        "pareto_k": weighted.pareto_k,
+        "ess": weighted.ess,
+        "log_evidence": weighted.log_evidence,
+        "log_evidence_error": weighted.log_evidence_error,
+        "seconds_to_sample": time.perf_counter() - began,
+    }
+    return LaplacePosterior.of_run(run, attrs)
 
 
 @dataclass(frozen=True)
@@ -311,24 +363,3 @@ class LaplaceRun:
         chosen = np.minimum(np.searchsorted(np.cumsum(self.weighted.weights), ladder), n - 1)
         # neighbours would otherwise be copies of each other, which effective sample sizes read as a slow chain
         return rng.permutation(chosen).astype(np.int64)
-
-    def posterior(self, *, seed: int, df: float, seconds: float) -> LaplacePosterior:
-        """The draws as a posterior."""
-        weighted = self.weighted
-        chosen = self.resampled(seed)
-        stacked = Stacked(*(x[None] for x in self.density.stacked(weighted.points[chosen])))
-        membership = mean_membership(self.fit.problem, stacked, _MEMBERSHIPS)
-        tree = tree_of_draws(self.fit, stacked, xr.Dataset(), membership)
-        tree.attrs = {
-            "engine": LaplacePosterior.engine,
-            "versions": versions("numpy", "numba", "arviz-stats"),
-            "priors": str(self.fit.problem.priors),
-            "seed": int(seed),
-            "proposal_df": float(df),
-            "pareto_k": weighted.pareto_k,
-            "ess": weighted.ess,
-            "log_evidence": weighted.log_evidence,
-            "log_evidence_error": weighted.log_evidence_error,
-            "seconds_to_sample": seconds,
-        }
-        return LaplacePosterior(tree=tree, problem=self.fit.problem, map=self.fit)
