@@ -18,6 +18,10 @@ _HOMES = {
     "NormalInverseWishart": "priors",
     "ShiftsNormal": "priors",
     "LogOddsNormal": "priors",
+    "LogOddsStudentT": "priors",
+    "LogOddsCauchy": "priors",
+    "LogOddsLaplace": "priors",
+    "LogOddsSpikeSlab": "priors",
     "Flat": "priors",
     "Priors": "priors",
     "read_earlier_effects": "earlier",
@@ -36,6 +40,7 @@ _HOMES = {
     "associations": "analysis.association",
     "penetrance": "analysis.association",
     "enrichment": "analysis.enrichment",
+    "inclusion": "analysis.inclusion",
     "sensitivity": "analysis.sensitivity",
     "sensitivity_table": "analysis.sensitivity",
     "tipping_points": "analysis.tipping",
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.enrichment import enrichment
+    from bayesgmm.analysis.inclusion import inclusion
     from bayesgmm.analysis.power_scaling import power_scaling
     from bayesgmm.analysis.prior_checks import prior_conflict, prior_predictive
     from bayesgmm.analysis.prior_study import prior_study
@@ -75,7 +81,18 @@ if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
     from bayesgmm.model import Mixture
-    from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors, ShiftsNormal
+    from bayesgmm.priors import (
+        Dirichlet,
+        Flat,
+        LogOddsCauchy,
+        LogOddsLaplace,
+        LogOddsNormal,
+        LogOddsSpikeSlab,
+        LogOddsStudentT,
+        NormalInverseWishart,
+        Priors,
+        ShiftsNormal,
+    )
     from bayesgmm.report import write_report
     from bayesgmm.simulate import simulate_study
     from bayesgmm.study import Study, read_study

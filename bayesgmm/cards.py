@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from bayesgmm.effect_priors import (
+    EffectsPrior,
+    LogOddsCauchy,
+    LogOddsLaplace,
+    LogOddsNormal,
+    LogOddsSpikeSlab,
+    LogOddsStudentT,
+)
 from bayesgmm.errors import InputError
 from bayesgmm.model import Mixture
-from bayesgmm.priors import Dirichlet, Flat, LogOddsNormal, NormalInverseWishart, Priors, ShiftsNormal
+from bayesgmm.priors import Dirichlet, Flat, NormalInverseWishart, Priors, ShiftsNormal
 from bayesgmm.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
 
 if TYPE_CHECKING:
@@ -22,6 +30,17 @@ if TYPE_CHECKING:
     from bayesgmm.study import Study
 
 Number = int | float
+ByPredictor = float | dict[str, float]
+
+_FAMILIES: dict[str, type[EffectsPrior]] = {
+    "normal": LogOddsNormal,
+    "log-odds-normal": LogOddsNormal,
+    "student-t": LogOddsStudentT,
+    "cauchy": LogOddsCauchy,
+    "laplace": LogOddsLaplace,
+    "spike-slab": LogOddsSpikeSlab,
+}
+_NUMBERS = ("sd", "mean", "df", "inclusion", "spike")
 
 
 class _Section(BaseModel):
@@ -78,22 +97,29 @@ class ComponentsPrior(_Section):
     scale: float | list[list[float]] | None = None
 
 
-class EffectsPrior(_Section):
-    """``[priors.effects]``: normal on the log odds ratios, or the summary statistics of an earlier study.
+class EffectsSection(_Section):
+    """``[priors.effects]``: a family on the log odds ratios and its numbers, or summary statistics of an earlier study.
 
     The keys from ``earlier`` on are the options of :func:`bayesgmm.read_earlier_effects`; ``sd`` and ``mean`` are then
-    the prior of predictors without an earlier effect.
+    the prior of predictors without an earlier effect. ``scale`` is a number for the families that have one, and says
+    what an earlier study's effects are.
     """
 
-    kind: Literal["log-odds-normal", "flat"] = "log-odds-normal"
-    sd: float | dict[str, float] = 1.0
-    mean: float | dict[str, float] = 0.0
+    # cards written before there were others say kind = "log-odds-normal"
+    family: Literal["normal", "student-t", "cauchy", "laplace", "spike-slab", "flat", "log-odds-normal"] = Field(
+        default="normal", validation_alias=AliasChoices("family", "kind")
+    )
+    sd: ByPredictor | None = None
+    mean: ByPredictor | None = None
+    scale: Scale | ByPredictor | None = None
+    df: ByPredictor | None = None
+    inclusion: ByPredictor | None = None
+    spike: ByPredictor | None = None
     frequency_power: float | None = None
     earlier: str | None = None
     discount: float = Field(default=1.0, gt=0, le=1)
     heterogeneity: float = Field(default=0.0, ge=0)
     initial: Initial = "flat"
-    scale: Scale = "log_odds"
     trait: str | None = None
     trait_sd: float | None = Field(default=None, gt=0)
     cases: Cases = "high"
@@ -105,14 +131,36 @@ class EffectsPrior(_Section):
     columns: dict[str, str] | None = None
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> EffectsPrior:
-        own = {"kind", "sd", "mean", "frequency_power", "earlier"}
-        lone = [] if self.earlier is not None else sorted(self.model_fields_set - own)
-        if lone:
-            raise ValueError(f"{lone[0]} is of an earlier study, and the key earlier, its file, is missing")
-        if self.kind == "flat" and (self.earlier is not None or self.frequency_power is not None):
-            raise ValueError("a flat prior of the effects has no earlier study and no frequency_power")
+    def _belongs_together(self) -> EffectsSection:
+        of_earlier = self.model_fields_set - {"family", "earlier", "frequency_power", "scale", *_NUMBERS}
+        if isinstance(self.scale, str):
+            of_earlier.add("scale")
+        if self.earlier is None and of_earlier:
+            raise ValueError(f"{min(of_earlier)} is of an earlier study, and the key earlier, its file, is missing")
+        if self.family == "flat":
+            if self.earlier is not None or self.frequency_power is not None:
+                raise ValueError("a flat prior of the effects has no earlier study and no frequency_power")
+            return self
+        if self.earlier is not None and self.is_not_normal:
+            raise ValueError(f"an earlier study makes normal priors, and not of the family {self.family!r}")
+        has = [field.name for field in fields(_FAMILIES[self.family])]
+        for key in self._numbers():
+            if key not in has:
+                raise ValueError(f"{key} is not of the family {self.family!r}, which has {', '.join(has)}")
         return self
+
+    @property
+    def is_not_normal(self) -> bool:
+        """Whether the effects have another family than the normal."""
+        return _FAMILIES.get(self.family) is not LogOddsNormal
+
+    def _numbers(self) -> dict[str, Any]:
+        given = {key: getattr(self, key) for key in (*_NUMBERS, "scale")}
+        return {key: value for key, value in given.items() if value is not None and not isinstance(value, str)}
+
+    def prior(self) -> EffectsPrior:
+        """The prior that the section describes, apart from any earlier study; not of a flat one."""
+        return _FAMILIES[self.family](**self._numbers())
 
 
 class ShiftsPrior(_Section):
@@ -127,7 +175,7 @@ class PriorsSection(_Section):
 
     weights: WeightsPrior = Field(default_factory=WeightsPrior)
     components: ComponentsPrior = Field(default_factory=ComponentsPrior)
-    effects: EffectsPrior = Field(default_factory=EffectsPrior)
+    effects: EffectsSection = Field(default_factory=EffectsSection)
     shifts: ShiftsPrior = Field(default_factory=ShiftsPrior)
 
 
@@ -186,7 +234,7 @@ class Card(_Section):
             If the study is needed and not given, or the earlier study cannot be used.
         """
         effects = self.priors.effects
-        if effects.kind == "flat":
+        if effects.family == "flat":
             return self._mixture(Flat())
         earlier = self.earlier_effects(study)
         return self._mixture(self._own_effects(study) if earlier is None else earlier.prior)
@@ -205,11 +253,12 @@ class Card(_Section):
             self._read = (study, self._read_earlier(study, effects))
         return self._read[1]
 
-    def _read_earlier(self, study: Study, effects: EffectsPrior) -> EarlierEffects:
+    def _read_earlier(self, study: Study, effects: EffectsSection) -> EarlierEffects:
         from bayesgmm.earlier import read_earlier_effects
 
-        own = {"kind", "sd", "mean", "frequency_power", "earlier", "alleles"}
+        own = {"family", "earlier", "frequency_power", "alleles", *_NUMBERS}
         options: dict[str, Any] = effects.model_dump(exclude=own)
+        options["scale"] = options["scale"] or "log_odds"
         if effects.scale == "trait":
             # two components of the trait by themselves: the effects are not known yet
             alone = replace(self._mixture(LogOddsNormal()), weights=None)
@@ -219,29 +268,35 @@ class Card(_Section):
             self._folder / str(effects.earlier),
             study,
             weights=self.model.weights,
-            default=self._own_effects(study),
+            default=self._normal_effects(study),
             reference=self.model.reference,
             n_components=self.model.n_components,
             alleles=alleles if alleles in (None, "same") else self._folder / str(alleles),
             **options,
         )
 
-    def _own_effects(self, study: Study | None) -> LogOddsNormal:
+    def _normal_effects(self, study: Study) -> LogOddsNormal:
+        prior = self._own_effects(study)
+        assert isinstance(prior, LogOddsNormal)  # what the section refuses beside an earlier study
+        return prior
+
+    def _own_effects(self, study: Study | None) -> EffectsPrior:
         """Prior of the effects apart from any earlier study."""
         effects = self.priors.effects
+        prior = effects.prior()
         if effects.frequency_power is None:
-            return LogOddsNormal(sd=effects.sd, mean=effects.mean)
+            return prior
         if study is None:
             raise InputError(
                 "priors.effects.frequency_power: the sd depends on allele frequencies of a study; give it, "
                 "load_card(path).mixture(study) or Mixture.from_card(path, study)"
             )
-        from bayesgmm.elicit import sd_of_predictors
+        from bayesgmm.elicit import scale_of_predictors
 
-        sd = sd_of_predictors(study, self.model.weights, effects.sd, power=effects.frequency_power)
-        return LogOddsNormal(sd=sd, mean=effects.mean)
+        scale = scale_of_predictors(study, self.model.weights, prior, power=effects.frequency_power)
+        return prior.with_scale(scale)
 
-    def _mixture(self, effects: LogOddsNormal | Flat) -> Mixture:
+    def _mixture(self, effects: EffectsPrior | Flat) -> Mixture:
         weights, components, shifts = self.priors.weights, self.priors.components, self.priors.shifts
         return Mixture(
             **self.model.model_dump(),

@@ -83,7 +83,7 @@ def fit(
     """Find the posterior mode (MAP) by EM; milliseconds.
 
     Writes fit.nc, parameters.tsv, responsibilities.tsv, associations.tsv and priors.txt; with an earlier study
-    (priors.effects.earlier of the card) also earlier.tsv, how it was matched.
+    (priors.effects.earlier of the card) also earlier.tsv, how it was matched; under a spike and slab inclusion.tsv.
 
     Example: `bayesgmm fit listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
     """
@@ -297,6 +297,7 @@ def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
     write_text(out / "priors.txt", f"{result.problem.priors}\n")
     if result.problem.predictor_names and result.problem.n_components > 1:
         write_table(out / "associations.tsv", associations(result))
+        _write_inclusion(result, out / "inclusion.tsv")
     return result
 
 
@@ -314,7 +315,18 @@ def _sample(
     write_table(out / "posterior.tsv", posterior.summary())
     if posterior.problem.predictor_names and posterior.problem.n_components > 1:
         write_table(out / "associations_posterior.tsv", associations(posterior))
+        _write_inclusion(posterior, out / "inclusion_posterior.tsv")
     return posterior
+
+
+def _write_inclusion(result: MapFit | Posterior, path: Path) -> None:
+    """Inclusion probabilities, where the card asks for a spike and slab."""
+    from bayesgmm.analysis.inclusion import inclusion
+    from bayesgmm.core.effect_density import SPIKE_SLAB
+    from bayesgmm.io.atomic import write_table
+
+    if (result.problem.priors.effect_kind == SPIKE_SLAB).any():
+        write_table(path, inclusion(result))
 
 
 def _compare(start: MapFit, posterior: Posterior, out: Path) -> bool:

@@ -222,7 +222,7 @@ def read_earlier_effects(
     rows["log_odds"] = sign * rows["effect"] / bridge
     rows["log_odds_se"] = rows["effect_se"] / abs(bridge)
     base = default if default is not None else LogOddsNormal()
-    mean, sd = base.resolve(predictors)
+    mean, sd = base.resolve(predictors)[:2]
     made = []
     for p, predictor in enumerate(predictors):
         record = dict.fromkeys(COLUMNS, None) | {names.PREDICTOR: predictor, "mean": mean[p], "sd": sd[p], "note": ""}

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from bayesgmm.effect_priors import EffectsPrior, LogOddsNormal
 from bayesgmm.errors import InputError, first_few
-from bayesgmm.priors import LogOddsNormal
 
 if TYPE_CHECKING:
     from bayesgmm.study import Study
@@ -166,23 +166,21 @@ def sd_by_frequency(
     return {label: float(value) for label, value in zip(labels, made, strict=True)}
 
 
-def sd_of_predictors(
-    study: Study, weights: str | None, sd: float | Mapping[str, float], *, power: float
-) -> dict[str, float]:
-    """Sd of each predictor of a formula: by frequency for what a single variant makes, as it is for the rest.
+def scale_of_predictors(study: Study, weights: str | None, prior: EffectsPrior, *, power: float) -> dict[str, float]:
+    """Scale of each predictor of a formula: by frequency for what a single variant makes, as it is for the rest.
 
     Parameters
     ----------
     study : Study
     weights : str or None
         Formula of the weights; None: every variant.
-    sd : float or mapping
-        At a frequency of 0.5, by predictor; 1 for those not named.
+    prior : EffectsPrior
+        Its scale is that at a frequency of 0.5.
     power : float
         As in :func:`sd_by_frequency`.
     """
     columns = study.variant_names if weights is None else list(study.design(weights).columns)
-    _, base = LogOddsNormal(sd=sd).resolve(columns)
+    base = prior.resolve(columns).scale
     frequency = dict(zip(*_frequencies(study), strict=True))
     own = {c: v for v in frequency for c in (v, f"additive({v})") if c in columns}
     scale = sd_by_frequency({c: frequency[v] for c, v in own.items()}, power=power)

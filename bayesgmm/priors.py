@@ -1,7 +1,7 @@
 r"""Priors of the mixture: what a person states, and the numbers it resolves to once the data are known.
 
 The families and their defaults are those of the design: Dirichlet baseline weights, Normal-Inverse-Wishart
-components, and label-invariant normal effects on the log odds.
+components, and label-invariant effects on the log odds (:mod:`bayesgmm.effect_priors`), normal unless told otherwise.
 """
 
 from __future__ import annotations
@@ -13,14 +13,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bayesgmm.core.effect_density import N_SHAPES, NORMAL
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import UNRESTRICTED, NiwPrior
+from bayesgmm.effect_priors import (
+    EffectNumbers,
+    EffectsPrior,
+    LogOddsCauchy,
+    LogOddsLaplace,
+    LogOddsNormal,
+    LogOddsSpikeSlab,
+    LogOddsStudentT,
+    Spread,
+)
 from bayesgmm.errors import InputError
 from bayesgmm.resolved_priors import ResolvedPriors
 
 Array = NDArray[np.float64]
 
-_LEAST_SD = 1e-50  # its square is still a number to divide by
+__all__ = [
+    "Dirichlet",
+    "Flat",
+    "LogOddsCauchy",
+    "LogOddsLaplace",
+    "LogOddsNormal",
+    "LogOddsSpikeSlab",
+    "LogOddsStudentT",
+    "NormalInverseWishart",
+    "Priors",
+    "ShiftsNormal",
+]
 
 
 @dataclass(frozen=True)
@@ -156,41 +178,6 @@ class NormalInverseWishart:
 
 
 @dataclass(frozen=True)
-class LogOddsNormal:
-    """Normal prior of the log odds ratios, the same whichever component is the reference.
-
-    Every pairwise log odds ratio of a predictor has standard deviation ``sd``.
-
-    Parameters
-    ----------
-    sd : float, sequence or mapping, default 1.0
-        Prior standard deviation of a log odds ratio per allele (or per unit of the column): one number, one per
-        predictor, or ``{predictor: sd}`` with 1.0 for those not named.
-    mean : float, sequence or mapping, default 0.0
-        Prior mean of the log odds ratio of each component against the reference, in the same forms.
-    """
-
-    sd: float | Sequence[float] | Mapping[str, float] = 1.0
-    mean: float | Sequence[float] | Mapping[str, float] = 0.0
-
-    def resolve(self, predictors: Sequence[str]) -> tuple[Array, Array]:
-        """Means and standard deviations, each (n_predictors,).
-
-        Raises
-        ------
-        InputError
-            If a value is out of bounds or names a predictor that the model does not have.
-        """
-        sd = _per_predictor("sd", self.sd, predictors, 1.0)
-        mean = _per_predictor("mean", self.mean, predictors, 0.0)
-        if not (sd >= _LEAST_SD).all():
-            raise InputError(f"effects prior: sd = {self.sd!r}; every sd must be above 0 (at least {_LEAST_SD:g})")
-        if not np.isfinite(mean).all():
-            raise InputError(f"effects prior: mean = {self.mean!r}; every mean must be finite")
-        return mean, sd
-
-
-@dataclass(frozen=True)
 class ShiftsNormal:
     """Normal prior of the slopes by which covariates shift every component's mean.
 
@@ -232,7 +219,7 @@ class Priors:
         Baseline weights.
     components : NormalInverseWishart or Flat
         Means and covariances.
-    effects : LogOddsNormal or Flat
+    effects : LogOddsNormal, LogOddsStudentT, LogOddsCauchy, LogOddsLaplace, LogOddsSpikeSlab or Flat
         Log odds ratios of the predictors.
     shifts : ShiftsNormal or Flat
         Slopes of the covariates of the means.
@@ -240,7 +227,7 @@ class Priors:
 
     weights: Dirichlet | Flat = field(default_factory=Dirichlet)
     components: NormalInverseWishart | Flat = field(default_factory=NormalInverseWishart)
-    effects: LogOddsNormal | Flat = field(default_factory=LogOddsNormal)
+    effects: EffectsPrior | Flat = field(default_factory=LogOddsNormal)
     shifts: ShiftsNormal | Flat = field(default_factory=ShiftsNormal)
 
     @classmethod
@@ -330,9 +317,11 @@ class Priors:
             else self.components.resolve(mean, covariance, n_components, family)
         )
         if isinstance(self.effects, Flat):
-            effect_mean, sd = np.zeros(len(predictors)), np.full(len(predictors), np.inf)
+            n = len(predictors)
+            kind = np.full(n, NORMAL, dtype=np.int64)
+            effects = EffectNumbers(np.zeros(n), np.full(n, np.inf), kind, np.zeros((n, N_SHAPES)))
         else:
-            effect_mean, sd = self.effects.resolve(predictors)
+            effects = self.effects.resolve(predictors)
         covariates = covariates or {}
         if isinstance(self.shifts, Flat) or not covariates:
             shift_sd = np.full((len(covariates), size), np.inf)
@@ -345,8 +334,10 @@ class Priors:
             strength=niw.strength,
             dof=niw.dof,
             scale=niw.scale,
-            effect_mean=np.repeat(effect_mean[:, None], n_components - 1, axis=1),
-            effect_sd=sd,
+            effect_mean=np.repeat(effects.mean[:, None], n_components - 1, axis=1),
+            effect_sd=effects.scale,
+            effect_kind=effects.kind,
+            effect_shape=effects.shape,
             reference=reference,
             trait_names=names,
             predictor_names=tuple(predictors),
@@ -367,41 +358,6 @@ def _with_member(path: str, given: Any, member: str, value: Any) -> Any:
     raise InputError(
         f"hyperparameter {path!r}: {path.rsplit('.', 1)[0]} is given as a sequence; give it as a mapping by name"
     )
-
-
-class Spread(dict[str, Any]):
-    """A mapping by predictor with the value of those that it does not name.
-
-    Parameters
-    ----------
-    other : float
-        Of the predictors not named.
-    named : mapping
-    """
-
-    def __init__(self, other: float, named: Mapping[str, float]) -> None:
-        super().__init__(named)
-        self.other = float(other)
-
-
-def _per_predictor(
-    what: str, given: float | Sequence[float] | Mapping[str, float], predictors: Sequence[str], default: float
-) -> Array:
-    if isinstance(given, Mapping):
-        unknown = [name for name in given if name not in predictors]
-        if unknown:
-            raise InputError(
-                f"effects prior: {what} names {unknown[0]!r}, which is not a predictor; the predictors are "
-                f"{', '.join(predictors) or '(none)'}"
-            )
-        default = getattr(given, "other", default)
-        return np.array([float(given.get(name, default)) for name in predictors])
-    values = np.atleast_1d(np.asarray(given, dtype=float))
-    if values.size == 1:
-        return np.repeat(values, len(predictors))
-    if values.shape != (len(predictors),):
-        raise InputError(f"effects prior: {what} has {values.size} values for {len(predictors)} predictors")
-    return values
 
 
 def _positive_definite(covariance: Array) -> bool:

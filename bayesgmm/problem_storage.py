@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.core.effect_density import N_SHAPES
 from bayesgmm.core.families import Family
 from bayesgmm.core.gather import Uncertain
 from bayesgmm.problem import Problem
@@ -19,6 +20,7 @@ from bayesgmm.resolved_priors import ResolvedPriors
 
 Array = NDArray[np.float64]
 
+_SHAPE = "prior_shape"  # dim: what the prior of an effect has besides mean and scale
 _POSSIBILITY = "possibility"  # dim: what an uncertain person's predictors may be
 
 
@@ -46,6 +48,8 @@ def problem_to_dataset(problem: Problem) -> xr.Dataset:
         data[names.PREDICTORS] = ((names.SAMPLE, names.PREDICTOR), problem.predictors)
         data["predictor_centers"] = ((names.PREDICTOR,), problem.predictor_centers)
         data["prior_effect_sd"] = ((names.PREDICTOR,), priors.effect_sd)
+        data["prior_effect_kind"] = ((names.PREDICTOR,), priors.effect_kind)
+        data["prior_effect_shape"] = ((names.PREDICTOR, _SHAPE), priors.effect_shape)
         if problem.n_components > 1:
             coords[names.CONTRAST] = list(problem.contrasts)
             data["prior_effect_mean"] = ((names.PREDICTOR, names.CONTRAST), priors.effect_mean)
@@ -105,6 +109,8 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
         family=about["family"],
         covariate_names=covariates,
         shift_sd=array("prior_shift_sd", (0, len(trait_names))),
+        effect_kind=array("prior_effect_kind", (len(predictors),)).astype(np.int64),
+        effect_shape=array("prior_effect_shape", (len(predictors), N_SHAPES)),
     )
     uncertain = Uncertain.nobody(len(predictors))
     if "uncertain_person" in stored:

@@ -13,6 +13,8 @@ from bayesgmm import __version__
 from bayesgmm.analysis.association import associations, penetrance
 from bayesgmm.analysis.compare import Comparison, compare
 from bayesgmm.analysis.enrichment import enrichment
+from bayesgmm.analysis.inclusion import inclusion
+from bayesgmm.core.effect_density import SPIKE_SLAB
 from bayesgmm.errors import MissingExtraError
 from bayesgmm.io.atomic import write_text
 from bayesgmm.report_parts import Section, html_table, picture
@@ -125,6 +127,9 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
             [html_table(table)],
         )
     ]
+    if (fit.problem.priors.effect_kind == SPIKE_SLAB).any():
+        text = "Probability that each predictor has an effect, of the slab and not of the spike of its prior."
+        sections.append(Section("Inclusion", text, tables=[html(inclusion(result))]))
     if fit.problem.variant_names:
         pictures = [
             picture(plot_penetrance(result, v), f"Component by genotype of {v}")

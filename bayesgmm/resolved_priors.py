@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm.core.effect_density import LAPLACE, N_SHAPES, NORMAL, SPIKE_SLAB, STUDENT_T, Pairwise
 from bayesgmm.core.families import family_of
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.weights import WeightsPrior
@@ -32,7 +33,8 @@ class ResolvedPriors:
     effect_mean : ndarray (n_predictors, n_components - 1)
         Prior mean of the log odds ratio of each other component against ``reference``.
     effect_sd : ndarray (n_predictors,)
-        Prior standard deviation of every pairwise log odds ratio; infinite where flat.
+        Scale of every pairwise log odds ratio, of a normal its standard deviation, of a spike and slab that of the
+        slab; infinite where flat.
     reference : int
     trait_names, predictor_names : tuple of str
     weights_flat, components_flat : bool
@@ -42,6 +44,11 @@ class ResolvedPriors:
         Covariates of the means.
     shift_sd : ndarray (n_covariates, n_traits)
         Prior standard deviation of each slope; infinite where flat.
+    effect_kind : ndarray (n_predictors,) of int
+        Family of each predictor's effects, see :mod:`bayesgmm.core.effect_density`; left out, normal.
+    effect_shape : ndarray (n_predictors, 2)
+        Student-t: degrees of freedom; spike and slab: prior probability of the slab, and the spike's standard deviation
+        as a share of the slab's.
     """
 
     concentration: Array
@@ -59,6 +66,13 @@ class ResolvedPriors:
     family: str = "VVV"
     covariate_names: tuple[str, ...] = ()
     shift_sd: Array = field(default_factory=lambda: np.zeros((0, 1)))
+    effect_kind: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    effect_shape: Array = field(default_factory=lambda: np.zeros((0, N_SHAPES)))
+
+    def __post_init__(self) -> None:
+        if len(self.effect_kind) != len(self.effect_sd):
+            object.__setattr__(self, "effect_kind", np.full(len(self.effect_sd), NORMAL, dtype=np.int64))
+            object.__setattr__(self, "effect_shape", np.zeros((len(self.effect_sd), N_SHAPES)))
 
     @property
     def n_components(self) -> int:
@@ -79,7 +93,14 @@ class ResolvedPriors:
     def weights_prior(self) -> WeightsPrior:
         """Prior of the weights and effects as arrays, contrasts against component 0."""
         full = np.insert(self.effect_mean, self.reference, 0.0, axis=1)
-        return WeightsPrior(self.concentration, full[:, 1:] - full[:, :1], self.effect_sd)
+        return WeightsPrior(
+            self.concentration, full[:, 1:] - full[:, :1], self.effect_sd, self.effect_kind, self.effect_shape
+        )
+
+    def pairwise_effect(self, p: int) -> Pairwise:
+        """Prior of every pairwise log odds ratio of predictor ``p`` about its mean; of no meaning where flat."""
+        shape = tuple(float(x) for x in self.effect_shape[p])
+        return Pairwise(int(self.effect_kind[p]), shape, float(self.effect_sd[p]), self.n_components)
 
     def why_improper(self) -> list[str]:
         """Reasons why the posterior has no finite integral; empty when the prior is proper."""
@@ -178,8 +199,25 @@ class ResolvedPriors:
             return "flat: maximum likelihood", "an effect that separates the data is infinite"
         means = self.effect_mean[p]
         centre = f"{means[0]:g}" if np.ptp(means) == 0 else f"({', '.join(f'{m:g}' for m in means)})"
-        low, high = np.exp(means.min() - 1.96 * sd), np.exp(means.max() + 1.96 * sd)
-        return f"Normal({centre}, {sd:g}) on every log odds ratio", f"95% of odds ratios within {low:.3g} to {high:.3g}"
+        reach = 1.96 * sd if self.effect_kind[p] == NORMAL else self.pairwise_effect(p).reach(0.95)
+        with np.errstate(over="ignore"):
+            low, high = np.exp(means.min() - reach), np.exp(means.max() + reach)
+        return self._effect_density(p, centre), f"95% of odds ratios within {low:.3g} to {high:.3g}"
+
+    def _effect_density(self, p: int, centre: str) -> str:
+        """The prior of one predictor's effects by its name and numbers."""
+        kind, scale, (first, second) = self.effect_kind[p], self.effect_sd[p], self.effect_shape[p]
+        if kind == STUDENT_T:
+            name = f"Cauchy({centre}, {scale:g})" if first == 1.0 else f"StudentT({first:g}, {centre}, {scale:g})"
+        elif kind == LAPLACE:
+            name = f"Laplace({centre}, {scale:.4g})"
+            if self.n_components > 2:
+                return f"{name} on all log odds ratios together (group lasso)"
+        elif kind == SPIKE_SLAB:
+            name = f"{first:g} Normal({centre}, {scale:g}) + {1.0 - first:g} Normal({centre}, {second * scale:g})"
+        else:
+            name = f"Normal({centre}, {scale:g})"
+        return f"{name} on every log odds ratio"
 
     def __str__(self) -> str:
         return self.table().to_string(index=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,14 @@ from bayesgmm.problem import Problem
 from bayesgmm.study import Study
 from tests.test_objective import random_parameters
 
+FAMILIES = {
+    "student-t": bg.LogOddsStudentT(0.7, df=3.0, mean=0.2),
+    "laplace": bg.LogOddsLaplace(0.3, mean=0.2),
+    "spike and slab": bg.LogOddsSpikeSlab(1.1, inclusion=0.3, spike=0.2),
+}
 
-def problem_of(d: int, k: int, p: int, seed: int = 0) -> Problem:
+
+def problem_of(d: int, k: int, p: int, seed: int = 0, effects: bg.priors.EffectsPrior | None = None) -> Problem:
     rng = np.random.default_rng(seed)
     y = rng.normal(size=(60, d)) @ rng.normal(size=(d, d)) + 3.0 * rng.integers(0, 2, 60)[:, None]
     columns = [f"x{j}" for j in range(p)]
@@ -31,7 +38,7 @@ def problem_of(d: int, k: int, p: int, seed: int = 0) -> Problem:
     priors = bg.Priors(
         weights=bg.Dirichlet(1.7),
         components=bg.NormalInverseWishart(strength=0.3, dof=d + 2.5),
-        effects=bg.LogOddsNormal(sd=0.7, mean=0.2),
+        effects=effects or bg.LogOddsNormal(sd=0.7, mean=0.2),
     )
     return bg.Mixture(k, weights=" + ".join(columns) or None, priors=priors).problem(
         Study(pd.DataFrame(y), covariates=covariates)
@@ -62,9 +69,8 @@ def log_jacobian(problem: Problem, parameters: Parameters) -> float:
     return total
 
 
-@pytest.mark.parametrize(("d", "k", "p"), [(1, 2, 1), (2, 3, 2), (3, 2, 0), (1, 1, 0)])
-def test_pymc_density_equals_map_objective_up_to_one_constant(d, k, p):
-    problem = problem_of(d, k, p)
+def gaps_to_pymc(problem: Problem) -> tuple[list[float], float]:
+    """PyMC's log density in the natural parameters less the MAP objective at six points, and the size of the latter."""
     arrays = problem.arrays
     model, _ = build_core_model(arrays)
     values = model.rvs_to_values
@@ -84,8 +90,40 @@ def test_pymc_density_equals_map_objective_up_to_one_constant(d, k, p):
             point[values[rv].name] = forward
         ours, _ = arrays.log_posterior_and_gradient(parameters)
         gaps.append(float(log_density(point)) + log_jacobian(problem, parameters) - ours)
-        scale = abs(ours)
+    return gaps, abs(ours)
+
+
+@pytest.mark.parametrize(("d", "k", "p"), [(1, 2, 1), (2, 3, 2), (3, 2, 0), (1, 1, 0)])
+def test_pymc_density_equals_map_objective_up_to_one_constant(d, k, p):
+    gaps, scale = gaps_to_pymc(problem_of(d, k, p))
     assert np.ptp(gaps) < 1e-8 * scale
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pymc_density_has_the_priors_of_the_effects(family, k):
+    gaps, scale = gaps_to_pymc(problem_of(1, k, 2, effects=FAMILIES[family]))
+    assert np.ptp(gaps) < 1e-8 * scale
+
+
+def test_pymc_density_has_another_prior_for_each_predictor():
+    problem = problem_of(1, 2, 4)
+    each = [problem_of(1, 2, 4, effects=prior).priors for prior in FAMILIES.values()]
+    kind, shape = problem.priors.effect_kind.copy(), problem.priors.effect_shape.copy()
+    for p, other in enumerate(each):
+        kind[p], shape[p] = other.effect_kind[p], other.effect_shape[p]
+    mixed = replace(problem, priors=replace(problem.priors, effect_kind=kind, effect_shape=shape))
+    gaps, scale = gaps_to_pymc(mixed)
+    assert np.ptp(gaps) < 1e-8 * scale
+
+
+def test_two_components_have_distributions_of_pymc_itself():
+    drawn = {
+        family: build_core_model(problem_of(1, 2, 1, effects=prior).arrays)[0].free_RVs[-1].owner.op
+        for family, prior in FAMILIES.items()
+    }
+    names_of = [type(drawn[family]).__name__.lower() for family in FAMILIES]
+    assert ["studentt" in names_of[0], "laplace" in names_of[1], "mixture" in names_of[2]] == [True] * 3
 
 
 def independent_likelihood(d: int):

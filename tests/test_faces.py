@@ -171,10 +171,18 @@ def test_the_installed_command_answers():
 def test_the_card_of_every_key_names_every_key(tmp_path):
     from bayesgmm.cards import Card
 
-    text = (Path(__file__).parents[1] / "docs" / "cards.md").read_text().split("```toml\n")[1].split("```")[0]
-    (tmp_path / "card.toml").write_text(text)
+    text = (Path(__file__).parents[1] / "docs" / "cards.md").read_text()
+    whole, *others = [block.split("```")[0] for block in text.split("```toml\n")[1:]]
+    (tmp_path / "card.toml").write_text(whole)
     card = load_card(tmp_path / "card.toml")
     assert card.model.means == "sex"
+    told_of = card.model_dump(exclude_unset=True)
+    for block in others:
+        # other families of the effects, whose keys do not go together
+        (tmp_path / "card.toml").write_text(f'[card]\nname = "x"\n[model]\nn_components = 2\n{block}')
+        other = load_card(tmp_path / "card.toml")
+        told_of["priors"]["effects"] |= other.priors.effects.model_dump(exclude_unset=True)
+        assert not isinstance(other.mixture().priors.effects, bg.LogOddsNormal)
 
     def keys(section, told):
         for name in type(section).model_fields:
@@ -184,7 +192,7 @@ def test_the_card_of_every_key_names_every_key(tmp_path):
                 keys(inner, told[name])
 
     assert set(Card.model_fields) >= {"study", "priors"}
-    keys(card, card.model_dump(exclude_unset=True))
+    keys(card, told_of)
 
 
 def test_a_report_of_a_family_that_cannot_be_sampled_is_of_the_map(tmp_path, capsys):

@@ -29,6 +29,24 @@ def everything(n=300, seed=4):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "effects", [bg.LogOddsCauchy(0.3), bg.LogOddsLaplace(0.2), bg.LogOddsSpikeSlab(inclusion=0.4, spike=0.2)]
+)
+def test_both_roads_sample_one_posterior_under_every_prior_of_the_effects(effects):
+    model = bg.Mixture(2, covariance="VVI", weights="rs1 + age", priors=bg.Priors(effects=effects))
+    study = everything()
+    fit = model.fit(study, seed=1)
+    one, two = (
+        model.sample(study, init=fit, draws=2000, chains=2, seed=seed, density=density).summary().set_index("parameter")
+        for seed, density in ((1, "fused"), (2, "pymc"))
+    )
+    assert max(one["r_hat"].max(), two["r_hat"].max()) < 1.02
+    error = np.hypot(one["sd"] / np.sqrt(one["ess_bulk"]), two["sd"] / np.sqrt(two["ess_bulk"]))
+    assert ((one["mean"] - two["mean"]).abs() < 4.5 * error).all()
+    np.testing.assert_allclose(one["sd"], two["sd"], rtol=0.15)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["VVV", "EEE", "VVI"])
 def test_both_roads_sample_one_posterior_with_every_option_on(family):
     study = everything()

@@ -54,7 +54,9 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
     -----
     Savage-Dickey (Dickey 1971): the Bayes factor against no effect is the prior over the posterior density at zero.
     From draws the posterior density is a kernel estimate within 4 sds of the mean and the normal tail beyond; from a
-    MAP fit it is the normal approximation's (Laplace).
+    MAP fit it is the normal approximation's (Laplace). Under a spike and slab the alternative is the whole prior, spike
+    included; :func:`bayesgmm.inclusion` compares slab and spike. An effect that the MAP has exactly at the kink of a
+    Laplace prior has no sd, interval or Bayes factor (NaN): sample the posterior.
     """
     _check_level(level)
     problem = result.problem
@@ -75,7 +77,7 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
                 summary = _summarise_normal(point, _standard_error(fit, p, high, low), level)
             row = {"predictor": predictor, names.CONTRAST: label, **summary}
             row["log10_bayes_factor"] = _log10_bayes_factor(
-                values if fit is None else None, summary, *_prior_of(problem, p, high, low)
+                values if fit is None else None, summary, _log_prior_of_none(problem, p, high, low)
             )
             for d, trait in enumerate(problem.trait_names):
                 tails = np.quantile(shifts[:, p, d], [(1 - level) / 2, (1 + level) / 2])
@@ -155,9 +157,12 @@ def _contrast(problem: Any, effects: Array, high: int, low: int) -> Array:
     return result
 
 
-def _prior_of(problem: Any, p: int, high: int, low: int) -> tuple[float, float]:
+def _log_prior_of_none(problem: Any, p: int, high: int, low: int) -> float:
+    """Log prior density of a pairwise log odds ratio at zero; NaN under a flat prior."""
+    if not np.isfinite(problem.priors.effect_sd[p]):
+        return float("nan")
     mean = float(_contrast(problem, problem.priors.effect_mean[p], high, low))
-    return mean, float(problem.priors.effect_sd[p])
+    return float(problem.priors.pairwise_effect(p).log_density(mean))
 
 
 def _standard_error(fit: MapFit, p: int, high: int, low: int) -> float:
@@ -168,8 +173,10 @@ def _standard_error(fit: MapFit, p: int, high: int, low: int) -> float:
     for component, sign in ((high, 1.0), (low, -1.0)):
         if component > 0:
             weights[1 + p, component - 1] += sign
-    block = fit.covariance_matrix[: weights.size, : weights.size]
-    return float(np.sqrt(weights.ravel() @ block @ weights.ravel()) / problem.predictor_unit[p])
+    # only what it needs: effects that a prior holds have NaN
+    own = np.flatnonzero(weights)
+    block = fit.covariance_matrix[np.ix_(own, own)]
+    return float(np.sqrt(weights.ravel()[own] @ block @ weights.ravel()[own]) / problem.predictor_unit[p])
 
 
 def _summarise_normal(estimate: float, se: float, level: float) -> dict[str, float]:
@@ -199,10 +206,9 @@ def _with_odds(estimate: float, sd: float, lower: float, upper: float, direction
     }
 
 
-def _log10_bayes_factor(values: Array | None, summary: dict[str, float], mean: float, sd: float) -> float:
-    if not np.isfinite(sd):
+def _log10_bayes_factor(values: Array | None, summary: dict[str, float], log_prior: float) -> float:
+    if not np.isfinite(log_prior):
         return float("nan")
-    log_prior = norm.logpdf(0.0, mean, sd)
     centre, spread = summary["log_odds_ratio"], summary["sd"]
     if values is None or abs(centre) > _FAR * spread:
         log_posterior = norm.logpdf(0.0, centre, spread)

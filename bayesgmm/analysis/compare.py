@@ -127,7 +127,7 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
         estimate = float(at_map[name])
         numbers = summarise_array(values)
         prior_sd = (
-            float(posterior.problem.priors.effect_sd[where[names.PREDICTOR]]) if variable == names.EFFECTS else np.inf
+            posterior.problem.priors.pairwise_effect(where[names.PREDICTOR]).sd if variable == names.EFFECTS else np.inf
         )
         verdict = parameter_verdict(
             values, estimate, prior_sd, numbers["r_hat"], numbers["ess_bulk"], numbers["ess_tail"]

@@ -114,7 +114,10 @@ def of_modes(
             mine = values[j * n_points : (j + 1) * n_points]
             value = mine[0]
             jacobian = (mine[1 : 1 + n_free] - mine[1 + n_free :]).reshape(n_free, value.size) / (2.0 * step[:, None])
-            sd = np.sqrt(((fit.covariance_matrix @ jacobian) * jacobian).sum(axis=0)).reshape(value.shape)
+            covariance = fit.conditional_covariance
+            sd = np.sqrt(((covariance @ jacobian) * jacobian).sum(axis=0)).reshape(value.shape)
+            if name == names.EFFECTS:
+                sd[fit.held_effects] = np.nan
             lower, upper = _interval(name, value, reach * sd)
             data[name] = ((*dims, names.SUMMARY), np.stack((value, sd, lower, upper), axis=-1))
             if name == names.EFFECTS:
@@ -169,9 +172,11 @@ def _flat(array: xr.DataArray) -> tuple[Array, tuple[str, ...]]:
 
 def log_prior_of_no_effect(problem: Problem) -> Array:
     """Log prior density of each reported log odds ratio at zero (predictor, contrast); NaN where flat."""
-    mean, sd = problem.priors.effect_mean, problem.priors.effect_sd[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(np.isfinite(sd), norm.logpdf(0.0, mean, sd), np.nan)
+    priors = problem.priors
+    result = np.full(priors.effect_mean.shape, np.nan)
+    for p in np.flatnonzero(np.isfinite(priors.effect_sd)):
+        result[p] = priors.pairwise_effect(int(p)).log_density(priors.effect_mean[p])
+    return result
 
 
 def _of_effects(

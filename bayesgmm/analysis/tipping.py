@@ -144,7 +144,10 @@ def tipping_points(
             def nearer_end(by: Callable[[Problem], Array], field: str, value: float) -> float:
                 """End of the interval on the side of no effect; above 0 where the interval leaves it out."""
                 path = f"effects.{field}.{predictor}"  # noqa: B023
-                _, _, low, high = by(problem.with_priors(model.priors.with_value(path, value)))[p, c]  # noqa: B023
+                found, _, low, high = by(problem.with_priors(model.priors.with_value(path, value)))[p, c]  # noqa: B023
+                if found == 0.0 and np.isnan(low):
+                    # exactly at none, where a Laplace prior holds it: there is no interval to leave none out
+                    return -_TOLERANCE["map"]
                 return float(low if towards > 0.0 else -high)  # noqa: B023
 
             def tipping(field: str, ladder: Array, around: Callable[[float], Array]) -> float:

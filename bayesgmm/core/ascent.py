@@ -19,6 +19,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from bayesgmm.core.covariance_steps import call_step
+from bayesgmm.core.effect_density import LAPLACE
 from bayesgmm.core.linalg import copy_into, covariance_of_root, dot, precision_root, solve_positive
 from bayesgmm.core.moments import log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, call_at, f8
@@ -197,6 +198,8 @@ def maximise_weights(
             hyper.concentration,
             hyper.effect_mean,
             hyper.effect_precision,
+            hyper.effect_kind,
+            hyper.effect_shape,
             1,
             1e-14,
             gradient,
@@ -257,6 +260,8 @@ def _em_step(
         1.0,
         hyper.effect_mean,
         hyper.effect_precision,
+        hyper.effect_kind,
+        hyper.effect_shape,
         no,
         gradient[:head],
         np.empty((0, 0)),
@@ -293,6 +298,22 @@ def project(full: Array, engine: Engine, hyper: Hyper) -> bool:
             return False
     pack(alpha, beta, means, shifts, roots, full)
     return True
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _keep_at_kinks(image: Array, hyper: Hyper, proposal: Array) -> None:
+    """Leave effects where the EM step put them exactly at the kink of their prior: a combination would be just off."""
+    free = len(hyper.concentration) - 1
+    for p in range(len(hyper.effect_kind)):
+        if hyper.effect_kind[p] != LAPLACE:
+            continue
+        at = free * (1 + p)
+        kept = True
+        for k in range(free):
+            kept = kept and image[at + k] == hyper.effect_mean[p, k]
+        if kept:
+            for k in range(free):
+                proposal[at + k] = image[at + k]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -436,6 +457,7 @@ def ascend(
                 for i in range(size):
                     proposal[i] = image[i] + (trust / length) * (proposal[i] - image[i])
                 length = trust
+            _keep_at_kinks(image, hyper, proposal)
             if engine.projected:
                 proposed = project(proposal, engine, hyper)
             promised = max(promised, ahead)

@@ -18,6 +18,7 @@ from bayesgmm.core.covariance_steps import covariance_step
 from bayesgmm.core.curved import CurvedChart
 from bayesgmm.core.families import Family, tie
 from bayesgmm.core.gaussian import NiwPrior
+from bayesgmm.core.kinked_step import kinked_weights
 from bayesgmm.core.labels import canonical_order
 from bayesgmm.core.moments import NOTHING_1D, NOTHING_2D, Moments, expectation, log_weights_into, pass_for
 from bayesgmm.core.posterior import (
@@ -201,7 +202,7 @@ class MixtureArrays:
             passes=pass_for(self.sample, threads=threads),
             expectation=expectation.address,
             expected=expected_log_weights.address,
-            newton=newton_weights.address if len(self.weights_prior.effect_mean) else 0,
+            newton=self._weights_step,
             covariances=covariance_step(family).address,
             components=maximise_components.address,
             step=em_step.address,
@@ -212,6 +213,12 @@ class MixtureArrays:
             # families that can be sampled are the ones where every combination of members is exactly a member
             projected=not family.sampled,
         )
+
+    @property
+    def _weights_step(self) -> int:
+        if not len(self.weights_prior.effect_mean):
+            return 0
+        return (kinked_weights if self.weights_prior.has_kinks else newton_weights).address
 
     @cached_property
     def _engine(self) -> Engine:
@@ -295,8 +302,7 @@ class MixtureArrays:
         prior = self.weights_prior
         value = self.hyper.constant + float((prior.concentration - 1.0) @ parameters.log_pi)
         if len(parameters.beta):
-            offset = parameters.beta - prior.effect_mean
-            value -= 0.5 * float(np.einsum("pk,pkl,pl->", offset, self.hyper.effect_precision, offset))
+            value += float(prior.log_kernel_effects(parameters.beta).sum())
         value -= 0.5 * float((self.shift_precision * parameters.shifts**2).sum())
         if self.niw_prior.is_flat:
             return value
@@ -330,14 +336,12 @@ class MixtureArrays:
     def hyper(self) -> Hyper:
         """Hyperparameters as the compiled log posterior takes them."""
         prior, niw, k = self.weights_prior, self.niw_prior, self.n_components
-        finite = np.where(np.isinf(prior.effect_sd), 1.0, prior.effect_sd)
-        at_mean = replace(prior, effect_sd=finite).log_density_effects(prior.effect_mean)
         of_mean, of_covariance = niw.log_constant()
         copies = niw.copies(k)
         proper = self.shift_precision[self.shift_precision > 0.0]
         constant = (
             float(prior.log_density_weights(np.zeros(k)))
-            + float(at_mean[~np.isinf(prior.effect_sd)].sum())
+            + float(prior.log_constants().sum())
             + k * of_mean
             + float(copies.sum()) * of_covariance
             + 0.5 * float(np.log(proper / (2.0 * np.pi)).sum())
@@ -346,6 +350,8 @@ class MixtureArrays:
             prior.concentration,
             prior.effect_mean,
             prior.effect_precision(),
+            prior.effect_kind,
+            prior.effect_shape,
             niw.mean,
             float(niw.strength),
             niw.mean_power,
@@ -357,8 +363,25 @@ class MixtureArrays:
             constant,
         )
 
+    @cached_property
+    def softened(self) -> MixtureArrays:
+        """The same with priors of the effects that have no kink and no spike; see :meth:`WeightsPrior.softened`."""
+        prior = self.weights_prior.softened()
+        return self if prior is self.weights_prior else replace(self, weights_prior=prior)
+
+    def held(self, parameters: Parameters) -> NDArray[np.bool_]:
+        """Free coordinates (n_free,) of effects that lie exactly at the kink of a Laplace prior."""
+        held = np.zeros(self.n_free, dtype=bool)
+        if self.weights_prior.has_kinks:
+            k = self.n_components - 1
+            held[k : k * (1 + len(parameters.beta))] = np.repeat(self.weights_prior.at_kink(parameters.beta), k)
+        return held
+
     def log_posterior_and_gradient(self, parameters: Parameters) -> tuple[float, Array]:
-        """Log posterior, a density in the natural parameters, and its gradient in free coordinates."""
+        """Log posterior, a density in the natural parameters, and its gradient in free coordinates.
+
+        At the kink of a Laplace prior the gradient is the steepest ascent: nothing where the kink holds.
+        """
         if self.family.linear:
             return self.value_and_gradient(self.free(parameters))
         full = parameters.full()
@@ -378,7 +401,10 @@ class MixtureArrays:
         return value, gradient
 
     def negative_hessian(self, parameters: Parameters) -> Array:
-        """Observed information of the log posterior in free coordinates, from differences of the exact gradient."""
+        """Observed information of the log posterior in free coordinates, from differences of the exact gradient.
+
+        It has no meaning in coordinates that are :meth:`held`.
+        """
         centre = self.free(parameters)
         result = np.empty((len(centre), len(centre)))
         if self.family.linear:

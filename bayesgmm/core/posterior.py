@@ -37,6 +37,8 @@ class Hyper(NamedTuple):
     concentration: Array
     effect_mean: Array
     effect_precision: Array
+    effect_kind: Long
+    effect_shape: Array
     mean: Array
     strength: float
     mean_power: float
@@ -64,7 +66,7 @@ class Engine(NamedTuple):
     projected: bool
 
 
-HYPER = types.NamedTuple((a1, a2, a3, a1, f8, f8, f8, a2, a1, a2, a2, f8), Hyper)
+HYPER = types.NamedTuple((a1, a2, a3, l1, a2, a1, f8, f8, f8, a2, a1, a2, a2, f8), Hyper)
 ENGINE = types.NamedTuple((i8, i8, i8, i8, i8, i8, i8, i8, b1, b1, b1), Engine)
 
 
@@ -268,6 +270,8 @@ def _full_value_and_gradient(
         less,
         hyper.effect_mean,
         hyper.effect_precision,
+        hyper.effect_kind,
+        hyper.effect_shape,
         no,
         gradient[:head],
         nothing_2d,

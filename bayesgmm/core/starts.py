@@ -283,10 +283,12 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
         np.add.at(counts, sample.pattern, r)
     means = np.zeros((k, size))
     roots = np.broadcast_to(root, (k, size, size)).copy()
+    # from effects as the data have them, not from a spike's or a kink's hold on them
+    soft = arrays.softened
     shifts, alpha, beta = np.zeros((n_covariates, size)), np.zeros(k - 1), np.zeros((n_predictors, k - 1))
     possible = _maximise(
-        arrays.engine(),
-        arrays.hyper,
+        soft.engine(),
+        soft.hyper,
         arrays.floor,
         sample.predictors,
         counts,

@@ -9,18 +9,33 @@ r"""Mixing weights as a function of predictors: log weights, and the M step's pe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from bayesgmm.core.effect_density import (
+    LAPLACE,
+    N_SHAPES,
+    NONE,
+    NORMAL,
+    SPIKE_SLAB,
+    draw_mixing,
+    dual_length,
+    kink_slope,
+    log_constants,
+    radial,
+    radial_values,
+    squared_length,
+)
 from bayesgmm.core.linalg import copy_into, dot, multiple_into, solve_positive
-from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8
+from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8, l1
 from bayesgmm.core.vectormath import exp_nonpositive, log_normal
 
 Array = NDArray[np.float64]
+Long = NDArray[np.int64]
 
 _BLOCK = 256
 _HALVINGS = 30
@@ -40,12 +55,22 @@ class WeightsPrior:
     effect_mean : ndarray (n_predictors, n_components - 1)
         Prior mean of each log odds ratio against component 0.
     effect_sd : ndarray (n_predictors,)
-        Prior standard deviation of every pairwise log odds ratio; infinite for a flat prior.
+        Scale of every pairwise log odds ratio, the standard deviation of a normal one; infinite for a flat prior.
+    effect_kind : ndarray (n_predictors,) of int
+        Family of each predictor's effects, see :mod:`bayesgmm.core.effect_density`; left out, normal.
+    effect_shape : ndarray (n_predictors, N_SHAPES)
     """
 
     concentration: Array
     effect_mean: Array
     effect_sd: Array
+    effect_kind: Long = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    effect_shape: Array = field(default_factory=lambda: np.zeros((0, N_SHAPES)))
+
+    def __post_init__(self) -> None:
+        if len(self.effect_kind) != len(self.effect_sd):
+            object.__setattr__(self, "effect_kind", np.full(len(self.effect_sd), NORMAL, dtype=np.int64))
+            object.__setattr__(self, "effect_shape", np.zeros((len(self.effect_sd), N_SHAPES)))
 
     @property
     def n_components(self) -> int:
@@ -59,7 +84,7 @@ class WeightsPrior:
     def effect_precision(self) -> Array:
         """Prior precision of the contrasts of each predictor, (P, K-1, K-1).
 
-        The covariance is ``(s^2 / 2)(I + 11')``; its inverse is ``(2 / s^2)(I - 11' / K)``.
+        At scale ``s`` the covariance is ``(s^2 / 2)(I + 11')``; its inverse is ``(2 / s^2)(I - 11' / K)``.
         """
         size = self.n_components - 1
         shape = np.eye(size) - np.ones((size, size)) / self.n_components
@@ -70,6 +95,9 @@ class WeightsPrior:
         size = self.n_components - 1
         factor = np.linalg.cholesky(0.5 * (np.eye(size) + np.ones((size, size))))
         noise = rng.standard_normal((n, len(self.effect_sd), size)) @ factor.T
+        for p in np.flatnonzero(self.effect_kind != NORMAL):
+            mixing = draw_mixing(int(self.effect_kind[p]), self.effect_shape[p], self.n_components, n, rng)
+            noise[:, p] *= mixing[:, None]
         drawn: Array = self.effect_mean + self.effect_sd[:, None] * noise
         return drawn
 
@@ -80,7 +108,7 @@ class WeightsPrior:
         return value
 
     def log_density_effects(self, beta: Array) -> Array:
-        """Normal log density of the contrasts of each predictor; a flat prior adds nothing.
+        """Log density of the contrasts of each predictor; a flat prior adds nothing.
 
         Parameters
         ----------
@@ -90,14 +118,56 @@ class WeightsPrior:
         -------
         ndarray (..., P)
         """
-        size = self.n_components - 1
+        return self.log_kernel_effects(beta) + self.log_constants()
+
+    def log_constants(self) -> Array:
+        """Normalising constant of each predictor's density (P,); zero where flat."""
+        return log_constants(self.effect_kind, self.effect_shape, self.effect_sd, self.n_components)
+
+    def squared_lengths(self, beta: Array) -> Array:
+        """Squared Mahalanobis lengths (..., P) of contrasts (..., P, K-1) about their prior means."""
         offset = beta - self.effect_mean
-        quadratic = np.einsum("...pk,pkl,...pl->...p", offset, self.effect_precision(), offset)
-        with np.errstate(divide="ignore"):
-            log_det = size * np.log(self.effect_sd**2 / 2.0) + np.log(self.n_components)
-        value = -0.5 * (quadratic + log_det + size * np.log(2.0 * np.pi))
-        result: Array = np.where(np.isinf(self.effect_sd), 0.0, value)
+        lengths = np.einsum("...pk,pkl,...pl->...p", offset, self.effect_precision(), offset)
+        result: Array = np.maximum(lengths, 0.0)
         return result
+
+    def log_kernel_effects(self, beta: Array) -> Array:
+        """Log density of the contrasts (..., P, K-1) of each predictor without its constant (..., P)."""
+        u = self.squared_lengths(beta)
+        flat = np.ascontiguousarray(u.reshape(-1, u.shape[-1]))
+        return radial_values(self.effect_kind, self.effect_shape, self.n_components - 1, flat).reshape(u.shape)
+
+    def at_kink(self, beta: Array) -> NDArray[np.bool_]:
+        """Predictors (P,) whose effects lie exactly where a Laplace prior has its kink."""
+        precision = self.effect_precision()
+        return np.array(
+            [
+                kind == LAPLACE and squared_length(np.ascontiguousarray(b), mean, own) == 0.0
+                for kind, b, mean, own in zip(self.effect_kind, beta, self.effect_mean, precision, strict=True)
+            ],
+            dtype=bool,
+        )
+
+    @property
+    def has_kinks(self) -> bool:
+        """Whether some effect has a Laplace prior."""
+        return bool((self.effect_kind == LAPLACE).any())
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether every prior's curvature at its mean is that of its bulk: no kink and no spike."""
+        return not np.isin(self.effect_kind, (LAPLACE, SPIKE_SLAB)).any()
+
+    def softened(self) -> WeightsPrior:
+        """The same with normal priors of the same covariance in place of kinks, and of the slab's in place of spikes.
+
+        Where to begin a climb and in which units to sample, not what is climbed or sampled.
+        """
+        if self.is_smooth:
+            return self
+        kinked, spiked = self.effect_kind == LAPLACE, self.effect_kind == SPIKE_SLAB
+        kind = np.where(kinked | spiked, NORMAL, self.effect_kind).astype(np.int64)
+        return replace(self, effect_kind=kind, effect_sd=np.where(kinked, np.sqrt(2.0), 1.0) * self.effect_sd)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -217,11 +287,18 @@ def add_weights_prior(
     less: float,
     effect_mean: Array,
     effect_precision: Array,
+    effect_kind: Long,
+    effect_shape: Array,
     curvature: bool,
     gradient: Array,
     hessian: Array,
 ) -> float:
-    """Add the gradient and negative Hessian of the log prior of (alpha, beta); return its value, constants left out.
+    """Add the gradient and curvature of the log prior of (alpha, beta); return its value, constants left out.
+
+    The curvature is the negative Hessian where the effects' prior is normal; else that of the normal that touches it
+    from below (:mod:`bayesgmm.core.effect_density`), which is positive and with which Newton's step is that of EM.
+    ``gradient`` must hold that of the rest: at a kink what is left is the steepest ascent of both together, nothing
+    where the rest pulls less than the kink holds.
 
     ``less`` is what the Dirichlet's exponents are below its concentration: 1 for a density in the baseline weights
     themselves, 0 for one in their log ratios.
@@ -246,14 +323,28 @@ def add_weights_prior(
                 hessian[k, m] -= mass * pi * math.exp(alpha[m] - log_norm)
     for p in range(len(beta)):
         at = free * (1 + p)
+        kind, omega = effect_kind[p], 1.0
+        if kind == NONE or free == 0:
+            continue
+        if kind != NORMAL:
+            u = squared_length(beta[p], effect_mean[p], effect_precision[p])
+            if kind == LAPLACE and u == 0.0:
+                pull = dual_length(gradient[at : at + free], effect_precision[p])
+                left = max(1.0 - kink_slope(free) / pull, 0.0) if pull > 0.0 else 0.0
+                for k in range(free):
+                    gradient[at + k] *= left
+                continue
+            psi, omega, _ = radial(kind, effect_shape[p, 0], effect_shape[p, 1], free, u)
+            value += psi
         for k in range(free):
             pull = 0.0
             for m in range(free):
                 pull += effect_precision[p, k, m] * (beta[p, m] - effect_mean[p, m])
                 if curvature:
-                    hessian[at + k, at + m] += effect_precision[p, k, m]
-            value -= 0.5 * pull * (beta[p, k] - effect_mean[p, k])
-            gradient[at + k] -= pull
+                    hessian[at + k, at + m] += omega * effect_precision[p, k, m]
+            if kind == NORMAL:
+                value -= 0.5 * pull * (beta[p, k] - effect_mean[p, k])
+            gradient[at + k] -= omega * pull
     return value
 
 
@@ -266,6 +357,8 @@ def _newton_weights(
     concentration: Array,
     effect_mean: Array,
     effect_precision: Array,
+    effect_kind: Long,
+    effect_shape: Array,
     max_steps: int,
     tolerance: float,
     gradient: Array,
@@ -286,7 +379,7 @@ def _newton_weights(
         Centred predictors of each pattern.
     counts : ndarray (U, K)
         Responsibilities summed over the people of each pattern.
-    concentration, effect_mean, effect_precision
+    concentration, effect_mean, effect_precision, effect_kind, effect_shape
         The prior, a density in the baseline weights; see :func:`add_weights_prior`.
     max_steps : int
         At most so many Newton steps.
@@ -308,14 +401,13 @@ def _newton_weights(
     trial_alpha, trial_beta = np.empty(free), np.empty((n_predictors, free))
     no, yes = n_free < 0, n_free >= 0  # and not literals, with which functions would be compiled twice
     value = call_expected(expected, alpha, beta, predictors, counts, yes, slope, hessian)
-    value += add_weights_prior(alpha, beta, concentration, 1.0, effect_mean, effect_precision, yes, slope, hessian)
+    effects = (effect_mean, effect_precision, effect_kind, effect_shape)
+    value += add_weights_prior(alpha, beta, concentration, 1.0, *effects, yes, slope, hessian)
     copy_into(slope, gradient)
     for taken in range(max_steps):
         if taken > 0:
             value = call_expected(expected, alpha, beta, predictors, counts, yes, slope, hessian)
-            value += add_weights_prior(
-                alpha, beta, concentration, 1.0, effect_mean, effect_precision, yes, slope, hessian
-            )
+            value += add_weights_prior(alpha, beta, concentration, 1.0, *effects, yes, slope, hessian)
         copy_into(slope, step)
         multiple_into(hessian, 1.0, factor)
         lift = 0.0
@@ -339,9 +431,7 @@ def _newton_weights(
                 for p in range(n_predictors):
                     trial_beta[p, k] = beta[p, k] + length * step[free * (1 + p) + k]
             trial = call_expected(expected, trial_alpha, trial_beta, predictors, counts, no, trial_slope, none)
-            trial += add_weights_prior(
-                trial_alpha, trial_beta, concentration, 1.0, effect_mean, effect_precision, no, trial_slope, none
-            )
+            trial += add_weights_prior(trial_alpha, trial_beta, concentration, 1.0, *effects, no, trial_slope, none)
             if trial >= value:
                 copy_into(trial_alpha, alpha)
                 multiple_into(trial_beta, 1.0, beta)
@@ -352,8 +442,8 @@ def _newton_weights(
     return True
 
 
-# expected, alpha, beta, predictors, counts, concentration, effect_mean, effect_precision, max_steps, tolerance,
-# gradient
-_NEWTON = types.boolean(i8, a1, a2, a2, a2, a1, a2, a3, i8, f8, a1)
-newton_weights = Pointer(_newton_weights, _NEWTON, nogil=True)
-call_newton = call_at(_NEWTON)
+# expected, alpha, beta, predictors, counts, concentration, effect_mean, effect_precision, effect_kind, effect_shape,
+# max_steps, tolerance, gradient
+NEWTON = types.boolean(i8, a1, a2, a2, a2, a1, a2, a3, l1, a2, i8, f8, a1)
+newton_weights = Pointer(_newton_weights, NEWTON, nogil=True)
+call_newton = call_at(NEWTON)

@@ -113,8 +113,10 @@ class FusedDensity(WhitenedDensity):
     def __init__(self, arrays: MixtureArrays, start: Parameters) -> None:
         self._arrays, self._near = arrays, start
         # chains run side by side, so a pass is not shared among threads
-        self._data = (arrays.sample, arrays.engine(threads=False), arrays.hyper, arrays.tie)
+        self._data = (arrays.sample, arrays.engine(threads=False), arrays.softened.hyper, arrays.tie)
         super().__init__(arrays.free(start))
+        # a kink or a spike has no curvature worth the name: their coordinates are those of softer priors
+        self._data = (*self._data[:2], arrays.hyper, arrays.tie)
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at ``x`` (size,)."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.ascent import CONVERGED, DESCENDED, MEMORY, ROUNDING, SINGULAR, ascend
+from bayesgmm.core.effect_density import LAPLACE
 from bayesgmm.core.objective import MixtureArrays, Parameters
 
 Array = NDArray[np.float64]
@@ -28,6 +29,7 @@ _NEWTON_STEPS = 50
 _CURVED_STEPS = 8  # the same for curved families, whose Hessian costs more
 _REFUSALS = 4  # Newton steps in a row that fell short of their promise before EM goes on
 _LONGEST_NEWTON = 2.0  # coordinates are logarithms and standardised: a longer step is not near the mode
+_NEAR_KINK = 1e-4  # distance from a prior's kink within which differences of the gradient are not of one side
 _RESOLVED_CURVATURE = 1e-8  # of each coordinate's own: smaller ones are lost in the differences of the gradient
 _BISECTIONS = 30
 _BESIDE = (0.03, 0.1, 0.3, 1.0)  # how far from a stationary point without strict curvature to look for a higher one
@@ -223,7 +225,8 @@ def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: floa
     """Take Newton steps within a trust region while each raises the log posterior by what its model promises.
 
     On a ridge, where some curvature is nearly zero or of the wrong sign, the region keeps a step short and the others
-    go on; EM would crawl there.
+    go on; EM would crawl there. Effects at the kink of a Laplace prior stay there; where one is about to leave or
+    arrive, EM decides.
 
     Returns
     -------
@@ -232,12 +235,17 @@ def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: floa
     """
     value, gradient = arrays.log_posterior_and_gradient(run.parameters)
     radius, refused = _LONGEST_NEWTON, 0
-    information = arrays.negative_hessian(run.parameters)
+    held = arrays.held(run.parameters)
+    if gradient[held].any() or _near_a_kink(arrays, run.parameters):
+        return 0
+    information = _information(arrays, run.parameters, held)
     most = min(most, _NEWTON_STEPS if arrays.family.linear else _CURVED_STEPS)
     for tried in range(most):
         if not np.isfinite(information).all():
             return tried
         curvature, directions = _principal(information)
+        # not by a rounding do effects leave the kink
+        directions[held] = 0.0
         slope = directions.T @ gradient
         # what differences of the gradient cannot tell from zero is taken as the least that they can
         run.gap = 0.5 * float((slope**2 / np.maximum(np.abs(curvature), _RESOLVED_CURVATURE)).sum())
@@ -254,7 +262,7 @@ def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: floa
             run.parameters = higher
             value, gradient = arrays.log_posterior_and_gradient(higher)
             run.history.append(value)
-            information = arrays.negative_hessian(higher)
+            information = _information(arrays, higher, held)
             continue
         along = _within(np.maximum(curvature, _RESOLVED_CURVATURE), slope, directions, radius)
         step = directions @ along
@@ -276,8 +284,28 @@ def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: floa
         refused = 0
         run.parameters, value, gradient = trial, trial_value, trial_gradient
         run.history.append(value)
-        information = arrays.negative_hessian(run.parameters)
+        if gradient[held].any() or _near_a_kink(arrays, run.parameters):
+            return tried + 1
+        information = _information(arrays, run.parameters, held)
     return most
+
+
+def _information(arrays: MixtureArrays, at: Parameters, held: NDArray[np.bool_]) -> Array:
+    """Negative Hessian, in which coordinates that are held at a kink have no part."""
+    information = arrays.negative_hessian(at)
+    if held.any():
+        information[held] = information[:, held] = 0.0
+        information[held, held] = 1.0
+    return information
+
+
+def _near_a_kink(arrays: MixtureArrays, at: Parameters) -> bool:
+    """Whether an effect is so close to its prior's kink, but not there, that differences would reach over it."""
+    prior = arrays.weights_prior
+    if not prior.has_kinks:
+        return False
+    distance = np.abs(at.beta - prior.effect_mean).max(axis=1, initial=0.0)
+    return bool(((prior.effect_kind == LAPLACE) & (distance < _NEAR_KINK) & ~prior.at_kink(at.beta)).any())
 
 
 def _beside(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesgmm import names
+from bayesgmm.core.effect_density import SPIKE_SLAB, log_odds_of_slab
 from bayesgmm.core.labels import canonical_order
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _FEW_VALUES = 3.0  # a component with fewer values of traits than this, per parameter of its own, is flagged
 _NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
+_SHOWN = 5  # predictors named in one message
 _WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
 
 
@@ -71,8 +73,43 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
                 "says of them and the data disagree",
             )
         )
+    found += _held_effects(fit)
     if not fit.converged:
         found.append((None, "not converged", f"not converged: {fit.reason}"))
     if not fit.strict:
         found.append((None, "no curvature", "the log posterior is flat or rises in some direction at the estimate"))
     return found
+
+
+def _held_effects(fit: MapFit) -> list[tuple[int | None, str, str]]:
+    """Effects at the kink of a Laplace prior or in the spike of a spike and slab: what their numbers mean."""
+    prior, beta, labels = fit.problem.arrays.weights_prior, fit.parameters.beta, fit.problem.predictor_names
+    found: list[tuple[int | None, str, str]] = []
+    if not len(beta) or fit.problem.n_components == 1:
+        return found
+    kinked = [label for label, at in zip(labels, prior.at_kink(beta), strict=True) if at]
+    if kinked:
+        message = (
+            f"{_listed(kinked)}: exactly at the Laplace prior's centre, from which the data do not pull hard enough; "
+            "such an effect has no standard error at the mode, and those of the others are given that it is there. "
+            "Sample the posterior for intervals"
+        )
+        found.append((None, "held at the prior", message))
+    spiked = prior.effect_kind == SPIKE_SLAB
+    if spiked.any():
+        odds = np.full(len(beta), np.inf)
+        shape, u = prior.effect_shape[spiked], prior.squared_lengths(beta)[spiked]
+        odds[spiked] = log_odds_of_slab(u, prior.n_components - 1, shape[:, 0], shape[:, 1])
+        within = [label for label, value in zip(labels, odds, strict=True) if value < 0.0]
+        if within:
+            message = (
+                f"{_listed(within)}: in the spike of the prior at this mode, and the standard error is the spike's; "
+                "other modes may have them in the slab. Sample the posterior for inclusion probabilities"
+            )
+            found.append((None, "in the spike", message))
+    return found
+
+
+def _listed(labels: list[str]) -> str:
+    shown = ", ".join(labels[:_SHOWN])
+    return shown if len(labels) <= _SHOWN else f"{shown} and {len(labels) - _SHOWN} more"

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from pytensor.link.numba.dispatch.basic import numba_njit
 
 from bayesgmm import names
+from bayesgmm.core.effect_density import N_SHAPES
 from bayesgmm.core.families import Family
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import complete_sample
-from bayesgmm.inference.density import WhitenedDensity
+from bayesgmm.inference.density import FusedDensity, WhitenedDensity
 from bayesgmm.inference.pymc_model import CHI_SQUARED, build_core_model, data_of, natural_values
 
 Array = NDArray[np.float64]
+
+_STEP = 1e-5  # of central differences in coordinates of order one
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ class CompiledShape:
 
 
 @lru_cache(maxsize=32)
-def _compiled(family: Family, n_components: int, n_traits: int, n_predictors: int, n_covariates: int) -> CompiledShape:
-    arrays = _template(family, n_components, n_traits, n_predictors, n_covariates)
+def _compiled(
+    family: Family, kinds: tuple[int, ...], n_components: int, n_traits: int, n_predictors: int, n_covariates: int
+) -> CompiledShape:
+    arrays = _template(family, kinds, n_components, n_traits, n_predictors, n_covariates)
     model, parameters = build_core_model(arrays)
     log_density = model.logp()
     gradients = pytensor.grad(log_density, model.value_vars)
@@ -72,7 +77,9 @@ def _template_parameters(n_components: int, n_traits: int, n_predictors: int, n_
     )
 
 
-def _template(family: Family, n_components: int, n_traits: int, n_predictors: int, n_covariates: int) -> MixtureArrays:
+def _template(
+    family: Family, kinds: tuple[int, ...], n_components: int, n_traits: int, n_predictors: int, n_covariates: int
+) -> MixtureArrays:
     from bayesgmm.core.gaussian import NiwPrior
     from bayesgmm.core.weights import WeightsPrior
 
@@ -81,7 +88,11 @@ def _template(family: Family, n_components: int, n_traits: int, n_predictors: in
             np.zeros((2, n_traits)), predictors=np.zeros((1, n_predictors)), covariates=np.zeros((n_covariates, 2))
         ),
         weights_prior=WeightsPrior(
-            np.full(n_components, 2.0), np.zeros((n_predictors, n_components - 1)), np.ones(n_predictors)
+            np.full(n_components, 2.0),
+            np.zeros((n_predictors, n_components - 1)),
+            np.ones(n_predictors),
+            np.array(kinds, dtype=np.int64),
+            np.full((n_predictors, N_SHAPES), 0.5),
         ),
         niw_prior=NiwPrior(np.zeros(n_traits), 0.01, n_traits + 2.0, np.eye(n_traits), family),
         shift_precision=np.ones((n_covariates, n_traits)),
@@ -100,12 +111,32 @@ class GraphDensity(WhitenedDensity):
     """
 
     def __init__(self, arrays: MixtureArrays, start: Parameters) -> None:
-        shape = _compiled(arrays.family, *start.sizes)
+        kinds = tuple(arrays.weights_prior.effect_kind.tolist())
+        shape = _compiled(arrays.family, kinds, *start.sizes)
         data = data_of(arrays)
         self._evaluate = shape.evaluate
         self._data = tuple(np.asarray(data[name], order="C") for name in shape.argument_names)
-        values = natural_values(arrays, start)
-        super().__init__(np.concatenate([_unconstrain(name, values[name]).ravel() for name, _ in shape.variables]))
+        self._arrays, self._start = arrays, start
+        self._variables = tuple(name for name, _ in shape.variables)
+        super().__init__(self._flat(start))
+
+    def _flat(self, parameters: Parameters) -> Array:
+        """Unconstrained values of the model's variables (size,) at parameters of the mixture."""
+        values = natural_values(self._arrays, parameters)
+        return np.concatenate([_unconstrain(name, values[name]).ravel() for name in self._variables])
+
+    def _whiten(self) -> None:
+        if self._arrays.weights_prior.is_smooth:
+            super()._whiten()
+            return
+        # a graph is compiled with its kinks and spikes: the coordinates are those of the other density, carried over
+        other = FusedDensity(self._arrays, self._start)
+        self.centre = self._flat(other.parameters(np.zeros(self.size)))
+        columns = [
+            self._flat(other.parameters(step)) - self._flat(other.parameters(-step))
+            for step in _STEP * np.eye(self.size)
+        ]
+        self.scale = np.ascontiguousarray(np.stack(columns, axis=1) / (2.0 * _STEP))
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at ``x`` (size,)."""

@@ -107,8 +107,13 @@ class MapFit:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: weights, effects, means, slopes and covariances."""
-        return self.problem.arrays.n_free
+        """Free parameters: weights, effects, means, slopes and covariances.
+
+        Effects that a Laplace prior holds exactly at its kink are not free (Zou, Hastie and Tibshirani 2007, Annals of
+        Statistics 35:2173).
+        """
+        arrays = self.problem.arrays
+        return arrays.n_free - int(arrays.held(self.parameters).sum())
 
     @property
     def bic(self) -> float:
@@ -154,21 +159,41 @@ class MapFit:
     def covariance_matrix(self) -> Array:
         """Inverse observed information in flat standardised coordinates (n_free, n_free).
 
-        NaN throughout where the mode is not a strict maximum (an effect or weight at its boundary).
+        NaN throughout where the mode is not a strict maximum (an effect or weight at its boundary). NaN in the rows and
+        columns of effects that a Laplace prior holds exactly at its kink, on which the others are conditional.
         """
         n_free = self.problem.arrays.n_free
+        covariance = np.full((n_free, n_free), np.nan)
+        moving = ~self.problem.arrays.held(self.parameters)
         try:
-            information = self.problem.arrays.negative_hessian(self.parameters)
+            information = self.problem.arrays.negative_hessian(self.parameters)[np.ix_(moving, moving)]
             factor = np.linalg.cholesky(information)
         except np.linalg.LinAlgError:
-            return np.full((n_free, n_free), np.nan)
+            return covariance
         inverse = np.linalg.solve(factor, np.eye(len(information)))
-        covariance: Array = inverse.T @ inverse
+        covariance[np.ix_(moving, moving)] = inverse.T @ inverse
+        return covariance
+
+    @property
+    def held_effects(self) -> NDArray[np.bool_]:
+        """Predictors (P,) whose effects a Laplace prior holds exactly at its kink."""
+        return self.problem.arrays.weights_prior.at_kink(self.parameters.beta)
+
+    @cached_property
+    def conditional_covariance(self) -> Array:
+        """The same as :attr:`covariance_matrix`, given the effects that are held: zero in their rows and columns."""
+        held = self.problem.arrays.held(self.parameters)
+        covariance = self.covariance_matrix.copy()
+        covariance[held] = covariance[:, held] = 0.0
         return covariance
 
     @cached_property
     def standard_errors(self) -> xr.Dataset:
-        """Standard errors of ``params`` from the observed information of the log posterior, by the delta method."""
+        """Standard errors of ``params`` from the observed information of the log posterior, by the delta method.
+
+        An effect that a Laplace prior holds exactly at its kink has none (NaN); those of the others are conditional on
+        it.
+        """
         flat = self.problem.arrays.free(self.parameters)
         steps = np.diag(1e-5 * np.maximum(1.0, np.abs(flat)))
         ahead, behind = (
@@ -180,8 +205,9 @@ class MapFit:
             shape = self.params[name].shape
             rise = (ahead[name].values - behind[name].values).reshape(len(flat), int(np.prod(shape)))
             jacobian = rise / (2.0 * np.diag(steps)[:, None])
-            variance = np.einsum("jm,jl,lm->m", jacobian, self.covariance_matrix, jacobian)
+            variance = np.einsum("jm,jl,lm->m", jacobian, self.conditional_covariance, jacobian)
             result[name] = self.params[name].copy(data=np.sqrt(variance).reshape(shape))
+        result[names.EFFECTS].values[self.held_effects] = np.nan
         return result
 
     def normal_draws(self, draws: int = 4000, seed: int | None = None) -> xr.Dataset:
@@ -195,22 +221,26 @@ class MapFit:
         Returns
         -------
         xarray.Dataset
-            Dims ``chain`` (1), ``draw`` and those of ``params``.
+            Dims ``chain`` (1), ``draw`` and those of ``params``. Effects that a Laplace prior holds exactly at its kink
+            are there in every draw.
 
         Raises
         ------
         InputError
             If the mode is not a strict maximum, so that there is no normal approximation.
         """
-        covariance = self.covariance_matrix
+        arrays, near = self.problem.arrays, self.parameters
+        moving = ~arrays.held(near)
+        covariance = self.covariance_matrix[np.ix_(moving, moving)]
         if np.isnan(covariance).any():
             raise InputError(
                 "the log posterior is not curved downwards at the mode in every direction, so there is no normal "
                 "approximation; use a proper prior or sample the posterior"
             )
         rng = np.random.default_rng(0 if seed is None else seed)
-        noise = rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
-        return self.problem.draws(self.problem.arrays.free(self.parameters) + noise, self.parameters)
+        points = np.tile(arrays.free(near), (draws, 1))
+        points[:, moving] += rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
+        return self.problem.draws(points, near)
 
     def laplace(self, draws: int = 4000, seed: int | None = None, df: float = 5.0) -> LaplacePosterior:
         """Draws from the posterior in a fraction of a second, and whether to trust them.

@@ -5,8 +5,10 @@ Cholesky factor of its precision, ``L = chol(inv(Psi0)) A`` with Bartlett's ``A`
 (d from 0) and ``A_de ~ N(0, 1)`` below the diagonal. That is the inverse Wishart exactly, with no factorisation and no
 inverse in the graph (Smith and Hocking 1972, Applied Statistics 21:341). A variance of a diagonal or spherical family
 is the reciprocal of a chi-square over its rate: inverse-gamma exactly. A covariance that all components share is one
-variable. Hyperparameters and data are ``pm.Data``: one
-compiled model serves any values of them.
+variable. Effects are standardised: with ``z`` of length ``|z|^2 = u`` they are ``mean + s z M'``, and ``z`` has PyMC's
+own distribution where two components leave one contrast, else the density of :mod:`bayesgmm.core.effect_density`,
+without its constant, as a potential. Hyperparameters and data are ``pm.Data``: one compiled model serves any values of
+them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import pytensor.tensor as pt
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.core.effect_density import LAPLACE, NORMAL, SPIKE_SLAB, STUDENT_T
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.objective import MixtureArrays, Parameters
@@ -46,8 +49,10 @@ def effect_factor(n_components: int) -> Array:
 def data_of(arrays: MixtureArrays) -> dict[str, Any]:
     """Values of every ``pm.Data`` of the model: observed data and hyperparameters."""
     niw, prior = arrays.niw_prior, arrays.weights_prior
+    shapes = {} if (prior.effect_kind == NORMAL).all() else {"prior_effect_shape": prior.effect_shape}
     return {
         **sample_inputs(arrays.sample),
+        **shapes,
         "prior_concentration": prior.concentration,
         "prior_mean": niw.mean,
         "prior_strength": np.asarray(niw.strength, dtype=float),
@@ -153,7 +158,7 @@ def _declare(arrays: MixtureArrays) -> dict[str, Any]:
         logits = pt.zeros((n_patterns, n_components)) + pt.log(weights)
         beta = pt.zeros((0, n_components - 1))
         if n_predictors:
-            z = pm.Normal(EFFECTS_STANDARD, shape=(n_predictors, n_components - 1))
+            z = _declare_standard_effects(data, arrays.weights_prior.effect_kind, n_components - 1)
             spread = pt.dot(z, effect_factor(n_components).T)
             beta = data["prior_effect_mean"] + data["prior_effect_sd"][:, None] * spread
             logits = pt.log(weights) + pt.concatenate(
@@ -163,6 +168,38 @@ def _declare(arrays: MixtureArrays) -> dict[str, Any]:
     likelihood = marginal_mixture_likelihood(logits, means, roots, shifts, *inputs)[0]
     pm.Potential("log_likelihood", likelihood)
     return {"weights": weights, "beta": beta, "means": means, "roots": roots, "shifts": shifts}
+
+
+def _declare_standard_effects(data: dict[str, Any], kind: NDArray[np.int64], size: int) -> Any:
+    """Effects without mean and scale, and in directions that are apart (P, K-1)."""
+    shape = (len(kind), size)
+    if (kind == NORMAL).all():
+        return pm.Normal(EFFECTS_STANDARD, shape=shape)
+    first, second = data["prior_effect_shape"][:, :1], data["prior_effect_shape"][:, 1:]
+    if size == 1 and (kind == STUDENT_T).all():
+        return pm.StudentT(EFFECTS_STANDARD, nu=first, mu=0.0, sigma=1.0, shape=shape)
+    if size == 1 and (kind == LAPLACE).all():
+        return pm.Laplace(EFFECTS_STANDARD, mu=0.0, b=1.0, shape=shape)
+    if size == 1 and (kind == SPIKE_SLAB).all():
+        weights, sds = pt.stack([1.0 - first, first], axis=-1), pt.stack([second, pt.ones_like(second)], axis=-1)
+        return pm.NormalMixture(EFFECTS_STANDARD, w=weights, mu=pt.zeros_like(sds), sigma=sds, shape=shape)
+    z = pm.Flat(EFFECTS_STANDARD, shape=shape)
+    pm.Potential("effects_prior", sum(_log_kernel(kind[p], data, p, size, (z[p] ** 2).sum()) for p in range(len(kind))))
+    return z
+
+
+def _log_kernel(kind: int, data: dict[str, Any], p: int, size: int, u: Any) -> Any:
+    """``psi(u)`` of one predictor; see :mod:`bayesgmm.core.effect_density`."""
+    if kind == NORMAL:
+        return -0.5 * u
+    first, second = data["prior_effect_shape"][p, 0], data["prior_effect_shape"][p, 1]
+    if kind == STUDENT_T:
+        return -0.5 * (first + size) * pt.log1p(u / first)
+    if kind == LAPLACE:
+        # at zero, where a chain may be started, the gradient is zero and not undefined
+        return -pt.sqrt(0.5 * (size + 1) * u + 1e-300)
+    spike = pt.log1p(-first) - size * pt.log(second) - 0.5 * u / second**2
+    return pt.logaddexp(spike, pt.log(first) - 0.5 * u)
 
 
 def _declare_roots(data: dict[str, Any], family: Family, n_components: int, size: int) -> Any:

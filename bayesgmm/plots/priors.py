@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import beta, invgamma, lognorm, t
+from scipy.stats import beta, invgamma, t
 
+from bayesgmm.core.effect_density import LAPLACE, NORMAL, SPIKE_SLAB, STUDENT_T, Pairwise
 from bayesgmm.plots.style import colour, line, pyplot, tidy
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bayesgmm.resolved_priors import ResolvedPriors
+
+_SHOWN = 0.97  # share of a heavy-tailed prior of a log odds ratio that is drawn
+_WIDEST = 8.0  # scales beyond which nothing is
+_NAMES = {STUDENT_T: "Student-t", LAPLACE: "Laplace", SPIKE_SLAB: "spike and slab"}
 
 
 def plot_priors(priors: ResolvedPriors) -> Figure:
@@ -91,24 +96,30 @@ def _sd(priors: ResolvedPriors, d: int, ax: Axes) -> None:
 
 def _odds(priors: ResolvedPriors, ax: Axes) -> None:
     ax.set(xlabel="odds ratio per allele (or unit)", title="effects")
+    if priors.n_components == 1:
+        _note(ax, "one component")
+        return
     finite = [(p, s) for p, s in zip(priors.predictor_names, priors.effect_sd, strict=True) if np.isfinite(s)]
     if not finite:
         _note(ax, "flat (improper)" if priors.predictor_names else "no predictors")
         return
-    groups: dict[tuple[float, float], list[str]] = {}
+    groups: dict[tuple[float, Pairwise], list[str]] = {}
     for p, name in enumerate(priors.predictor_names):
         if np.isfinite(priors.effect_sd[p]):
-            groups.setdefault((float(priors.effect_mean[p, 0]), float(priors.effect_sd[p])), []).append(name)
-    for k, ((mean, sd), members) in enumerate(groups.items()):
-        x = np.exp(np.linspace(mean - 3.2 * sd, mean + 3.2 * sd, 300))
-        # density of the log odds ratio over a logarithmic axis
+            groups.setdefault((float(priors.effect_mean[p, 0]), priors.pairwise_effect(p)), []).append(name)
+    for k, ((mean, prior), members) in enumerate(groups.items()):
+        reach = min(max(3.2 * prior.scale, prior.reach(_SHOWN)), _WIDEST * prior.scale)
+        # finer in the middle, where a spike may be
+        offset = reach * np.linspace(-1.0, 1.0, 601) ** 3
         label = members[0] if len(members) == 1 else f"{len(members)} predictors"
+        what = "sd" if prior.kind == NORMAL else f"{_NAMES[prior.kind]}, scale"
+        # density of the log odds ratio over a logarithmic axis
         ax.plot(
-            x,
-            lognorm.pdf(x, sd, scale=np.exp(mean)) * x,
+            np.exp(mean + offset),
+            np.exp(prior.log_density(offset)),
             color=colour(k),
             linestyle=line(k),
-            label=f"{label}, sd {sd:g}",
+            label=f"{label}, {what} {prior.scale:.3g}",
         )
     ax.axvline(1.0, color="#888888", linewidth=0.8)
     ax.set_xscale("log")

@@ -327,7 +327,8 @@ def plot_ridges(
 
 def prior_density(problem: Any, p: int, c: int, x: Array) -> Array:
     """Prior density of a reported log odds ratio at ``x``."""
-    density: Array = norm.pdf(x, problem.priors.effect_mean[p, c], problem.priors.effect_sd[p])
+    priors = problem.priors
+    density: Array = np.exp(priors.pairwise_effect(p).log_density(x - priors.effect_mean[p, c]))
     return density
 
 

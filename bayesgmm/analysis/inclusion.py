@@ -1,0 +1,66 @@
+"""Which predictors have an effect under a spike and slab: the probability that each is in the slab."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.special import log_expit, logsumexp
+
+from bayesgmm import names
+from bayesgmm.core.effect_density import SPIKE_SLAB, log_odds_of_slab
+from bayesgmm.errors import InputError
+from bayesgmm.inference.map_fit import MapFit
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.posterior import Posterior
+
+
+def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
+    """Posterior probability that each predictor is in the slab of a spike-and-slab prior.
+
+    Parameters
+    ----------
+    result : MapFit or Posterior
+        Of a model with :class:`bayesgmm.LogOddsSpikeSlab` effects. From a posterior, the mean over draws of the
+        probability given the effects (George and McCulloch 1993), which is less noisy than a share of draws. From a MAP
+        fit, that probability at the mode, which is not a posterior probability: it says to which side the mode fell.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per predictor: ``predictor``, ``prior`` and posterior ``probability`` of the slab,
+        ``log10_bayes_factor`` of the slab against the spike (above 1 strong; NaN from a mode), ``engine`` and ``note``.
+
+    Raises
+    ------
+    InputError
+        If no predictor has a spike-and-slab prior.
+    """
+    problem = result.problem
+    priors = problem.priors
+    spiked = np.flatnonzero(priors.effect_kind == SPIKE_SLAB)
+    if not len(spiked) or problem.n_components < 2:
+        raise InputError(
+            "inclusion: no effect has a spike-and-slab prior; use Priors(effects=bayesgmm.LogOddsSpikeSlab()) in a "
+            "model with predictors of the weights and at least two components"
+        )
+    at_mode = isinstance(result, MapFit)
+    effects = (result.params if isinstance(result, MapFit) else result.posterior)[names.EFFECTS].values
+    draws = problem.beta(effects.reshape(-1, len(problem.predictor_names), problem.n_components - 1))
+    u = priors.weights_prior().squared_lengths(draws)[:, spiked]
+    prior, spike = priors.effect_shape[spiked].T
+    odds = log_odds_of_slab(u, problem.n_components - 1, prior, spike)
+    log_in, log_out = (logsumexp(log_expit(x), axis=0) - np.log(len(odds)) for x in (odds, -odds))
+    gained = log_in - log_out - np.log(prior) + np.log1p(-prior)
+    return pd.DataFrame(
+        {
+            names.PREDICTOR: [problem.predictor_names[p] for p in spiked],
+            "prior": prior,
+            "probability": np.exp(log_in),
+            "log10_bayes_factor": np.full(len(spiked), np.nan) if at_mode else gained / np.log(10.0),
+            "engine": "map" if at_mode else "posterior",
+            "note": "at the mode, one of possibly many; sample the posterior" if at_mode else "",
+        }
+    )
