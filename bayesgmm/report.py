@@ -129,7 +129,7 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
     ]
     if (fit.problem.priors.effect_kind == SPIKE_SLAB).any():
         text = "Probability that each predictor has an effect, of the slab and not of the spike of its prior."
-        sections.append(Section("Inclusion", text, tables=[html(inclusion(result))]))
+        sections.append(Section("Inclusion", text, tables=[html_table(inclusion(result))]))
     if fit.problem.variant_names:
         pictures = [
             picture(plot_penetrance(result, v), f"Component by genotype of {v}")

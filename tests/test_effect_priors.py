@@ -546,6 +546,19 @@ def test_inclusion_is_asked_of_spike_and_slab_alone_and_says_when_it_is_of_a_mod
     assert table["note"].str.contains("at the mode").all()
 
 
+@pytest.mark.parametrize("family", ["laplace", "spike"])
+def test_a_report_and_a_study_of_the_prior_know_every_family(family, tmp_path):
+    study = mixed_study(150, 2)
+    model = model_of(family, p=2)
+    fit = model.fit(study, seed=1)
+    page = bg.write_report(tmp_path / "report.html", fit, study=study).read_text()
+    assert ("Inclusion" in page) == (family == "spike")
+    found = bg.prior_study(model, study, base=fit)
+    assert len(found.tipping) == 2
+    assert found.power_scaling["diagnosis"].notna().all()
+    assert found.prior_checks["p_value"].between(0.0, 1.0).all()
+
+
 @pytest.mark.parametrize("family", PRIORS)
 def test_one_component_has_no_effects_and_no_prior_of_them(family):
     study = mixed_study(60, 2)

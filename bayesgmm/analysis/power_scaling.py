@@ -23,11 +23,13 @@ STRONG_PRIOR = "strong prior or weak likelihood"
 CONFLICT = "prior-data conflict"
 DATA = "decided by the data"
 WEAK = "neither prior nor data say much of it"
+UNKNOWN = "not told"
 _MEANING = {
     STRONG_PRIOR: "the prior decides it as much as the data do; state the prior with it",
     CONFLICT: "prior and data pull it apart; see what each alone says",
     DATA: "the prior hardly matters",
     WEAK: "it does not move with either",
+    UNKNOWN: "the draws are too few apart to be reweighted; sample the posterior (Mixture.sample)",
 }
 BLOCKS = ("all", names.WEIGHTS, "components", names.EFFECTS, names.SHIFTS)
 
@@ -90,7 +92,13 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
     )
     found = np.zeros((2, len(index)))
     for row, group in enumerate(("prior", "likelihood")):
-        found[row, varies] = psense(tree, group=group)["parameter"].values
+        try:
+            found[row, varies] = psense(tree, group=group)["parameter"].values
+        except ValueError as error:
+            # a Laplace posterior whose weights are those of a few draws, which have no tail
+            if "tail" not in str(error):
+                raise
+            found[row] = np.nan
     table = pd.DataFrame(
         {
             "parameter": [name for name, _, _ in index],
@@ -105,6 +113,8 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
 
 
 def _diagnosis(prior: float, likelihood: float) -> str:
+    if np.isnan(prior) or np.isnan(likelihood):
+        return UNKNOWN
     if prior >= THRESHOLD:
         return CONFLICT if likelihood >= THRESHOLD else STRONG_PRIOR
     return DATA if likelihood >= THRESHOLD else WEAK

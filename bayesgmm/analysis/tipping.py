@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +178,7 @@ def tipping_points(
                     "sceptical_sd": float(limit / norm.ppf(0.5 * (1.0 + level))),
                 }
             )
-            rows[-1]["verdict"] = _verdict(rows[-1])
+            rows[-1]["verdict"] = _verdict(rows[-1], replace(problem.priors.pairwise_effect(p), scale=1.0).reach(0.95))
     return pd.DataFrame(rows)
 
 
@@ -233,7 +234,9 @@ def _crossing(function: Callable[[float], float], ladder: Array, tolerance: floa
     for low, high in pairwise(ladder):
         after = function(float(high))
         if np.isfinite(before) and np.isfinite(after) and (before > 0.0) != (after > 0.0):
-            return float(brentq(function, low, high, xtol=tolerance))
+            # each fit starts where the last one ended, and with several modes an end may not answer twice alike
+            ends = {float(low): before, float(high): after}
+            return float(brentq(lambda v: ends[v] if v in ends else function(v), low, high, xtol=tolerance))  # noqa: B023
         before = after
     return float("nan")
 
@@ -245,8 +248,8 @@ def _sceptical(lower: float, upper: float) -> float:
     return float((upper - lower) ** 2 / (4.0 * np.sqrt(upper * lower)))
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    """A tipping point in words."""
+def _verdict(row: dict[str, Any], reach: float) -> str:
+    """A tipping point in words; ``reach`` is how far, in scales, 95% of log odds ratios lie from the prior's mean."""
     scale, mean = row["tipping_scale"], row["tipping_mean"]
     if np.isnan(scale):
         told = (
@@ -255,7 +258,7 @@ def _verdict(row: dict[str, Any]) -> str:
             else "includes no effect whatever the prior's scale"
         )
     elif row["excludes_none"]:
-        factor = np.exp(norm.ppf(0.975) * scale)
+        factor = np.exp(reach * scale)
         told = (
             f"holds unless 95% of odds ratios are believed within 1/{factor:.2f} and {factor:.2f} beforehand (scale "
             f"{scale:.3g}, now {row['prior_scale']:.3g})"
