@@ -326,7 +326,7 @@ def log_densities_at(
     """Log density (n_rows,) of every row of the sample, whatever it stands for; arguments as in :func:`moments_at`."""
     n_components, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
     pointwise = np.empty(len(sample.pattern))
-    _call_expectation(
+    call_expectation(
         expectation_at,
         sample,
         passes,
