@@ -53,17 +53,18 @@ _HOMES = {
     "simulate_study": "simulate",
     "write_report": "report",
     "plots": "plots",
+    "pymc": "pymc",
     "InputError": "errors",
     "PropernessError": "errors",
     "DataWarning": "errors",
     "FitWarning": "errors",
 }
-_MODULES = {"simulate", "plots"}
+_MODULES = {"simulate", "plots", "pymc"}
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from bayesgmm import plots, simulate
+    from bayesgmm import plots, pymc, simulate
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.enrichment import enrichment

@@ -241,7 +241,32 @@ class Mixture:
         )
 
     def to_pymc(self, study: StudyLike) -> Any:
-        """Build the PyMC model of this specification (a ``pymc.Model``), in standardised traits."""
+        """Build the PyMC model of this specification.
+
+        Free variables are those of standardised traits; ``weights``, ``means``, ``covariances``, ``effects`` and
+        ``shifts`` carry the names and dims of :class:`bayesgmm.MapFit`, in the traits' own units, and can be used in
+        what is added. For priors of another kind use the likelihood by itself, :class:`bayesgmm.pymc.MarginalMixture`.
+
+        Parameters
+        ----------
+        study : Study, DataFrame or ndarray
+
+        Returns
+        -------
+        pymc.Model
+
+        Raises
+        ------
+        PropernessError, InputError
+            If the prior is improper, or the covariance family cannot be sampled.
+
+        Examples
+        --------
+        >>> with model.to_pymc(study) as extended:  # doctest: +SKIP
+        ...     distance = extended["means"][1, 0] - extended["means"][0, 0]
+        ...     pm.Potential("distance_known", pm.logp(pm.Normal.dist(3.0, 0.2), distance))
+        ...     tree = pm.sample()
+        """
         from bayesgmm.inference.pymc_model import build_model
 
         return build_model(self.problem(study))

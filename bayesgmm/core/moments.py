@@ -319,6 +319,30 @@ def moments_at(
     return value, mass, first, second
 
 
+@njit(cache=True, error_model="numpy", nogil=True)
+def log_densities_at(
+    expectation_at: int, passes: int, sample: Sample, counts: Array, means: Array, roots: Array, shifts: Array
+) -> Array:
+    """Log density (n_rows,) of every row of the sample, whatever it stands for; arguments as in :func:`moments_at`."""
+    n_components, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
+    pointwise = np.empty(len(sample.pattern))
+    call_expectation(
+        expectation_at,
+        sample,
+        passes,
+        counts,
+        means,
+        roots,
+        shifts,
+        np.empty(n_components),
+        np.empty((n_components, n_both)),
+        np.empty((n_components, n_both, n_both)),
+        np.empty((0, 0)),
+        pointwise,
+    )
+    return pointwise
+
+
 _LOG_BLOCK = 256
 
 

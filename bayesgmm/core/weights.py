@@ -172,19 +172,30 @@ class WeightsPrior:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def log_softmax(logits: Array) -> Array:
-    """Log weights of each row of logits (U, K)."""
+    """Log weights of each row of logits (U, K), in blocks of rows so that exponentials vectorise."""
     n_rows, n_components = logits.shape
     out = np.empty((n_rows, n_components))
-    for u in range(n_rows):
-        largest = logits[u, 0]
+    eta = np.empty((n_components, _BLOCK))
+    largest, total = np.empty(_BLOCK), np.empty(_BLOCK)
+    for start in range(0, n_rows, _BLOCK):
+        size = min(_BLOCK, n_rows - start)
+        for i in range(size):
+            for k in range(n_components):
+                eta[k, i] = logits[start + i, k]
+        for i in range(size):
+            largest[i] = eta[0, i]
+            total[i] = 0.0
         for k in range(1, n_components):
-            largest = max(largest, logits[u, k])
-        total = 0.0
+            for i in range(size):
+                largest[i] = max(largest[i], eta[k, i])
         for k in range(n_components):
-            total += np.exp(logits[u, k] - largest)
-        shift = largest + np.log(total)
+            for i in range(size):
+                total[i] += exp_nonpositive(eta[k, i] - largest[i])
+        for i in range(size):
+            total[i] = largest[i] + log_normal(total[i])
         for k in range(n_components):
-            out[u, k] = logits[u, k] - shift
+            for i in range(size):
+                out[start + i, k] = eta[k, i] - total[i]
     return out
 
 

@@ -13,15 +13,17 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_default_op_cache_key
 
 from bayesgmm.core.kernel import group_pass
-from bayesgmm.core.moments import expectation, moments_at
+from bayesgmm.core.moments import expectation, log_densities_at, moments_at
 from bayesgmm.core.pointers import exported
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.vectormath import exp_nonpositive
 from bayesgmm.core.weights import log_softmax
 
 Array = NDArray[np.float64]
+Long = NDArray[np.int64]
 
 # Raise when the function below changes, so that compiled copies on disk are made anew.
-_VERSION = 4
+_VERSION = 6
 N_PARAMETERS = 4
 
 
@@ -33,6 +35,16 @@ def sample_inputs(sample: Sample) -> dict[str, Any]:
     """Arrays of a sample by name, in the order in which the operation takes them."""
     values = {name: np.asarray(value) for name, value in sample._asdict().items()}
     return {**values, "own": np.asarray(int(sample.own))}
+
+
+def sample_of(inputs: list[Any]) -> Sample:
+    """The sample that the arrays of :func:`sample_inputs` make."""
+    *fields, total, own = inputs
+    wide = ("offsets", "starts", "n_observed", "mix_starts")
+    copies: dict[str, Any] = {
+        name: np.array(x, np.int64 if name in wide else None) for name, x in zip(Sample._fields, fields, strict=False)
+    }
+    return Sample(**copies, total=float(total), own=bool(own))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -60,11 +72,17 @@ def likelihood_and_gradient(
     log_weights = log_softmax(logits)
     counts = log_weights.copy()
     value, mass, first, second = moments_at(_expectation_at(), _group_pass_at(), sample, counts, means, roots, shifts)
+    # people of a row spread over components by the weights; exponentials apart, in one loop that vectorises
     d_logits = np.empty(counts.shape)
+    flat, weights = log_weights.ravel(), d_logits.ravel()
+    for j in range(len(flat)):
+        weights[j] = exp_nonpositive(flat[j])
     for u in range(len(counts)):
-        people = counts[u].sum()
+        people = 0.0
         for k in range(n_components):
-            d_logits[u, k] = counts[u, k] - people * np.exp(log_weights[u, k])
+            people += counts[u, k]
+        for k in range(n_components):
+            d_logits[u, k] = counts[u, k] - people * d_logits[u, k]
     d_means = np.zeros((n_components, size))
     d_roots = np.zeros((n_components, size, size))
     d_shifts = np.zeros((n_covariates, size))
@@ -81,6 +99,33 @@ def likelihood_and_gradient(
                     d_roots[k, d, e] -= second[k, d, c] * root[c, e]
             d_roots[k, d, d] += mass[k] / root[d, d]
     return np.asarray(value), d_logits, d_means, d_roots, d_shifts
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def pointwise_likelihood(
+    logits: Array, means: Array, roots: Array, shifts: Array, sample: Sample, row_of: Long, weights: Array
+) -> Array:
+    """Weighted marginal log likelihood of every person.
+
+    Parameters
+    ----------
+    logits, means, roots, shifts, sample
+        As in :func:`likelihood_and_gradient`.
+    row_of : ndarray of int64 (n_people,)
+        Row of the sample that a person is in.
+    weights : ndarray (n_people,)
+        What a person's log likelihood is multiplied by; people of weight zero need no row.
+
+    Returns
+    -------
+    ndarray (n_people,)
+    """
+    rows = log_densities_at(_expectation_at(), _group_pass_at(), sample, log_softmax(logits), means, roots, shifts)
+    out = np.zeros(len(row_of))
+    for i in range(len(row_of)):
+        if weights[i] != 0.0:
+            out[i] = weights[i] * rows[row_of[i]]
+    return out
 
 
 class MarginalMixtureLikelihood(Op):  # type: ignore[misc]
@@ -100,14 +145,9 @@ class MarginalMixtureLikelihood(Op):  # type: ignore[misc]
     def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]]) -> None:
         """Evaluate without compilation."""
         arrays = [np.ascontiguousarray(x) for x in inputs[:N_PARAMETERS]]
-        *fields, total, own = inputs[N_PARAMETERS:]
-        wide = ("offsets", "starts", "n_observed", "mix_starts")
-        copies: dict[str, Any] = {
-            name: np.array(x, np.int64 if name in wide else None)
-            for name, x in zip(Sample._fields, fields, strict=False)
-        }
-        sample = Sample(**copies, total=float(total), own=bool(own))
-        for storage, value in zip(outputs, likelihood_and_gradient(*arrays, sample), strict=True):
+        for storage, value in zip(
+            outputs, likelihood_and_gradient(*arrays, sample_of(inputs[N_PARAMETERS:])), strict=True
+        ):
             storage[0] = value
 
     def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
@@ -125,57 +165,43 @@ class MarginalMixtureLikelihood(Op):  # type: ignore[misc]
         return [[j < N_PARAMETERS] * len(node.outputs) for j in range(len(node.inputs))]
 
 
+@njit
+def sample_in_graph(fields):  # type: ignore[no-untyped-def]
+    """The same as :func:`sample_of` in compiled code, from a tuple of arrays.
+
+    A compiled graph may hand over arrays that are read-only or laid out otherwise; contiguous copies are neither.
+    ``pm.Data`` makes every whole number 32 bits wide.
+    """
+    return Sample(
+        fields[0].copy(),
+        fields[1].copy(),
+        fields[2].copy(),
+        fields[3].astype(np.int64),
+        fields[4].astype(np.int64),
+        fields[5].copy(),
+        fields[6].astype(np.int64),
+        fields[7].copy(),
+        fields[8].copy(),
+        fields[9].copy(),
+        fields[10].astype(np.int64),
+        fields[11].copy(),
+        fields[12].copy(),
+        fields[13].copy(),
+        fields[14].item(),
+        fields[15].item() != 0,
+    )
+
+
 @register_funcify_default_op_cache_key(MarginalMixtureLikelihood)
 def _numba_marginal_mixture(op: MarginalMixtureLikelihood, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def marginal_mixture(  # type: ignore[no-untyped-def]
-        logits,
-        means,
-        roots,
-        shifts,
-        values,
-        centre,
-        scale,
-        offsets,
-        starts,
-        observed,
-        n_observed,
-        repeats,
-        pattern,
-        predictors,
-        mix_starts,
-        mix_rows,
-        mix_probabilities,
-        covariates,
-        total,
-        own,
-    ):
-        # a compiled graph may hand over arrays that are read-only or laid out otherwise; contiguous copies are neither.
-        # pm.Data makes every whole number 32 bits wide.
-        sample = Sample(
-            values.copy(),
-            centre.copy(),
-            scale.copy(),
-            offsets.astype(np.int64),
-            starts.astype(np.int64),
-            observed.copy(),
-            n_observed.astype(np.int64),
-            repeats.copy(),
-            pattern.copy(),
-            predictors.copy(),
-            mix_starts.astype(np.int64),
-            mix_rows.copy(),
-            mix_probabilities.copy(),
-            covariates.copy(),
-            total.item(),
-            own.item() != 0,
-        )
+    def marginal_mixture(logits, means, roots, shifts, *fields):  # type: ignore[no-untyped-def]
         return likelihood_and_gradient(
             np.ascontiguousarray(logits),
             np.ascontiguousarray(means),
             np.ascontiguousarray(roots),
             np.ascontiguousarray(shifts),
-            sample,
+            sample_in_graph(fields),
         )
 
     return marginal_mixture, _VERSION
