@@ -138,3 +138,32 @@ def test_improper_priors_and_restricted_families_are_refused(demo, rng):
         bg.Mixture(2, priors=bg.Priors.flat()).fit(rng.normal(size=50)).laplace()
     with pytest.raises(bg.InputError, match="cannot be sampled"):
         bg.Mixture(2, covariance="VEE").fit(rng.normal(size=(80, 2))).laplace()
+
+
+def test_three_engines_in_one_comparison(demo_fit, demo_posterior):
+    approx = demo_fit.laplace(seed=1)
+    both = bg.compare(demo_fit, approx, demo_posterior)
+    other_way = bg.compare(demo_fit, demo_posterior, approx)
+    assert both.equals(other_way)
+    assert both.verdict == other_way.verdict
+    ours, theirs = approx.summary().set_index("parameter"), demo_posterior.summary().set_index("parameter")
+    table = both.set_index("parameter")
+    assert np.allclose(table["laplace_mean"], ours["mean"][table.index])
+    assert np.allclose(table["mean"], theirs["mean"][table.index])
+    assert "Laplace: k-hat" in both.verdict
+    alone = bg.compare(demo_fit, approx)
+    assert "laplace_mean" not in alone
+    assert np.allclose(alone.set_index("parameter")["mean"], ours["mean"][table.index])
+    with pytest.raises(bg.InputError, match="two posteriors of one kind"):
+        bg.compare(demo_fit, approx, approx)
+    with pytest.raises(bg.InputError, match="0 posteriors"):
+        bg.compare(demo_fit)
+
+
+def test_comparison_says_where_laplace_is_not_to_be_trusted(rng):
+    y = np.concatenate([rng.normal(0, 1, 15), rng.normal(1.2, 1, 8)])
+    model = bg.Mixture(3)
+    fit = model.fit(y, seed=1)
+    found = bg.compare(fit, fit.laplace(seed=1), model.sample(y, init=fit, draws=300, chains=2, seed=1))
+    assert "Laplace not to be trusted" in found.findings
+    assert "use NUTS" in found.verdict

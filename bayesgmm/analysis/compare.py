@@ -12,6 +12,7 @@ from scipy.stats import gaussian_kde
 
 from bayesgmm import names
 from bayesgmm.errors import InputError
+from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
 from bayesgmm.inference.summary import summarise_array
 from bayesgmm.inference.tidy import parameter_index, parameter_rows
 
@@ -32,6 +33,7 @@ SHIFT_LIMIT = 0.5  # posterior sds between the MAP and the posterior mean
 PRIOR_SHARE_LIMIT = 0.8  # posterior sd over prior sd of an effect
 ENTROPY_LIMIT = 0.35  # mean membership entropy over log K: above it the components are weakly separated
 VALLEY_LIMIT = 0.75  # height of the valley between two peaks over the lower peak
+WIDTH_LIMIT = 0.25  # difference of an interval's end between Laplace and the sampler over its width
 PEAK_LIMIT = 0.2  # height of a peak, over the highest, to count
 
 AGREE = "agree"
@@ -41,6 +43,7 @@ SEVERAL_MODES = "more than one mode"
 NOT_CONVERGED = "not converged"
 WEAKLY_SEPARATED = "weakly separated"
 SHIFTED = "shifted"
+UNTRUSTED = "Laplace not to be trusted"
 
 
 class Comparison(pd.DataFrame):
@@ -90,13 +93,16 @@ class Comparison(pd.DataFrame):
         return f"<p>{self.verdict}</p>{self.round(4).to_html(index=False)}"
 
 
-def compare(fit: MapFit, posterior: Posterior) -> Comparison:
-    """Compare a MAP fit with a posterior of the same model.
+def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
+    """Compare a MAP fit with a posterior of the same model, or with two: Laplace's and the sampler's.
 
     Parameters
     ----------
     fit : MapFit
-    posterior : Posterior
+    *posteriors : Posterior
+        One from :meth:`bayesgmm.Mixture.sample` or :meth:`bayesgmm.MapFit.laplace`, or both in any order. With both,
+        the sampler's is what the others are held against, and the columns ``laplace_mean``, ``laplace_sd``,
+        ``laplace_eti95_lb`` and ``laplace_eti95_ub`` are added.
 
     Returns
     -------
@@ -105,7 +111,7 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
     Raises
     ------
     InputError
-        If the two are of different models, priors or people.
+        If they are of different models, priors or people.
 
     Notes
     -----
@@ -113,17 +119,28 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
     *more than one mode* (the density of the draws has a second peak of at least a fifth of the first, with a valley
     below three quarters of it); *prior-dominated* (an effect whose posterior sd is over 0.8 of its prior sd);
     *skewed* (skewness beyond 0.5); *shifted* (the MAP over half a posterior sd from the mean, without skewness);
-    else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy.
+    else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy, and
+    Laplace's draws are *not to be trusted* when k-hat is above 0.7 or an interval of theirs differs from the sampler's
+    by more than a quarter of its width.
     """
-    if list(fit.problem.sample_ids) != list(posterior.problem.sample_ids) or set(
-        parameter_rows(fit.params)["parameter"]
-    ) != {name for name, _, _ in parameter_index(posterior.posterior)}:
-        raise InputError("compare: the fit and the posterior are of different models or people")
-    _refuse_different(fit.problem, posterior.problem)
+    if not 1 <= len(posteriors) <= 2:
+        raise InputError(f"compare: {len(posteriors)} posteriors; give one, or Laplace's and the sampler's")
+    for other in posteriors:
+        labels = {name for name, _, _ in parameter_index(other.posterior)}
+        same_people = list(fit.problem.sample_ids) == list(other.problem.sample_ids)
+        if not same_people or set(parameter_rows(fit.params)["parameter"]) != labels:
+            raise InputError("compare: the fit and the posterior are of different models or people")
+        _refuse_different(fit.problem, other.problem)
+    by_laplace = [p for p in posteriors if isinstance(p, LaplacePosterior)]
+    sampled = [p for p in posteriors if not isinstance(p, LaplacePosterior)]
+    if len(by_laplace) == 2 or len(sampled) == 2:
+        raise InputError("compare: two posteriors of one kind; give one, or Laplace's and the sampler's")
+    posterior = (sampled or by_laplace)[0]
     at_map = parameter_rows(fit.params).set_index("parameter")["value"]
+    draws = posterior.posterior
     rows = []
-    for name, variable, where in parameter_index(posterior.posterior):
-        values = posterior.posterior[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
+    for name, variable, where in parameter_index(draws):
+        values = draws[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
         estimate = float(at_map[name])
         numbers = summarise_array(values)
         prior_sd = (
@@ -135,9 +152,36 @@ def compare(fit: MapFit, posterior: Posterior) -> Comparison:
         about = {"map_quantile": float((values < estimate).mean()), "verdict": verdict}
         rows.append({"parameter": name, "variable": variable, "map": estimate, **numbers, **about})
     table = pd.DataFrame(rows)
+    if sampled and by_laplace:
+        quick = by_laplace[0].summary().set_index("parameter").loc[table["parameter"]]
+        place = list(table.columns).index("map_quantile")
+        for offset, column in enumerate(("mean", "sd", "eti95_lb", "eti95_ub")):
+            table.insert(place + offset, f"laplace_{column}", quick[column].to_numpy())
     classification = _classification(fit, posterior)
     findings, sentence = _whole(table, classification, fit, posterior)
+    if by_laplace:
+        trusted, told = _on_laplace(table, by_laplace[0])
+        if not trusted:
+            findings = [UNTRUSTED, *(f for f in findings if f != AGREE)]
+        sentence = f"{sentence} {told}"
     return Comparison.build(table, sentence, findings, classification)
+
+
+def _on_laplace(table: pd.DataFrame, laplace: LaplacePosterior) -> tuple[bool, str]:
+    """Whether Laplace's draws can be trusted, by k-hat and by the sampler's intervals where there are some."""
+    trusted, told = laplace.pareto_k <= USABLE_K, f"Laplace: {laplace.advice}."
+    if "laplace_mean" not in table:
+        return trusted, told
+    width = (table["eti95_ub"] - table["eti95_lb"]).where(table["sd"] > 0.0, np.inf)
+    gaps = [(table[f"laplace_{end}"] - table[end]).abs() / width for end in ("eti95_lb", "eti95_ub")]
+    apart = pd.concat(gaps, axis=1).max(axis=1).to_numpy()
+    worst = int(apart.argmax())
+    share = float(apart[worst])
+    told += (
+        f" Its 95% intervals differ from the sampler's by at most {100 * share:.0f}% of their width "
+        f"({table['parameter'].iloc[worst]})."
+    )
+    return trusted and share <= WIDTH_LIMIT, told
 
 
 def _refuse_different(one: Problem, other: Problem) -> None:
@@ -212,13 +256,16 @@ def _classification(fit: MapFit, posterior: Posterior) -> dict[str, float]:
 def _whole(
     table: pd.DataFrame, classification: dict[str, float], fit: MapFit, posterior: Posterior
 ) -> tuple[list[str], str]:
-    heights = posterior.tree["sample_stats"].to_dataset()[names.LOG_POSTERIOR]
-    invariant = summarise_array(heights.transpose(names.CHAIN, names.DRAW).values)
+    n_draws, invariant_r_hat = 1, np.nan
+    if not isinstance(posterior, LaplacePosterior):
+        heights = posterior.tree["sample_stats"].to_dataset()[names.LOG_POSTERIOR]
+        n_draws = heights.size
+        invariant_r_hat = summarise_array(heights.transpose(names.CHAIN, names.DRAW).values)["r_hat"]
     findings: list[str] = []
     sentences: list[str] = []
     unconverged = table[table["verdict"] == NOT_CONVERGED]
     # the log posterior does not depend on labels: relabelling cannot hide a chain that did not mix
-    if len(unconverged) or invariant["r_hat"] > R_HAT_LIMIT or posterior.n_divergences > 0.01 * heights.size:
+    if len(unconverged) or invariant_r_hat > R_HAT_LIMIT or posterior.n_divergences > 0.01 * n_draws:
         findings.append(NOT_CONVERGED)
         sentences.append(
             f"Not converged: {len(unconverged)} parameters have R-hat above {R_HAT_LIMIT} or too few effective draws, "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 THRESHOLD = 0.05  # sensitivity from which it counts (Kallioinen et al. 2023, section 3.2)
 
 STRONG_PRIOR = "strong prior or weak likelihood"
-CONFLICT = "prior-data conflict"
+CONFLICT = "possible prior-data conflict"
 DATA = "decided by the data"
 WEAK = "neither prior nor data say much of it"
 UNKNOWN = "not told"
