@@ -175,6 +175,8 @@ class Problem:
             reference=mixture.reference,
             family=family,
             covariates=dict(zip(means_design.columns, spread.tolist(), strict=True)),
+            predictor_sds=np.where(spreads > 0.0, np.sqrt(spreads), 1.0),
+            n_people=n_observed,
         )
         return cls(
             traits=traits,
@@ -220,6 +222,8 @@ class Problem:
             reference=self.reference,
             family=self.family,
             covariates=dict(zip(self.covariate_names, self.covariate_unit.tolist(), strict=True)),
+            predictor_sds=self.predictor_unit,
+            n_people=self.n_effective,
         )
         other = replace(self, priors=resolved)
         known = {name: value for name, value in self.__dict__.items() if name in _OF_THE_DATA}

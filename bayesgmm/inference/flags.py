@@ -74,6 +74,15 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
             )
         )
     found += _held_effects(fit)
+    if problem.priors.scales is not None:
+        found.append(
+            (
+                None,
+                "scales given",
+                "the scales of the effects are learned by the posterior only; this fit is given them at their prior "
+                "medians, and its effects and errors are conditional on that. Sample the posterior",
+            )
+        )
     if not fit.converged:
         found.append((None, "not converged", f"not converged: {fit.reason}"))
     if not fit.strict:
