@@ -74,15 +74,14 @@ if TYPE_CHECKING:
     from bayesgmm import plots, simulate
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.compare import compare
-    from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.credible_sets import credible_sets
+    from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.inclusion import inclusion
     from bayesgmm.analysis.power_scaling import power_scaling
+    from bayesgmm.analysis.predictor_selection import PredictorSelection, select_predictors
     from bayesgmm.analysis.prior_checks import prior_conflict, prior_predictive
     from bayesgmm.analysis.prior_study import prior_study
-    from bayesgmm.analysis.predictor_selection import PredictorSelection, select_predictors
     from bayesgmm.analysis.scales import effective_effects, group_scales
-    from bayesgmm.io.groups import read_groups
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
     from bayesgmm.earlier import EarlierEffects, read_earlier_effects
@@ -92,6 +91,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
+    from bayesgmm.io.groups import read_groups
     from bayesgmm.model import Mixture
     from bayesgmm.priors import (
         Dirichlet,

@@ -45,7 +45,7 @@ class EffectNumbers(NamedTuple):
 
 
 class PredictorFacts(NamedTuple):
-    """What is known of the data where a prior is resolved: sds of the predictors (P,), people with traits, components."""
+    """What is known where a prior is resolved: sds of the predictors (P,), people with traits, components."""
 
     sds: Array
     n_people: float

@@ -62,7 +62,7 @@ def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
 
 
 def slab_probabilities(problem: Problem, draws: xr.Dataset) -> tuple[NDArray[np.int64], Array]:
-    """Predictors with a spike and slab, and the probability (n_draws, predictors) of the slab given each draw's effects.
+    """Predictors with a spike and slab, and how probable the slab is given each draw's effects (n_draws, predictors).
 
     Given the effects predictors are in the slab independently of each other.
 

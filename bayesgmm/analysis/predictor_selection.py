@@ -60,7 +60,7 @@ class PredictorSelection:
         Which predictors each row has.
     inclusion : pandas.DataFrame
         One row per predictor: ``predictor``, ``prior`` and posterior ``probability`` that it is in, the ``error`` that
-        the evidences' errors leave in that (NaN without draws), and the ``log10_bayes_factor`` for it against it being out.
+        the evidences' errors leave in that (NaN without draws), and the ``log10_bayes_factor`` of in against out.
     effects : pandas.DataFrame
         One row per predictor and contrast: ``mean`` and ``sd`` of the log odds ratio averaged over all models, zero
         where the predictor is out, and ``mean_if_included``, ``sd_if_included``.
@@ -223,11 +223,13 @@ def _free(problem: Problem, always: Sequence[str], most: int) -> list[int]:
         raise InputError(f"always = {always!r}; it must be a list of predictors' names")
     unknown = [name for name in always if name not in labels]
     if unknown:
-        raise InputError(f"always names {unknown[0]!r}, which is not a predictor; the predictors are {', '.join(labels)}")
+        raise InputError(
+            f"always names {unknown[0]!r}, which is not a predictor; the predictors are {', '.join(labels)}"
+        )
     if problem.priors.scales is not None or not np.isin(problem.priors.effect_kind, (NORMAL, STUDENT_T)).all():
         raise InputError(
-            "select_predictors: the effects' prior must be that of an effect that is in, LogOddsNormal, LogOddsStudentT "
-            "or LogOddsCauchy; the others select by themselves"
+            "select_predictors: the effects' prior must be that of an effect that is in, LogOddsNormal, "
+            "LogOddsStudentT or LogOddsCauchy; the others select by themselves"
         )
     problem.priors.refuse_improper()
     problem.refuse_unsampled()
@@ -269,7 +271,7 @@ class _Answer:
 
 
 class _Search:
-    """Modes and first evidences of every subset; a subset is a number whose bits are the free predictors that it has."""
+    """Modes and first evidences of every subset, which is a number whose bits are the free predictors that it has."""
 
     def __init__(self, problem: Problem, free: list[int], fixed: list[int], seed: int) -> None:
         self._problem, self._free, self._fixed, self._seed = problem, free, fixed, seed
@@ -285,11 +287,8 @@ class _Search:
         everything = self.masks[-1]
         self.full = fit_map(self._problem, seed=self._seed)
         for mask in track(self.masks, "models", enabled=progress):
-            if mask == 0:
-                fit = fit_map(self._of(0), seed=self._seed)
-            else:
-                fit = self._from(mask, mask & (mask - 1))
-            self._keep(mask, fit)
+            smaller = mask & (mask - 1)
+            self._keep(mask, self._from(mask, smaller) if mask else fit_map(self._of(0), seed=self._seed))
         whole = fit_map(self._problem, init=self.full)
         if whole.log_posterior > self._modes[everything][1] + _HIGHER:
             self._keep(everything, whole)
@@ -318,7 +317,7 @@ class _Search:
     def _from(self, mask: int, other: int) -> MapFit:
         """Fit of one subset from the mode of another: effects that it lacks begin at nothing."""
         parameters, _ = self._modes[other]
-        theirs = {p: row for p, row in zip(self._columns(other), parameters.beta, strict=True)}
+        theirs = dict(zip(self._columns(other), parameters.beta, strict=True))
         nothing = np.zeros(self._problem.n_components - 1)
         problem = self._of(mask)
         beta = np.array([theirs.get(p, nothing) for p in self._columns(mask)]).reshape(-1, len(nothing))
@@ -370,7 +369,7 @@ def _inclusion(labels: tuple[str, ...], prior: Array, included: Bools, weights: 
 
 
 def _averaged(problem: Problem, answers: list[_Answer], weights: Array) -> pd.DataFrame:
-    """Effects averaged over models: moments of a mixture of the models' own, with a point at zero where they lack it."""
+    """Effects averaged over models: moments of a mixture of the models' own, and of zero where they lack it."""
     shape = (len(problem.predictor_names), problem.n_components - 1)
     first, second, inside = np.zeros(shape), np.zeros(shape), np.zeros((shape[0], 1))
     for answer, weight in zip(answers, weights, strict=True):

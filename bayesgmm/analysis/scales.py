@@ -50,10 +50,10 @@ def group_scales(posterior: Posterior, *, level: float = 0.95) -> pd.DataFrame:
     scales = posterior.problem.priors.scales
     if not isinstance(scales, GroupScales):
         raise InputError(
-            "group_scales: the effects' prior has no groups; use Priors(effects=bayesgmm.LogOddsGroups(...)) in a model "
-            "with at least two components"
+            "group_scales: the effects' prior has no groups; use Priors(effects=bayesgmm.LogOddsGroups(...)) in a "
+            "model with at least two components"
         )
-    draws = posterior.posterior[names.GROUP_SCALES].stack(point=(names.CHAIN, names.DRAW)).transpose("point", ...).values
+    draws = posterior.posterior[names.GROUP_SCALES].values.reshape(-1, len(scales.groups))
     prior = scales.variables(scales.simulate(_POINTS))[names.GROUP_SCALES][1]
     tails = [0.5 * (1.0 - level), 0.5 * (1.0 + level)]
     largest = np.bincount(draws.argmax(axis=1), minlength=len(scales.groups)) / len(draws)

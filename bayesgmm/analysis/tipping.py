@@ -223,8 +223,14 @@ def _answerer(
 
 def unopposed_effects(model: Mixture, own: MapFit, predictor: str, level: float = 0.95) -> Array:
     """Effects (predictor, contrast, 4), as of :func:`of_modes`, where one predictor's prior says next to nothing."""
-    priors = model.priors.with_value(f"effects.{scale_argument(model)}.{predictor}", _WIDE)
-    fit = fit_map(with_a_mode(own.problem.with_priors(priors)), init=own)
+    if own.problem.priors.scales is None:
+        priors = model.priors.with_value(f"effects.{scale_argument(model)}.{predictor}", _WIDE)
+        problem = own.problem.with_priors(priors)
+    else:
+        # the others' scales stay where the fit has them
+        sds = np.where([name == predictor for name in own.problem.predictor_names], _WIDE, own.problem.priors.effect_sd)
+        problem = replace(own.problem, priors=replace(own.problem.priors, effect_sd=sds, scales=None))
+    fit = fit_map(with_a_mode(problem), init=own)
     return of_modes(own.problem, [fit], level, {}, 0)[0][names.EFFECTS][1]
 
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, gammaln, ndtr, ndtri
 
 from bayesgmm import names
-from bayesgmm.core.effect_density import NORMAL
 
 Array = NDArray[np.float64]
 
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 
+LEARNED = -1  # in place of a family of effects: normal given a scale that is learned
 _POINTS = 2**13  # of a quasi-random sequence over which a scale is integrated
 
 
@@ -138,8 +138,8 @@ class LearnedPairwise:
 
     @property
     def kind(self) -> int:
-        """Given its scale it is normal."""
-        return NORMAL
+        """No family of :mod:`bayesgmm.core.effect_density`."""
+        return LEARNED
 
     @property
     def scale(self) -> float:
@@ -160,6 +160,11 @@ class LearnedPairwise:
         value = np.log(np.maximum((np.exp(-0.5 * z**2) / self.sds).mean(axis=-1), 1e-300)) - 0.5 * math.log(2 * math.pi)
         result: Array = np.where(np.asarray(x) == 0.0, np.inf, value)
         return result
+
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """Draws (n,) about the mean."""
+        drawn: Array = rng.choice(self.sds, n) * rng.standard_normal(n)
+        return drawn
 
     def tail(self, x: float) -> float:
         """Probability above ``x``, which is not negative."""
@@ -424,7 +429,9 @@ class HorseshoeScales(ScaleModel):
 
     def rows(self) -> list[tuple[str, str, str]]:
         """See :meth:`ScaleModel.rows`."""
-        low, middle, high = np.quantile(self.variables(self.simulate(_POINTS))[names.EFFECTIVE_EFFECTS][1], [0.1, 0.5, 0.9])
+        low, middle, high = np.quantile(
+            self.variables(self.simulate(_POINTS))[names.EFFECTIVE_EFFECTS][1], [0.1, 0.5, 0.9]
+        )
         return [
             (
                 names.GLOBAL_SCALE,

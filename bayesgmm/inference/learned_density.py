@@ -153,7 +153,9 @@ def scales_of(problem: Problem) -> ScaleModel:
     """
     scales = problem.priors.scales
     if scales is None:
-        raise InputError("the scales of this model's effects are given, not learned; see LogOddsGroups, LogOddsHorseshoe")
+        raise InputError(
+            "the scales of this model's effects are given, not learned; see LogOddsGroups, LogOddsHorseshoe"
+        )
     return scales
 
 

@@ -10,9 +10,7 @@ import xarray as xr
 from bayesgmm import names
 
 
-def parameter_index(
-    params: xr.Dataset, further: tuple[str, ...] = ()
-) -> Iterator[tuple[str, str, dict[str, int]]]:
+def parameter_index(params: xr.Dataset, further: tuple[str, ...] = ()) -> Iterator[tuple[str, str, dict[str, int]]]:
     """Name, variable and position of every free parameter, and of every number of ``further`` variables.
 
     Yields

@@ -20,7 +20,7 @@ def read_groups(
     predictors: Collection[str] | None = None,
     through: Mapping[str, Sequence[str]] | str | PathLike[str] | None = None,
 ) -> dict[str, list[str]]:
-    """Read groups of predictors.
+    r"""Read groups of predictors.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ def read_groups(
     --------
     >>> import pathlib, tempfile, bayesgmm as bg
     >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> _ = (folder / "genes.tsv").write_text("variant\\tgene\\nrs1\\tAPOE\\nrs2\\tAPOE\\nrs3\\tLDLR\\n")
-    >>> _ = (folder / "pathways.gmt").write_text("lipids\\t-\\tAPOE\\tLDLR\\nclearance\\t-\\tLDLR\\n")
+    >>> _ = (folder / "genes.tsv").write_text("variant\tgene\nrs1\tAPOE\nrs2\tAPOE\nrs3\tLDLR\n")
+    >>> _ = (folder / "pathways.gmt").write_text("lipids\t-\tAPOE\tLDLR\nclearance\t-\tLDLR\n")
     >>> bg.read_groups(folder / "genes.tsv")
     {'APOE': ['rs1', 'rs2'], 'LDLR': ['rs3']}
     >>> bg.read_groups(folder / "pathways.gmt", through=folder / "genes.tsv")
@@ -65,7 +65,9 @@ def read_groups(
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"cannot read {source} as text: {error}") from error
     if not found:
-        raise InputError(f"{source} holds no groups; expected {'a group' if is_gmt else 'a predictor and a group'} a line")
+        raise InputError(
+            f"{source} holds no groups; expected {'a group' if is_gmt else 'a predictor and a group'} a line"
+        )
     if through is not None:
         smaller = through if isinstance(through, Mapping) else read_groups(through)
         found = {name: [m for part in parts for m in smaller.get(part, ())] for name, parts in found.items()}
