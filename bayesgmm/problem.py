@@ -225,7 +225,11 @@ class Problem:
             predictor_sds=self.predictor_unit,
             n_people=self.n_effective,
         )
-        other = replace(self, priors=resolved)
+        return self.with_resolved(resolved)
+
+    def with_resolved(self, priors: ResolvedPriors) -> Problem:
+        """The same data under priors that are numbers already."""
+        other = replace(self, priors=priors)
         known = {name: value for name, value in self.__dict__.items() if name in _OF_THE_DATA}
         other.__dict__.update(known)
         return other

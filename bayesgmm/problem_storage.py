@@ -78,6 +78,7 @@ def problem_to_dataset(problem: Problem) -> xr.Dataset:
         "units": problem.units,
         "weights_flat": priors.weights_flat,
         "components_flat": priors.components_flat,
+        "scales_at": None if priors.scales_at is None else priors.scales_at.tolist(),
         "scales": None if priors.scales is None else priors.scales.to_dict(),
     }
     return xr.Dataset(data, coords=coords, attrs={"problem": json.dumps(about)})
@@ -114,6 +115,7 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
         effect_kind=array("prior_effect_kind", (len(predictors),)).astype(np.int64),
         effect_shape=array("prior_effect_shape", (len(predictors), N_SHAPES)),
         scales=scale_model_of(about["scales"]) if about.get("scales") else None,
+        scales_at=np.asarray(about["scales_at"], dtype=float) if about.get("scales_at") else None,
     )
     uncertain = Uncertain.nobody(len(predictors))
     if "uncertain_person" in stored:

@@ -51,8 +51,10 @@ class ResolvedPriors:
         Student-t: degrees of freedom; spike and slab: prior probability of the slab, and the spike's standard deviation
         as a share of the slab's.
     scales : ScaleModel or None
-        Prior of the scales of the effects where they are learned; ``effect_sd`` is then at their prior medians, which
-        is what a MAP fit is given.
+        Prior of the scales of the effects where they are learned; ``effect_sd`` is then at their prior medians, or at
+        those that a MAP fit was given.
+    scales_at : ndarray (n_scales,) or None
+        Logarithms of the latter; see :mod:`bayesgmm.core.learned_scales`.
     """
 
     concentration: Array
@@ -73,6 +75,7 @@ class ResolvedPriors:
     effect_kind: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     effect_shape: Array = field(default_factory=lambda: np.zeros((0, N_SHAPES)))
     scales: ScaleModel | None = None
+    scales_at: Array | None = None
 
     def __post_init__(self) -> None:
         if len(self.effect_kind) != len(self.effect_sd):

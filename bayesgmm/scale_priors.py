@@ -2,7 +2,8 @@ r"""Priors of the effects whose scales are learned from the data: groups of pred
 
 Given the scales the effects are label-invariant normal; :mod:`bayesgmm.core.learned_scales` has the formulas. The joint
 density of effects and scales is infinite where a scale is zero and its effects are at their mean, so it has no mode: a
-MAP fit is that of everything else given the scales at their prior medians, and says so. The posterior learns them.
+MAP fit is that of everything else given scales at the mode of their own posterior
+(:mod:`bayesgmm.inference.scale_search`), and says so. The posterior averages over them.
 """
 
 from __future__ import annotations

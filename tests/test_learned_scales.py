@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,6 +198,26 @@ def test_groups_with_and_without_effects_are_told_apart(answered, tmp_path):
     assert again.problem.priors.table().equals(posterior.problem.priors.table())
     pd.testing.assert_frame_equal(bg.group_scales(again), bg.group_scales(posterior))
     np.testing.assert_allclose(again.map.log_posterior, fit.log_posterior)
+
+
+def test_fit_is_given_scales_at_the_mode_of_their_posterior(answered):
+    """The scales' density times the evidence given them falls on every side of those that the fit was given."""
+    fit, posterior = answered
+    problem = fit.problem
+    scales, at = problem.priors.scales, problem.priors.scales_at
+
+    def height(theta):
+        given = dataclasses.replace(problem.priors, effect_sd=scales.sds(theta), scales=None, scales_at=None)
+        approx = fit_map(problem.with_resolved(given), init=fit).laplace(2000, seed=1)
+        return approx.log_evidence + float(scales.log_density(theta))
+
+    top = height(at)
+    for step in 0.4 * np.eye(scales.n_scales):
+        assert height(at + step) < top
+        assert height(at - step) < top
+    spread = posterior.posterior[names.EFFECTS].std((names.CHAIN, names.DRAW))
+    apart = posterior.posterior[names.EFFECTS].mean((names.CHAIN, names.DRAW)) - fit.params[names.EFFECTS]
+    assert (np.abs(apart) < 0.5 * spread).all()
 
 
 def test_faces_take_learned_scales(answered):

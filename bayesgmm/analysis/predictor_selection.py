@@ -157,7 +157,7 @@ def select_predictors(
     >>> from bayesgmm.demo import demo_study
     >>> found = bg.select_predictors(bg.Mixture(2, weights="rs101 + rs202 + rs303"), demo_study())
     >>> found.inclusion.set_index("predictor")["probability"].round(1).to_dict()
-    {'rs101': 1.0, 'rs202': 0.0, 'rs303': 0.1}
+    {'rs101': 1.0, 'rs202': 1.0, 'rs303': 0.0}
     """
     began = time.perf_counter()
     problem = model.problem(study, sample_weight)

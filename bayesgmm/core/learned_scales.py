@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 Variables = dict[str, tuple[tuple[str, ...], Array]]
 
 LEARNED = -1  # in place of a family of effects: normal given a scale that is learned
+_SHOWN = 6  # groups whose scales are told in one sentence
 _POINTS = 2**13  # of a quasi-random sequence over which a scale is integrated
 
 
@@ -85,6 +86,10 @@ class ScaleModel(ABC):
     @abstractmethod
     def rows(self) -> list[tuple[str, str, str]]:
         """What is said of the scales in a table of priors: parameter, distribution, meaning."""
+
+    @abstractmethod
+    def told(self, theta: Array) -> str:
+        """The scales at one ``theta`` in words."""
 
     @abstractmethod
     def words(self, p: int) -> str:
@@ -267,7 +272,7 @@ class GroupScales(ScaleModel):
     def variables(self, theta: Array) -> Variables:
         """``group_scales`` (group), the ``tau_g``, and ``between_scale``, ``tau_0``."""
         return {
-            names.GROUP_SCALES: ((names.GROUP,), np.sqrt(self._squared(theta))),
+            names.GROUP_SCALES: ((names.GROUP,), self._root(theta)),
             names.BETWEEN_SCALE: ((), self.between * np.exp(theta[..., 0])),
         }
 
@@ -291,6 +296,14 @@ class GroupScales(ScaleModel):
             meaning = f"{int(members.sum())} predictors; 95% of scales within {low:.3g} to {high:.3g}"
             told.append((f"{names.GROUP_SCALES}[{label}]", "HalfNormal(between_scale)", meaning))
         return told
+
+    def told(self, theta: Array) -> str:
+        """See :meth:`ScaleModel.told`."""
+        values = [f"{name} {value:.2g}" for name, value in zip(self.groups, self._root(theta), strict=True)]
+        return ", ".join(values[:_SHOWN]) + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")
+
+    def _root(self, theta: Array) -> Array:
+        return np.sqrt(self._squared(theta))
 
     def _tails(self) -> tuple[float, float]:
         draws = self.between * np.exp(self.quantiles(_grid()).sum(axis=1))
@@ -445,6 +458,12 @@ class HorseshoeScales(ScaleModel):
             ),
             (names.LOCAL_SCALES, "HalfCauchy(1)", "which effects are large"),
         ]
+
+    def told(self, theta: Array) -> str:
+        """See :meth:`ScaleModel.told`."""
+        found = self.variables(theta)
+        overall, effects = (float(found[name][1]) for name in (names.GLOBAL_SCALE, names.EFFECTIVE_EFFECTS))
+        return f"global scale {overall:.2g}, {effects:.2g} effective effects"
 
     def words(self, p: int) -> str:
         """See :meth:`ScaleModel.words`."""

@@ -64,7 +64,8 @@ class LearnedDensity(WhitenedDensity):
         free = arrays.n_components - 1
         self._beta = slice(free, free * (1 + len(own.effect_sd)))
         self._n_core = arrays.n_free
-        super().__init__(self.coordinates(start, self._scales.median))
+        at = problem.priors.scales_at
+        super().__init__(self.coordinates(start, self._scales.median if at is None else at))
 
     # -- coordinates ------------------------------------------------------------------------------
 
