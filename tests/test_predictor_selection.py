@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 import bayesgmm as bg
 from bayesgmm.analysis.credible_sets import _smallest
+from bayesgmm.inference.search import fit_map
 from bayesgmm.study import Study
 
 INCLUSION = 0.3
@@ -93,6 +94,30 @@ def test_effects_are_averaged_over_models(rng):
     kept = bg.select_predictors(model, study, always=["x0"])
     assert kept.predictors == ("x1",)
     assert set(kept.models["model"]) == {"x0", "x0 + x1"}
+
+
+def test_keeping_some_predictors_is_the_model_of_these(rng):
+    study, _, _, _ = far_apart(rng, 80, (0.5, 0.0, 0.3))
+    prior = bg.Priors(effects=bg.LogOddsStudentT({"x0": 0.5, "x2": 2.0}))
+    whole = bg.Mixture(2, weights="x0 + x1 + x2", priors=prior).problem(study)
+    alone = bg.Mixture(2, weights="x2", priors=bg.Priors(effects=bg.LogOddsStudentT(2.0))).fit(study)
+    kept = fit_map(whole.keeping([2]))
+    assert kept.log_posterior == pytest.approx(alone.log_posterior, rel=1e-10)
+    np.testing.assert_allclose(kept.params["effects"], alone.params["effects"], atol=1e-6)
+    assert fit_map(whole.keeping([])).problem.predictor_names == ()
+
+
+def test_genotypes_that_are_not_certain_are_averaged_in_every_model(rng):
+    study, columns, x = locus(rng, 300)
+    x[rng.random(x.shape) < 0.02] = np.nan
+    traits = pd.DataFrame(study.trait_values, index=study.sample_ids, columns=["y"])
+    study = Study(traits, genotypes=pd.DataFrame(x, index=study.sample_ids, columns=columns))
+    whole = bg.Mixture(2, weights="rs2 + rs6").problem(study)
+    assert len(whole.uncertain.person) > 0
+    alone = bg.Mixture(2, weights="rs2").fit(study)
+    kept = fit_map(whole.keeping([0]))
+    # centres are those of the whole in both
+    assert kept.log_posterior == pytest.approx(alone.log_posterior, rel=1e-9)
 
 
 def locus(rng, n=1500):

@@ -68,7 +68,7 @@ def with_fitted_scales(fit: MapFit, climb: Callable[[Problem, MapFit], MapFit]) 
 
 
 def _given(problem: Problem, scales: ScaleModel, theta: Array, *, known: bool) -> Problem:
-    """The problem given the scales: a normal prior of the effects, which remembers where it came from when ``known``."""
+    """The problem given the scales: a normal prior of the effects, which remembers them when ``known``."""
     sds = scales.sds(theta)
     priors = replace(
         problem.priors, effect_sd=sds, scales=scales if known else None, scales_at=theta if known else None
@@ -96,7 +96,9 @@ def _better_scales(scales: ScaleModel, start: Array, squares: Array, problem: Pr
 
     def height(theta: Array) -> float:
         logs = np.log(scales.sds(theta) * unit)[learned]
-        return float(-free * logs.sum() - 0.5 * (squares[learned] * np.exp(-2.0 * logs)).sum() + scales.log_density(theta))
+        return float(
+            -free * logs.sum() - 0.5 * (squares[learned] * np.exp(-2.0 * logs)).sum() + scales.log_density(theta)
+        )
 
     theta, value = start, height(start)
     # the next round changes what suits best, so a few steps will do (generalised EM)
