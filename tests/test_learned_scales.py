@@ -197,7 +197,10 @@ def test_groups_with_and_without_effects_are_told_apart(answered, tmp_path):
     again = bg.read_posterior(tmp_path / "p.nc")
     assert again.problem.priors.table().equals(posterior.problem.priors.table())
     pd.testing.assert_frame_equal(bg.group_scales(again), bg.group_scales(posterior))
-    np.testing.assert_allclose(again.map.log_posterior, fit.log_posterior)
+    fit.save(tmp_path / "f.nc")
+    for kept in (again.map, bg.read_fit(tmp_path / "f.nc")):
+        np.testing.assert_allclose(kept.log_posterior, fit.log_posterior)
+        assert kept.flags["message"].tolist() == fit.flags["message"].tolist()
 
 
 def test_fit_is_given_scales_at_the_mode_of_their_posterior(answered):
@@ -234,6 +237,23 @@ def test_faces_take_learned_scales(answered):
     assert names.GROUP_SCALES in approx.posterior
     powers = bg.power_scaling(posterior, prior="scales")
     assert np.isfinite(powers["prior"]).all()
+    study, model = bg.Study(*_frames_of(fit)), model_of(bg.LogOddsGroups({"real": ["x0", "x1"], "none": ["x2", "x3"]}))
+    checks = bg.prior_conflict(model, study, draws=50, base=fit).set_index("quantity")
+    # Student-like tails: a log odds ratio of one is within what the prior foretells
+    assert checks.loc["effects[x0, 1 vs 0]", "p_value"] > 0.05
+    assert checks.loc["effects[x0, 1 vs 0]", "observed"] == pytest.approx(1.2, abs=0.4)
+    with pytest.raises(bg.InputError, match="learns its scales"):
+        bg.tipping_points(model, study)
+    found = bg.sensitivity(model, study, {"effects.between": [0.1, 1.0]}, base=fit)
+    spread = np.abs(found["effects"].sel(predictor="x0", summary="estimate").values.ravel())
+    assert spread[0] < spread[1]
+
+
+def _frames_of(fit):
+    problem = fit.problem
+    x = problem.predictors + problem.predictor_centers
+    index = problem.sample_ids
+    return pd.DataFrame(problem.traits, index, ["y"]), None, pd.DataFrame(x, index, PREDICTORS)
 
 
 def test_scale_integrated_out(rng):

@@ -12,6 +12,7 @@ given the scales, then the scales that suit them, then the mode again.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.learned_scales import ScaleModel
+from bayesgmm.errors import FitWarning
 from bayesgmm.inference.learned_density import standard_effects
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.problem import Problem
@@ -30,7 +32,7 @@ _STEPS = 4  # of the scales in each
 _DIFFERENCE = 1e-5
 _LEAST_CURVATURE = 0.05  # of the prior of a log scale, which a half-Cauchy has less of far out
 _LONGEST = 2.0  # step of a log scale
-_SETTLED = 0.01  # change of every log scale, weighed by how much it is learned, at which they have settled
+_SETTLED = 0.01  # relative change of every effect's scale at which they have settled
 
 
 def with_fitted_scales(fit: MapFit, climb: Callable[[Problem, MapFit], MapFit]) -> MapFit:
@@ -46,8 +48,8 @@ def with_fitted_scales(fit: MapFit, climb: Callable[[Problem, MapFit], MapFit]) 
     Returns
     -------
     MapFit
-        Its problem's ``priors.effect_sd`` and ``priors.scales_at`` say which scales it was given. Those of ``fit``
-        where the normal approximation fails.
+        Its problem's ``priors.effect_sd`` and ``priors.scales_at`` say which scales it was given; its starts are those
+        of ``fit``. With a warning the last scales tried, where they do not settle or there is no normal approximation.
     """
     problem = fit.problem
     scales = problem.priors.scales
@@ -57,6 +59,7 @@ def with_fitted_scales(fit: MapFit, climb: Callable[[Problem, MapFit], MapFit]) 
     for _ in range(_ROUNDS):
         squares = _expected_squares(now)
         if not np.isfinite(squares).all():
+            _tell("the log posterior is not curved downwards at the mode")
             break
         new = _better_scales(scales, theta, squares, problem)
         moved = float(np.abs(scales.sds(new) / scales.sds(theta) - 1.0).max())
@@ -64,7 +67,17 @@ def with_fitted_scales(fit: MapFit, climb: Callable[[Problem, MapFit], MapFit]) 
         now = climb(_given(problem, scales, theta, known=False), now)
         if moved < _SETTLED:
             break
+    else:
+        _tell(f"after {_ROUNDS} rounds they still moved by {moved:.2g}")
     return replace(now, problem=_given(problem, scales, theta, known=True), start_rows=fit.start_rows)
+
+
+def _tell(why: str) -> None:
+    warnings.warn(
+        f"the scales of the effects that the fit is given have not settled: {why}; sample the posterior",
+        FitWarning,
+        stacklevel=5,
+    )
 
 
 def _given(problem: Problem, scales: ScaleModel, theta: Array, *, known: bool) -> Problem:
