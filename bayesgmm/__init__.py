@@ -22,6 +22,9 @@ _HOMES = {
     "LogOddsCauchy": "priors",
     "LogOddsLaplace": "priors",
     "LogOddsSpikeSlab": "priors",
+    "LogOddsGroups": "priors",
+    "LogOddsHorseshoe": "priors",
+    "read_groups": "io.groups",
     "Flat": "priors",
     "Priors": "priors",
     "read_earlier_effects": "earlier",
@@ -41,6 +44,11 @@ _HOMES = {
     "penetrance": "analysis.association",
     "enrichment": "analysis.enrichment",
     "inclusion": "analysis.inclusion",
+    "group_scales": "analysis.scales",
+    "effective_effects": "analysis.scales",
+    "select_predictors": "analysis.predictor_selection",
+    "PredictorSelection": "analysis.predictor_selection",
+    "credible_sets": "analysis.credible_sets",
     "sensitivity": "analysis.sensitivity",
     "sensitivity_table": "analysis.sensitivity",
     "tipping_points": "analysis.tipping",
@@ -67,11 +75,14 @@ if TYPE_CHECKING:
     from bayesgmm import plots, pymc, simulate
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.compare import compare
+    from bayesgmm.analysis.credible_sets import credible_sets
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.inclusion import inclusion
     from bayesgmm.analysis.power_scaling import power_scaling
+    from bayesgmm.analysis.predictor_selection import PredictorSelection, select_predictors
     from bayesgmm.analysis.prior_checks import prior_conflict, prior_predictive
     from bayesgmm.analysis.prior_study import prior_study
+    from bayesgmm.analysis.scales import effective_effects, group_scales
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
     from bayesgmm.earlier import EarlierEffects, read_earlier_effects
@@ -81,11 +92,14 @@ if TYPE_CHECKING:
     from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
+    from bayesgmm.io.groups import read_groups
     from bayesgmm.model import Mixture
     from bayesgmm.priors import (
         Dirichlet,
         Flat,
         LogOddsCauchy,
+        LogOddsGroups,
+        LogOddsHorseshoe,
         LogOddsLaplace,
         LogOddsNormal,
         LogOddsSpikeSlab,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
@@ -23,6 +23,7 @@ from bayesgmm.effect_priors import (
 from bayesgmm.errors import InputError
 from bayesgmm.model import Mixture
 from bayesgmm.priors import Dirichlet, Flat, NormalInverseWishart, Priors, ShiftsNormal
+from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 from bayesgmm.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ _FAMILIES: dict[str, type[EffectsPrior]] = {
     "cauchy": LogOddsCauchy,
     "laplace": LogOddsLaplace,
     "spike-slab": LogOddsSpikeSlab,
+    "groups": LogOddsGroups,
+    "horseshoe": LogOddsHorseshoe,
 }
-_NUMBERS = ("sd", "mean", "df", "inclusion", "spike")
+_NUMBERS = (
+    *("sd", "mean", "df", "inclusion", "spike"),
+    *("groups", "between", "expected", "slab", "slab_df", "pseudo_sd"),
+)
 
 
 class _Section(BaseModel):
@@ -106,15 +112,21 @@ class EffectsSection(_Section):
     """
 
     # cards written before there were others say kind = "log-odds-normal"
-    family: Literal["normal", "student-t", "cauchy", "laplace", "spike-slab", "flat", "log-odds-normal"] = Field(
-        default="normal", validation_alias=AliasChoices("family", "kind")
-    )
+    family: Literal[
+        "normal", "student-t", "cauchy", "laplace", "spike-slab", "groups", "horseshoe", "flat", "log-odds-normal"
+    ] = Field(default="normal", validation_alias=AliasChoices("family", "kind"))
     sd: ByPredictor | None = None
     mean: ByPredictor | None = None
     scale: Scale | ByPredictor | None = None
     df: ByPredictor | None = None
     inclusion: ByPredictor | None = None
     spike: ByPredictor | None = None
+    groups: str | dict[str, list[str]] | None = None
+    between: float | None = None
+    expected: float | None = None
+    slab: float | None = None
+    slab_df: float | None = None
+    pseudo_sd: float | None = None
     frequency_power: float | None = None
     earlier: str | None = None
     discount: float = Field(default=1.0, gt=0, le=1)
@@ -147,6 +159,9 @@ class EffectsSection(_Section):
         for key in self._numbers():
             if key not in has:
                 raise ValueError(f"{key} is not of the family {self.family!r}, which has {', '.join(has)}")
+        for field in fields(_FAMILIES[self.family]):
+            if field.default is MISSING and getattr(self, field.name) is None:
+                raise ValueError(f"the family {self.family!r} needs {field.name}")
         return self
 
     @property
@@ -156,7 +171,8 @@ class EffectsSection(_Section):
 
     def _numbers(self) -> dict[str, Any]:
         given = {key: getattr(self, key) for key in (*_NUMBERS, "scale")}
-        return {key: value for key, value in given.items() if value is not None and not isinstance(value, str)}
+        is_option = isinstance(self.scale, str)  # of an earlier study
+        return {key: value for key, value in given.items() if value is not None and not (key == "scale" and is_option)}
 
     def prior(self) -> EffectsPrior:
         """The prior that the section describes, apart from any earlier study; not of a flat one."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.effect_density import LAPLACE, N_SHAPES, NORMAL, SPIKE_SLAB, STUDENT_T
+from bayesgmm.core.learned_scales import ScaleModel
 from bayesgmm.errors import InputError
 
 Array = NDArray[np.float64]
@@ -27,12 +28,28 @@ SD_ONE = 0.5**0.5  # scale at which a Laplace has standard deviation one
 
 
 class EffectNumbers(NamedTuple):
-    """A prior of the effects as numbers: ``mean``, ``scale`` (P,), family and shape (P, N_SHAPES) by predictor."""
+    """A prior of the effects as numbers: ``mean``, ``scale`` (P,), family and shape (P, N_SHAPES) by predictor.
+
+    ``scales`` is the prior of the scales where they are learned.
+    """
 
     mean: Array
     scale: Array
     kind: NDArray[np.int64]
     shape: Array
+    scales: ScaleModel | None = None
+
+    def learned(self, scales: ScaleModel) -> EffectNumbers:
+        """The same with scales that are learned, here at their prior medians."""
+        return self._replace(scale=scales.sds(scales.median), scales=scales)
+
+
+class PredictorFacts(NamedTuple):
+    """What is known where a prior is resolved: sds of the predictors (P,), people with traits, components."""
+
+    sds: Array
+    n_people: float
+    n_components: int
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,14 @@ class EffectsPrior:
     _scale: ClassVar[str]  # which field is the scale
     _shapes: ClassVar[tuple[str, ...]] = ()
 
-    def resolve(self, predictors: Sequence[str]) -> EffectNumbers:
+    def resolve(self, predictors: Sequence[str], facts: PredictorFacts | None = None) -> EffectNumbers:
         """Numbers for these predictors.
+
+        Parameters
+        ----------
+        predictors : sequence of str
+        facts : PredictorFacts, optional
+            Of the data, which some families ask; without them scales that are learned are not set up.
 
         Raises
         ------
@@ -167,9 +190,9 @@ class LogOddsCauchy(EffectsPrior):
     _kind = STUDENT_T
     _scale = "scale"
 
-    def resolve(self, predictors: Sequence[str]) -> EffectNumbers:
+    def resolve(self, predictors: Sequence[str], facts: PredictorFacts | None = None) -> EffectNumbers:
         """Numbers for these predictors; see :meth:`EffectsPrior.resolve`."""
-        numbers = super().resolve(predictors)
+        numbers = super().resolve(predictors, facts)
         numbers.shape[:, 0] = 1.0
         return numbers
 

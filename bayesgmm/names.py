@@ -27,6 +27,25 @@ EFFECTS: Final = "effects"
 SHIFTS: Final = "shifts"
 PARAMETERS: Final = (WEIGHTS, MEANS, COVARIANCES, EFFECTS, SHIFTS)
 
+# scales of the effects, where they are learned
+GROUP: Final = "group"
+GROUP_SCALES: Final = "group_scales"
+BETWEEN_SCALE: Final = "between_scale"
+GLOBAL_SCALE: Final = "global_scale"
+SLAB_SCALE: Final = "slab_scale"
+LOCAL_SCALES: Final = "local_scales"
+SHRINKAGE: Final = "shrinkage"
+EFFECTIVE_EFFECTS: Final = "effective_effects"
+SCALES: Final = (
+    BETWEEN_SCALE,
+    GROUP_SCALES,
+    GLOBAL_SCALE,
+    SLAB_SCALE,
+    LOCAL_SCALES,
+    SHRINKAGE,
+    EFFECTIVE_EFFECTS,
+)
+
 # data
 TRAITS: Final = "traits"
 DOSAGES: Final = "dosages"

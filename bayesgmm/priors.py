@@ -24,10 +24,12 @@ from bayesgmm.effect_priors import (
     LogOddsNormal,
     LogOddsSpikeSlab,
     LogOddsStudentT,
+    PredictorFacts,
     Spread,
 )
 from bayesgmm.errors import InputError
 from bayesgmm.resolved_priors import ResolvedPriors
+from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 
 Array = NDArray[np.float64]
 
@@ -35,6 +37,8 @@ __all__ = [
     "Dirichlet",
     "Flat",
     "LogOddsCauchy",
+    "LogOddsGroups",
+    "LogOddsHorseshoe",
     "LogOddsLaplace",
     "LogOddsNormal",
     "LogOddsSpikeSlab",
@@ -219,7 +223,7 @@ class Priors:
         Baseline weights.
     components : NormalInverseWishart or Flat
         Means and covariances.
-    effects : LogOddsNormal, LogOddsStudentT, LogOddsCauchy, LogOddsLaplace, LogOddsSpikeSlab or Flat
+    effects : LogOddsNormal, another of the ``LogOdds...`` families, or Flat
         Log odds ratios of the predictors.
     shifts : ShiftsNormal or Flat
         Slopes of the covariates of the means.
@@ -280,6 +284,8 @@ class Priors:
         reference: int = 0,
         family: Family = UNRESTRICTED,
         covariates: Mapping[str, float] | None = None,
+        predictor_sds: Array | None = None,
+        n_people: float = 1.0,
     ) -> ResolvedPriors:
         """Turn defaults into numbers for these data.
 
@@ -297,6 +303,10 @@ class Priors:
             Covariance family.
         covariates : mapping, optional
             Covariates of the means and their standard deviations.
+        predictor_sds : ndarray (n_predictors,), optional
+            Standard deviations of the predictors; left out, one.
+        n_people : float
+            With traits.
 
         Returns
         -------
@@ -321,7 +331,8 @@ class Priors:
             kind = np.full(n, NORMAL, dtype=np.int64)
             effects = EffectNumbers(np.zeros(n), np.full(n, np.inf), kind, np.zeros((n, N_SHAPES)))
         else:
-            effects = self.effects.resolve(predictors)
+            sds = np.ones(len(predictors)) if predictor_sds is None else predictor_sds
+            effects = self.effects.resolve(predictors, PredictorFacts(sds, n_people, n_components))
         covariates = covariates or {}
         if isinstance(self.shifts, Flat) or not covariates:
             shift_sd = np.full((len(covariates), size), np.inf)
@@ -338,6 +349,7 @@ class Priors:
             effect_sd=effects.scale,
             effect_kind=effects.kind,
             effect_shape=effects.shape,
+            scales=effects.scales,
             reference=reference,
             trait_names=names,
             predictor_names=tuple(predictors),

@@ -175,6 +175,8 @@ class Problem:
             reference=mixture.reference,
             family=family,
             covariates=dict(zip(means_design.columns, spread.tolist(), strict=True)),
+            predictor_sds=np.where(spreads > 0.0, np.sqrt(spreads), 1.0),
+            n_people=n_observed,
         )
         return cls(
             traits=traits,
@@ -220,10 +222,54 @@ class Problem:
             reference=self.reference,
             family=self.family,
             covariates=dict(zip(self.covariate_names, self.covariate_unit.tolist(), strict=True)),
+            predictor_sds=self.predictor_unit,
+            n_people=self.n_effective,
         )
-        other = replace(self, priors=resolved)
+        return self.with_resolved(resolved)
+
+    def with_resolved(self, priors: ResolvedPriors) -> Problem:
+        """The same data under priors that are numbers already."""
+        other = replace(self, priors=priors)
         known = {name: value for name, value in self.__dict__.items() if name in _OF_THE_DATA}
         other.__dict__.update(known)
+        return other
+
+    def keeping(self, chosen: Sequence[int]) -> Problem:
+        """The same problem with these predictors only, by their positions in order, under the same priors.
+
+        Raises
+        ------
+        InputError
+            If scales of the effects are learned from all predictors together.
+        """
+        if self.priors.scales is not None:
+            raise InputError("predictors whose scales are learned together cannot be taken apart; give the scales")
+        index = np.asarray(chosen, dtype=np.int64)
+        kept = tuple(self.predictor_names[p] for p in index)
+        prior = self.priors
+        priors = replace(
+            prior,
+            effect_mean=prior.effect_mean[index],
+            effect_sd=prior.effect_sd[index],
+            effect_kind=prior.effect_kind[index],
+            effect_shape=prior.effect_shape[index],
+            predictor_names=kept,
+        )
+        uncertain = self.uncertain if len(kept) else Uncertain.nobody(0)
+        other = replace(
+            self,
+            predictors=np.ascontiguousarray(self.predictors[:, index]),
+            predictor_centers=self.predictor_centers[index],
+            predictor_names=kept,
+            priors=priors,
+            profiles=self.profiles[:, :, index],
+            variant_columns={v: [c for c in columns if c in kept] for v, columns in self.variant_columns.items()},
+            formula=" + ".join(kept) or None,
+            uncertain=replace(uncertain, rows=uncertain.rows[:, index]) if len(kept) else uncertain,
+            design=None,
+        )
+        of_people = _OF_THE_DATA - {"predictor_unit", "_gather"}
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name in of_people})
         return other
 
     @property

@@ -15,6 +15,7 @@ from bayesgmm import names
 from bayesgmm.core.effect_density import N_SHAPES
 from bayesgmm.core.families import Family
 from bayesgmm.core.gather import Uncertain
+from bayesgmm.core.learned_scales import scale_model_of
 from bayesgmm.problem import Problem
 from bayesgmm.resolved_priors import ResolvedPriors
 
@@ -77,6 +78,8 @@ def problem_to_dataset(problem: Problem) -> xr.Dataset:
         "units": problem.units,
         "weights_flat": priors.weights_flat,
         "components_flat": priors.components_flat,
+        "scales_at": None if priors.scales_at is None else priors.scales_at.tolist(),
+        "scales": None if priors.scales is None else priors.scales.to_dict(),
     }
     return xr.Dataset(data, coords=coords, attrs={"problem": json.dumps(about)})
 
@@ -111,6 +114,8 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
         shift_sd=array("prior_shift_sd", (0, len(trait_names))),
         effect_kind=array("prior_effect_kind", (len(predictors),)).astype(np.int64),
         effect_shape=array("prior_effect_shape", (len(predictors), N_SHAPES)),
+        scales=scale_model_of(about["scales"]) if about.get("scales") else None,
+        scales_at=np.asarray(about["scales_at"], dtype=float) if about.get("scales_at") else None,
     )
     uncertain = Uncertain.nobody(len(predictors))
     if "uncertain_person" in stored:

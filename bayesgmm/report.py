@@ -14,7 +14,9 @@ from bayesgmm.analysis.association import associations, penetrance
 from bayesgmm.analysis.compare import Comparison, compare
 from bayesgmm.analysis.enrichment import enrichment
 from bayesgmm.analysis.inclusion import inclusion
+from bayesgmm.analysis.scales import effective_effects, group_scales
 from bayesgmm.core.effect_density import SPIKE_SLAB
+from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import MissingExtraError
 from bayesgmm.io.atomic import write_text
 from bayesgmm.report_parts import Section, html_table, picture
@@ -130,6 +132,8 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
     if (fit.problem.priors.effect_kind == SPIKE_SLAB).any():
         text = "Probability that each predictor has an effect, of the slab and not of the spike of its prior."
         sections.append(Section("Inclusion", text, tables=[html_table(inclusion(result))]))
+    if posterior is not None:
+        sections += _learned_scales(posterior)
     if fit.problem.variant_names:
         pictures = [
             picture(plot_penetrance(result, v), f"Component by genotype of {v}")
@@ -153,6 +157,23 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
             )
         )
     return sections
+
+
+def _learned_scales(posterior: Posterior) -> list[Section]:
+    """What was learned of the scales of the effects, where they are learned."""
+    scales = posterior.problem.priors.scales
+    if isinstance(scales, GroupScales):
+        text = (
+            "Scale of the effects in each group of predictors, as a multiple of the prior's sd. moved is the share of "
+            "the prior's mass that the data have moved."
+        )
+        return [Section("Groups of predictors", text, tables=[html_table(group_scales(posterior))])]
+    if isinstance(scales, HorseshoeScales):
+        text = (
+            "How many effects are not shrunk to nothing, and how far each is shrunk: near 1 to nothing, near 0 hardly."
+        )
+        return [Section("Effective effects", text, tables=[html_table(effective_effects(posterior))])]
+    return []
 
 
 def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm.core.effect_density import LAPLACE, N_SHAPES, NORMAL, SPIKE_SLAB, STUDENT_T, Pairwise
 from bayesgmm.core.families import family_of
 from bayesgmm.core.gaussian import NiwPrior
+from bayesgmm.core.learned_scales import LearnedPairwise, ScaleModel
 from bayesgmm.core.weights import WeightsPrior
 from bayesgmm.errors import PropernessError
 
@@ -49,6 +50,11 @@ class ResolvedPriors:
     effect_shape : ndarray (n_predictors, 2)
         Student-t: degrees of freedom; spike and slab: prior probability of the slab, and the spike's standard deviation
         as a share of the slab's.
+    scales : ScaleModel or None
+        Prior of the scales of the effects where they are learned; ``effect_sd`` is then at their prior medians, or at
+        those that a MAP fit was given.
+    scales_at : ndarray (n_scales,) or None
+        Logarithms of the latter; see :mod:`bayesgmm.core.learned_scales`.
     """
 
     concentration: Array
@@ -68,6 +74,8 @@ class ResolvedPriors:
     shift_sd: Array = field(default_factory=lambda: np.zeros((0, 1)))
     effect_kind: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     effect_shape: Array = field(default_factory=lambda: np.zeros((0, N_SHAPES)))
+    scales: ScaleModel | None = None
+    scales_at: Array | None = None
 
     def __post_init__(self) -> None:
         if len(self.effect_kind) != len(self.effect_sd):
@@ -97,8 +105,10 @@ class ResolvedPriors:
             self.concentration, full[:, 1:] - full[:, :1], self.effect_sd, self.effect_kind, self.effect_shape
         )
 
-    def pairwise_effect(self, p: int) -> Pairwise:
+    def pairwise_effect(self, p: int) -> Pairwise | LearnedPairwise:
         """Prior of every pairwise log odds ratio of predictor ``p`` about its mean; of no meaning where flat."""
+        if self.scales is not None and self.scales.learned[p]:
+            return self.scales.pairwise(p)
         shape = tuple(float(x) for x in self.effect_shape[p])
         return Pairwise(int(self.effect_kind[p]), shape, float(self.effect_sd[p]), self.n_components)
 
@@ -158,6 +168,8 @@ class ResolvedPriors:
             rows.append(self._covariance_row())
         for p, name in enumerate(self.predictor_names):
             rows.append((f"effects[{name}]", *self._effect_row(p)))
+        if self.scales is not None:
+            rows += self.scales.rows()
         for q, name in enumerate(self.covariate_names):
             rows.append((f"shifts[{name}]", *self._shift_row(q)))
         return pd.DataFrame(rows, columns=["parameter", "prior", "meaning"])
@@ -199,7 +211,8 @@ class ResolvedPriors:
             return "flat: maximum likelihood", "an effect that separates the data is infinite"
         means = self.effect_mean[p]
         centre = f"{means[0]:g}" if np.ptp(means) == 0 else f"({', '.join(f'{m:g}' for m in means)})"
-        reach = 1.96 * sd if self.effect_kind[p] == NORMAL else self.pairwise_effect(p).reach(0.95)
+        is_normal = self.effect_kind[p] == NORMAL and (self.scales is None or not self.scales.learned[p])
+        reach = 1.96 * sd if is_normal else self.pairwise_effect(p).reach(0.95)
         with np.errstate(over="ignore"):
             low, high = np.exp(means.min() - reach), np.exp(means.max() + reach)
         return self._effect_density(p, centre), f"95% of odds ratios within {low:.3g} to {high:.3g}"
@@ -215,6 +228,8 @@ class ResolvedPriors:
                 return f"{name} on all log odds ratios together (group lasso)"
         elif kind == SPIKE_SLAB:
             name = f"{first:g} Normal({centre}, {scale:g}) + {1.0 - first:g} Normal({centre}, {second * scale:g})"
+        elif self.scales is not None and self.scales.learned[p]:
+            name = f"Normal({centre}, {self.scales.words(p)})"
         else:
             name = f"Normal({centre}, {scale:g})"
         return f"{name} on every log odds ratio"

@@ -97,16 +97,19 @@ class SampledStudy:
     options : mapping
         Arguments of :meth:`bayesgmm.Mixture.sample`.
     reweight : bool
+        Draws whose effects' scales were learned are never reweighted: they belong to their own prior.
     """
 
     def __init__(self, posterior: Posterior, options: Mapping[str, Any], *, reweight: bool = True) -> None:
-        self._sources = [_Source.of("the model's own priors", posterior)]
+        self._sources: list[_Source] = []
+        self._offer("the model's own priors", posterior)
         self._options, self._reweight = options, reweight
         self.n_sampled = 0
 
     def answer(self, problem: Problem, fit: MapFit, name: str) -> Answer:
         """Answer one setting; new draws, started at ``fit``, are kept under ``name`` for the settings to come."""
-        tried = [(*source.reweighted(problem), source) for source in self._sources] if self._reweight else []
+        sources = self._sources if self._reweight and problem.priors.scales is None else []
+        tried = [(*source.reweighted(problem), source) for source in sources]
         good = [t for t in tried if t[1] <= GOOD_K and t[2] >= _LEAST_ESS * len(t[0])]
         if good:
             weights, k, ess, source = min(good, key=lambda t: -t[2])
@@ -115,9 +118,13 @@ class SampledStudy:
             return Answer(source.posterior.posterior, weights, membership, how, max(k, 0.0), ess)
         again = sampled_posterior(problem, fit, self._options)
         self.n_sampled += 1
-        self._sources.append(_Source.of(name, again))
+        self._offer(name, again)
         ess = float(again.summary()["ess_bulk"].min())
         return Answer(again.posterior, None, again.responsibilities.values, "sampled", 0.0, ess)
+
+    def _offer(self, name: str, posterior: Posterior) -> None:
+        if posterior.problem.priors.scales is None:
+            self._sources.append(_Source.of(name, posterior))
 
 
 def _reweighted_membership(problem: Problem, stacked: Stacked, weights: Array) -> Array:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
 from scipy.special import log_expit, logsumexp
 
 from bayesgmm import names
@@ -15,6 +17,9 @@ from bayesgmm.inference.map_fit import MapFit
 
 if TYPE_CHECKING:
     from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
 
 
 def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
@@ -39,19 +44,9 @@ def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
         If no predictor has a spike-and-slab prior.
     """
     problem = result.problem
-    priors = problem.priors
-    spiked = np.flatnonzero(priors.effect_kind == SPIKE_SLAB)
-    if not len(spiked) or problem.n_components < 2:
-        raise InputError(
-            "inclusion: no effect has a spike-and-slab prior; use Priors(effects=bayesgmm.LogOddsSpikeSlab()) in a "
-            "model with predictors of the weights and at least two components"
-        )
     at_mode = isinstance(result, MapFit)
-    effects = (result.params if isinstance(result, MapFit) else result.posterior)[names.EFFECTS].values
-    draws = problem.beta(effects.reshape(-1, len(problem.predictor_names), problem.n_components - 1))
-    u = priors.weights_prior().squared_lengths(draws)[:, spiked]
-    prior, spike = priors.effect_shape[spiked].T
-    odds = log_odds_of_slab(u, problem.n_components - 1, prior, spike)
+    spiked, odds = _log_odds(problem, result.params if isinstance(result, MapFit) else result.posterior)
+    prior = problem.priors.effect_shape[spiked, 0]
     log_in, log_out = (logsumexp(log_expit(x), axis=0) - np.log(len(odds)) for x in (odds, -odds))
     gained = log_in - log_out - np.log(prior) + np.log1p(-prior)
     return pd.DataFrame(
@@ -64,3 +59,32 @@ def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
             "note": "at the mode, one of possibly many; sample the posterior" if at_mode else "",
         }
     )
+
+
+def slab_probabilities(problem: Problem, draws: xr.Dataset) -> tuple[NDArray[np.int64], Array]:
+    """Predictors with a spike and slab, and how probable the slab is given each draw's effects (n_draws, predictors).
+
+    Given the effects predictors are in the slab independently of each other.
+
+    Raises
+    ------
+    InputError
+        If no predictor has a spike-and-slab prior.
+    """
+    spiked, odds = _log_odds(problem, draws)
+    return spiked, np.exp(log_expit(odds))
+
+
+def _log_odds(problem: Problem, draws: xr.Dataset) -> tuple[NDArray[np.int64], Array]:
+    priors = problem.priors
+    spiked = np.flatnonzero(priors.effect_kind == SPIKE_SLAB)
+    if not len(spiked) or problem.n_components < 2:
+        raise InputError(
+            "inclusion: no effect has a spike-and-slab prior; use Priors(effects=bayesgmm.LogOddsSpikeSlab()) in a "
+            "model with predictors of the weights and at least two components"
+        )
+    effects = draws[names.EFFECTS].values
+    beta = problem.beta(effects.reshape(-1, len(problem.predictor_names), problem.n_components - 1))
+    u = priors.weights_prior().squared_lengths(beta)[:, spiked]
+    prior, spike = priors.effect_shape[spiked].T
+    return spiked, log_odds_of_slab(u, problem.n_components - 1, prior, spike)

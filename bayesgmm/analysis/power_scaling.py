@@ -31,7 +31,7 @@ _MEANING = {
     WEAK: "it does not move with either",
     UNKNOWN: "the draws are too few apart to be reweighted; sample the posterior (Mixture.sample)",
 }
-BLOCKS = ("all", names.WEIGHTS, "components", names.EFFECTS, names.SHIFTS)
+BLOCKS = ("all", names.WEIGHTS, "components", names.EFFECTS, "scales", names.SHIFTS)
 
 
 def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataFrame:
@@ -41,8 +41,8 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
     ----------
     result : Posterior or MapFit
         A fit is answered by its Laplace posterior.
-    prior : {"all", "weights", "components", "effects", "shifts"}
-        The part of the prior that is made stronger or weaker.
+    prior : {"all", "weights", "components", "effects", "scales", "shifts"}
+        The part of the prior that is made stronger or weaker; ``"scales"`` where those of the effects are learned.
 
     Returns
     -------

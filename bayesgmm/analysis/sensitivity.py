@@ -76,7 +76,7 @@ def sensitivity(
         An earlier answer under the model's own priors, to save doing it again.
     reweight : bool, default True
         With "nuts": reweight draws to neighbouring settings where k-hat is at most 0.5 and a quarter of them is still
-        effective. False: sample every setting.
+        effective. False, and where scales of the effects are learned: sample every setting.
     progress : bool, default False
     sample_weight
         As in :meth:`bayesgmm.Mixture.fit`.

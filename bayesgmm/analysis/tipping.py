@@ -17,9 +17,11 @@ from bayesgmm import names
 from bayesgmm.analysis.answers import SampledStudy, laplace_answer, sampled_posterior
 from bayesgmm.analysis.sensitivity import ENGINES, base_of, sensitivity, sensitivity_table
 from bayesgmm.analysis.summaries import of_draws, of_modes
+from bayesgmm.core.effect_density import Pairwise
 from bayesgmm.errors import InputError
 from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.progress import track
+from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
@@ -42,9 +44,14 @@ def scale_argument(model: Mixture) -> str:
     Raises
     ------
     InputError
-        If that prior has no scale.
+        If that prior has no scale, or learns it.
     """
     prior = model.priors.effects
+    if isinstance(prior, LogOddsGroups | LogOddsHorseshoe):
+        raise InputError(
+            f"the effects' prior {type(prior).__name__} learns its scales, so that none can be asked for; give one "
+            "with a scale of its own, such as bg.LogOddsNormal(sd=1)"
+        )
     for argument in ("sd", "scale"):
         if hasattr(prior, argument):
             return argument
@@ -178,7 +185,9 @@ def tipping_points(
                     "sceptical_sd": float(limit / norm.ppf(0.5 * (1.0 + level))),
                 }
             )
-            rows[-1]["verdict"] = _verdict(rows[-1], replace(problem.priors.pairwise_effect(p), scale=1.0).reach(0.95))
+            prior = problem.priors.pairwise_effect(p)
+            assert isinstance(prior, Pairwise)  # its scale is given
+            rows[-1]["verdict"] = _verdict(rows[-1], replace(prior, scale=1.0).reach(0.95))
     return pd.DataFrame(rows)
 
 
@@ -223,8 +232,14 @@ def _answerer(
 
 def unopposed_effects(model: Mixture, own: MapFit, predictor: str, level: float = 0.95) -> Array:
     """Effects (predictor, contrast, 4), as of :func:`of_modes`, where one predictor's prior says next to nothing."""
-    priors = model.priors.with_value(f"effects.{scale_argument(model)}.{predictor}", _WIDE)
-    fit = fit_map(with_a_mode(own.problem.with_priors(priors)), init=own)
+    if own.problem.priors.scales is None:
+        priors = model.priors.with_value(f"effects.{scale_argument(model)}.{predictor}", _WIDE)
+        problem = own.problem.with_priors(priors)
+    else:
+        # the others' scales stay where the fit has them
+        sds = np.where([name == predictor for name in own.problem.predictor_names], _WIDE, own.problem.priors.effect_sd)
+        problem = replace(own.problem, priors=replace(own.problem.priors, effect_sd=sds, scales=None))
+    fit = fit_map(with_a_mode(problem), init=own)
     return of_modes(own.problem, [fit], level, {}, 0)[0][names.EFFECTS][1]
 
 

@@ -90,15 +90,15 @@ class WeightsPrior:
         shape = np.eye(size) - np.ones((size, size)) / self.n_components
         return (2.0 / self.effect_sd**2)[:, None, None] * shape
 
-    def draw_effects(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw contrasts (n, P, K-1) of every predictor."""
+    def draw_effects(self, n: int, rng: np.random.Generator, sds: Array | None = None) -> Array:
+        """Draw contrasts (n, P, K-1) of every predictor, given scales (n, P) where those are drawn too."""
         size = self.n_components - 1
         factor = np.linalg.cholesky(0.5 * (np.eye(size) + np.ones((size, size))))
         noise = rng.standard_normal((n, len(self.effect_sd), size)) @ factor.T
         for p in np.flatnonzero(self.effect_kind != NORMAL):
             mixing = draw_mixing(int(self.effect_kind[p]), self.effect_shape[p], self.n_components, n, rng)
             noise[:, p] *= mixing[:, None]
-        drawn: Array = self.effect_mean + self.effect_sd[:, None] * noise
+        drawn: Array = self.effect_mean + (self.effect_sd if sds is None else sds)[..., None] * noise
         return drawn
 
     def log_density_weights(self, log_pi: Array) -> Array:

@@ -20,7 +20,7 @@ from bayesgmm.core.posterior import whitened_value_and_gradient, whitened_values
 Array = NDArray[np.float64]
 
 _STEP = 1e-5  # of central differences of the gradient, in coordinates of order one
-_LEAST_CURVATURE = 0.01  # of a direction in which the density is flat or rises: the prior's means have this much
+LEAST_CURVATURE = 0.01  # of a direction in which the density is flat or rises: the prior's means have this much
 _NEWTON_STEPS = 10
 _WORK_A_THREAD = 100_000  # rows times points worth a thread
 
@@ -89,14 +89,19 @@ class WhitenedDensity(ABC):
         factor = np.linalg.cholesky(information)
         self.scale = np.ascontiguousarray(np.linalg.solve(factor.T, np.eye(self.size)))
 
-    def _information(self) -> Array:
+    def _differences(self) -> Array:
+        """Negative Hessian at zero, from differences of the gradient."""
         rows = np.empty((self.size, self.size))
         for j in range(self.size):
             step = np.zeros(self.size)
             step[j] = _STEP
             rows[j] = (self(-step)[1] - self(step)[1]) / (2.0 * _STEP)
-        curvature, directions = np.linalg.eigh(0.5 * (rows + rows.T))
-        result: Array = (directions * np.maximum(curvature, _LEAST_CURVATURE)) @ directions.T
+        result: Array = 0.5 * (rows + rows.T)
+        return result
+
+    def _information(self) -> Array:
+        curvature, directions = np.linalg.eigh(self._differences())
+        result: Array = (directions * np.maximum(curvature, LEAST_CURVATURE)) @ directions.T
         return result
 
 
@@ -156,3 +161,12 @@ class FusedDensity(WhitenedDensity):
         if type(self).__call__ is not FusedDensity.__call__:
             return None  # a subclass has another density
         return Lent(self.centre, self.scale, *self._data)
+
+    def permuted(self, coordinates: Array, order: NDArray[np.int64]) -> Array:
+        """Coordinates, not whitened, with components exchanged."""
+        return self._arrays.free(self._arrays.of_free(coordinates, self._near).permuted(order))
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether exchanged components are looked for; see :func:`bayesgmm.inference.laplace.label_exchanges`."""
+        return True

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm import __version__, names
 from bayesgmm.core.objective import Stacked
 from bayesgmm.core.passes import pass_over
+from bayesgmm.inference.learned_density import log_density_given_scales, scales_of
 from bayesgmm.inference.tidy import without_empty
 from bayesgmm.problem_storage import problem_to_dataset
 
@@ -24,8 +25,12 @@ Array = NDArray[np.float64]
 _LEAD = (names.CHAIN, names.DRAW)
 
 
-def log_prior_of(problem: Problem, stacked: Stacked) -> xr.Dataset:
-    """Log prior density of each block at every draw (chain, draw), in the natural parameters and the traits' units."""
+def log_prior_of(problem: Problem, stacked: Stacked, theta: Array | None = None) -> xr.Dataset:
+    """Log prior density of each block at every draw (chain, draw), in the natural parameters and the traits' units.
+
+    ``theta`` (chain, draw, n_scales) are the scales of the effects where they are learned: the effects' density is then
+    given them, and ``scales`` that of the scales themselves.
+    """
     arrays, k = problem.arrays, problem.n_components
     powers = arrays.niw_prior.unit_power(k) @ np.log(problem.unit)
     data: dict[str, Any] = {
@@ -44,10 +49,12 @@ def log_prior_of(problem: Problem, stacked: Stacked) -> xr.Dataset:
     if k > 1:
         data[names.WEIGHTS] = (_LEAD, arrays.weights_prior.log_density_weights(np.log(stacked.pi)))
         if problem.predictor_names:
-            data[names.EFFECTS] = (
-                (*_LEAD, names.PREDICTOR),
-                arrays.weights_prior.log_density_effects(stacked.beta) + problem.log_effects_shift,
-            )
+            if theta is None:
+                effects = arrays.weights_prior.log_density_effects(stacked.beta)
+            else:
+                effects, scales = log_density_given_scales(problem, stacked.beta, theta), scales_of(problem)
+                data["scales"] = (_LEAD, scales.log_density(theta) - scales.log_jacobian(theta))
+            data[names.EFFECTS] = ((*_LEAD, names.PREDICTOR), effects + problem.log_effects_shift)
     if names.EFFECTS in data:
         coords[names.PREDICTOR] = list(problem.predictor_names)
     return xr.Dataset(data, coords=coords)
@@ -93,6 +100,7 @@ def tree_of_draws(
     problem: Problem | None = None,
     log_likelihood: Array | None = None,
     pointwise: Array | None = None,
+    theta: Array | None = None,
 ) -> xr.DataTree:
     """Every group of a :class:`bayesgmm.Posterior`'s tree.
 
@@ -111,12 +119,14 @@ def tree_of_draws(
         Of all the traits, in their units.
     pointwise : ndarray (chain, draw, people with traits), optional
         Of every person.
+    theta : ndarray (chain, draw, n_scales), optional
+        Scales of the effects, where they are learned.
     """
     problem = fit.problem if problem is None else problem
     n_chains, n_draws = stacked.pi.shape[:2]
     index = {names.CHAIN: np.arange(n_chains), names.DRAW: np.arange(n_draws)}
     samples = {names.SAMPLE: np.asarray(problem.sample_ids)}
-    log_prior = log_prior_of(problem, stacked)
+    log_prior = log_prior_of(problem, stacked, theta)
     if log_likelihood is not None:
         stats = stats.assign(
             {
@@ -125,6 +135,8 @@ def tree_of_draws(
             }
         )
     posterior = problem.dataset(stacked.pi, stacked.means, stacked.roots, stacked.beta, stacked.shifts)
+    if theta is not None:
+        posterior = with_scales(problem, posterior, theta)
     groups: dict[str, xr.Dataset] = {
         "posterior": without_empty(posterior.assign_coords(index)),
         "sample_stats": stats.assign_coords(index),
@@ -146,6 +158,13 @@ def tree_of_draws(
             coords={**index, names.SAMPLE: samples[names.SAMPLE][problem.people]},
         )
     return xr.DataTree.from_dict(groups)
+
+
+def with_scales(problem: Problem, draws: xr.Dataset, theta: Array) -> xr.Dataset:
+    """Draws with the learned scales of the effects (chain, draw, n_scales) and what is derived from them."""
+    scales = scales_of(problem)
+    found = {name: ((*_LEAD, *dims), values) for name, (dims, values) in scales.variables(theta).items()}
+    return draws.assign(found).assign_coords(scales.coords)
 
 
 def versions(*packages: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from os import PathLike
 
@@ -34,6 +35,9 @@ def tree_of_map(fit: MapFit) -> xr.DataTree:
         names.LOG_POSTERIOR: fit.log_posterior,
         names.LOG_LIKELIHOOD: fit.log_likelihood,
     }
+    at = fit.problem.priors.scales_at
+    if at is not None:
+        stored.attrs["scales_at"] = json.dumps(at.tolist())
     return xr.DataTree.from_dict({"map": stored, "constant_data": problem_to_dataset(fit.problem)})
 
 
@@ -52,6 +56,11 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
     """Rebuild a fit from the groups ``map`` and ``constant_data``."""
     stored = tree["map"].to_dataset()
     problem = problem_from_dataset(tree["constant_data"].to_dataset())
+    scales = problem.priors.scales
+    if scales is not None and "scales_at" in stored.attrs:
+        # a posterior's problem has the prior's own scales, its fit those that it was given
+        at = np.array(json.loads(stored.attrs["scales_at"]))
+        problem = problem.with_resolved(replace(problem.priors, effect_sd=scales.sds(at), scales_at=at))
     beta = np.zeros((len(problem.predictor_names), problem.n_components - 1))
     if names.EFFECTS in stored:
         beta = problem.beta(stored[names.EFFECTS].values)

@@ -74,6 +74,7 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
             )
         )
     found += _held_effects(fit)
+    found += _given_scales(fit)
     if not fit.converged:
         found.append((None, "not converged", f"not converged: {fit.reason}"))
     if not fit.strict:
@@ -113,3 +114,19 @@ def _held_effects(fit: MapFit) -> list[tuple[int | None, str, str]]:
 def _listed(labels: list[str]) -> str:
     shown = ", ".join(labels[:_SHOWN])
     return shown if len(labels) <= _SHOWN else f"{shown} and {len(labels) - _SHOWN} more"
+
+
+def _given_scales(fit: MapFit) -> list[tuple[int | None, str, str]]:
+    """Scales of the effects that the posterior learns and a MAP fit is given."""
+    priors = fit.problem.priors
+    if priors.scales is None:
+        return []
+    where = "their prior medians"
+    if priors.scales_at is not None:
+        told = priors.scales.told(priors.scales_at)
+        where = f"the mode of their own posterior by Laplace's approximation ({told})"
+    message = (
+        f"the scales of the effects are learned by the posterior; this fit is given them at {where}, and its effects "
+        "and errors are conditional on that. Sample the posterior"
+    )
+    return [(None, "scales given", message)]

@@ -25,7 +25,8 @@ from bayesgmm import names
 from bayesgmm.core.objective import Stacked
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.density import FusedDensity, WhitenedDensity
-from bayesgmm.inference.draws import mean_membership, tree_of_draws, versions
+from bayesgmm.inference.draws import mean_membership, tree_of_draws, versions, with_scales
+from bayesgmm.inference.learned_density import LearnedDensity, posterior_density
 from bayesgmm.inference.posterior import Posterior
 
 if TYPE_CHECKING:
@@ -149,27 +150,23 @@ def importance_sample(
     )
 
 
-def label_exchanges(fit: MapFit, density: FusedDensity) -> list[tuple[Array, Array]]:
+def label_exchanges(fit: MapFit, density: FusedDensity | LearnedDensity) -> list[tuple[Array, Array]]:
     """Permutations of the components, other than none, that carry the mode near itself, as maps of whitened points.
 
     Permuting components is linear in the free coordinates.
     """
-    arrays, near = fit.problem.arrays, fit.parameters
-    k = arrays.n_components
-    if k == 1:
+    k = fit.problem.n_components
+    if k == 1 or not density.symmetric:
         return []
     inverse = np.linalg.inv(density.scale)
 
-    def carried(free: Array, order: NDArray[np.int64]) -> Array:
-        return arrays.free(arrays.of_free(free, near).permuted(order))
-
     found = []
     for order in _orders(k):
-        target = inverse @ (carried(density.centre, order) - density.centre)
+        target = inverse @ (density.permuted(density.centre, order) - density.centre)
         if not float(target @ target) < _FAR**2:
             continue
-        zero = carried(np.zeros(density.size), order)
-        matrix = np.stack([carried(row, order) - zero for row in np.eye(density.size)], axis=1)
+        zero = density.permuted(np.zeros(density.size), order)
+        matrix = np.stack([density.permuted(row, order) - zero for row in np.eye(density.size)], axis=1)
         found.append((inverse @ matrix @ density.scale, target))
     return found
 
@@ -216,7 +213,8 @@ class LaplacePosterior(Posterior):
     def tree(self) -> xr.DataTree:
         """Groups as those of :class:`Posterior`, without chains' statistics and pointwise log likelihoods."""
         stacked = self._stacked
-        tree = tree_of_draws(self.map, stacked, xr.Dataset(), mean_membership(self.problem, stacked, _MEMBERSHIPS))
+        membership = mean_membership(self.problem, stacked, _MEMBERSHIPS)
+        tree = tree_of_draws(self.map, stacked, xr.Dataset(), membership, theta=self._theta)
         tree.attrs = {
             **self._told,
             "versions": versions("numpy", "numba", "arviz-stats"),
@@ -231,13 +229,25 @@ class LaplacePosterior(Posterior):
             return super().posterior
         s = self._stacked
         draws = self.problem.dataset(s.pi, s.means, s.roots, s.beta, s.shifts)
+        if self._theta is not None:
+            draws = with_scales(self.problem, draws, self._theta)
         return draws.assign_coords({names.CHAIN: np.arange(1), names.DRAW: np.arange(draws.sizes[names.DRAW])})
 
     @cached_property
     def _stacked(self) -> Stacked:
+        return Stacked(*(x[None] for x in self.__dict__["_run"].density.stacked(self._points)))
+
+    @cached_property
+    def _points(self) -> Array:
         run: LaplaceRun = self.__dict__["_run"]
-        chosen = run.resampled(int(self._told["seed"]))
-        return Stacked(*(x[None] for x in run.density.stacked(run.weighted.points[chosen])))
+        points: Array = run.weighted.points[run.resampled(int(self._told["seed"]))]
+        return points
+
+    @property
+    def _theta(self) -> Array | None:
+        """Scales of the effects (1, draw, n_scales), where they are learned."""
+        density = self.__dict__["_run"].density
+        return density.theta(self._points)[None] if isinstance(density, LearnedDensity) else None
 
     @property
     def _told(self) -> dict[str, Any]:
@@ -319,13 +329,13 @@ class LaplaceRun:
     Attributes
     ----------
     fit : MapFit
-    density : FusedDensity
+    density : FusedDensity or LearnedDensity
     weighted : Weighted
         Its log evidence has every constant.
     """
 
     fit: MapFit
-    density: FusedDensity
+    density: FusedDensity | LearnedDensity
     weighted: Weighted
 
     @classmethod
@@ -344,7 +354,7 @@ class LaplaceRun:
         problem = fit.problem
         problem.priors.refuse_improper()
         problem.refuse_unsampled()
-        density = FusedDensity(problem.arrays, fit.parameters)
+        density = posterior_density(problem, fit.parameters)
         exchanges = label_exchanges(fit, density)
         weighted = importance_sample(density, draws, df, seed, exchanges, math.factorial(problem.n_components))
         constant = log_evidence_constant(problem, density)

@@ -16,8 +16,9 @@ from bayesgmm.core.labels import best_order
 from bayesgmm.core.objective import Stacked
 from bayesgmm.core.passes import pass_over
 from bayesgmm.errors import InputError, MissingExtraError
-from bayesgmm.inference.density import FusedDensity, WhitenedDensity
+from bayesgmm.inference.density import WhitenedDensity
 from bayesgmm.inference.draws import mean_membership, tree_of_draws, versions
+from bayesgmm.inference.learned_density import LearnedDensity, posterior_density
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.nutpie_model import FLAT, hand_over
 from bayesgmm.inference.posterior import Posterior
@@ -27,6 +28,7 @@ from bayesgmm.problem import Problem
 Array = NDArray[np.float64]
 
 _POINTWISE_LIMIT = 25_000_000  # numbers of pointwise log likelihood kept unless asked for: 200 MB
+_CAREFUL = 0.9  # acceptance aimed at where scales are learned: longer steps would diverge near scales of zero
 _PEOPLE_FOR_LABELS = 2_000  # people whose memberships decide the labels of a draw
 _DRAWS_FOR_MEMBERSHIP = 400  # draws over which memberships are averaged
 
@@ -82,6 +84,7 @@ def sample_posterior(
         seed=seed,
         progress_bar=progress,
         save_warmup=False,
+        **({"target_accept": _CAREFUL} if isinstance(target, LearnedDensity) else {}),
     )
     sampled = time.perf_counter()
     points = raw["posterior"][FLAT].values
@@ -94,7 +97,15 @@ def sample_posterior(
     total, pointwise = _likelihood(problem, stacked, keep, threads)
     membership = mean_membership(problem, stacked, _DRAWS_FOR_MEMBERSHIP, threads)
     tree = tree_of_draws(
-        fit, stacked, _stats(raw), membership, problem=problem, log_likelihood=total, pointwise=pointwise
+        fit,
+        stacked,
+        _stats(raw),
+        membership,
+        problem=problem,
+        log_likelihood=total,
+        pointwise=pointwise,
+        # scales are the same whichever way components are labelled
+        theta=target.theta(points) if isinstance(target, LearnedDensity) else None,
     )
     tree.attrs = {
         "versions": versions("numpy", "numba", "pymc", "pytensor", "nutpie", "arviz"),
@@ -112,7 +123,12 @@ def sample_posterior(
 def _density(problem: Problem, fit: MapFit, source: str) -> WhitenedDensity:
     start = problem.parameters(fit.params)
     if source == "fused":
-        return FusedDensity(problem.arrays, start)
+        return posterior_density(problem, start)
+    if problem.priors.scales is not None:
+        raise InputError(
+            "density = 'pymc' does not know scales that are learned; use density = 'fused', which is the same density, "
+            "or Mixture.to_pymc and pymc.sample"
+        )
     try:
         from bayesgmm.inference.graph_density import GraphDensity
     except ImportError as error:

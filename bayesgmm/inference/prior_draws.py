@@ -29,7 +29,10 @@ def draw_prior(problem: Problem, n: int, rng: np.random.Generator) -> Stacked:
     arrays, k = problem.arrays, problem.n_components
     prior = arrays.weights_prior
     pi = rng.dirichlet(prior.concentration, n) if k > 1 else np.ones((n, 1))
-    beta = prior.draw_effects(n, rng)
+    scales, sds = problem.priors.scales, None
+    if scales is not None:
+        sds = scales.sds(scales.quantiles(rng.random((n, scales.n_scales)))) * problem.predictor_unit
+    beta = prior.draw_effects(n, rng, sds)
     roots = _draw_roots(arrays.niw_prior, k, n, rng)
     # mu | Sigma ~ N(m0, Sigma / kappa0), and Sigma = inv(L L')
     noise = rng.standard_normal((n, k, arrays.n_traits, 1)) / np.sqrt(arrays.niw_prior.strength)

@@ -24,6 +24,7 @@ from bayesgmm import names
 from bayesgmm.core.effect_density import LAPLACE, NORMAL, SPIKE_SLAB, STUDENT_T
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import NiwPrior
+from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales, ScaleModel
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
 from bayesgmm.inference.likelihood_op import marginal_mixture_likelihood, sample_inputs
@@ -38,6 +39,9 @@ CHI_SQUARED = "bartlett_squared_diagonal"
 LOWER = "bartlett_lower"
 EFFECTS_STANDARD = "effects_standard"
 SHIFTS_STANDARD = "shifts_standard"
+GROUPS_STANDARD = "group_scales_standard"
+GLOBAL_STANDARD = "global_scale_standard"
+SLAB_SQUARED = "slab_squared_standard"
 
 
 def effect_factor(n_components: int) -> Array:
@@ -95,7 +99,8 @@ def build_model(problem: Problem) -> pm.Model:
     problem.priors.refuse_improper()
     problem.refuse_unsampled()
     with pm.Model(coords=_coords(problem)) as model:
-        parameters = _declare(problem.arrays)
+        sds = _declare_scales(problem)
+        parameters = _declare(problem.arrays, sds)
         unit, centre = problem.unit, problem.centre
         pm.Deterministic(names.MEANS, centre + unit * parameters["means"], dims=(names.COMPONENT, names.TRAIT))
         inverse = pt.linalg.inv(parameters["roots"])
@@ -129,13 +134,57 @@ def _coords(problem: Problem) -> dict[str, Any]:
     if problem.predictor_names and problem.n_components > 1:
         coords[names.PREDICTOR] = list(problem.predictor_names)
         coords[names.CONTRAST] = list(problem.contrasts)
+    if problem.priors.scales is not None:
+        coords |= problem.priors.scales.coords
     if problem.covariate_names:
         coords[names.COVARIATE] = list(problem.covariate_names)
     return coords
 
 
-def _declare(arrays: MixtureArrays) -> dict[str, Any]:
-    """Declare data, priors and likelihood in the current model; return weights, means, roots and beta."""
+def _declare_scales(problem: Problem) -> Any:
+    """Declare the scales of the effects where they are learned; return those of standardised predictors, else None."""
+    scales = problem.priors.scales
+    if scales is None:
+        return None
+    if isinstance(scales, GroupScales):
+        between = pm.HalfNormal(names.BETWEEN_SCALE, sigma=scales.between)
+        each = pm.HalfNormal(GROUPS_STANDARD, sigma=1.0, shape=len(scales.groups))
+        own = pm.Deterministic(names.GROUP_SCALES, between * each, dims=names.GROUP)
+        variance = pt.dot(scales.member, own**2)
+        sds = pt.sqrt(pt.where(scales.learned, variance, 1.0)) * scales.base
+    else:
+        assert isinstance(scales, HorseshoeScales)
+        half = 0.5 * scales.slab_df
+        overall = pm.HalfCauchy(GLOBAL_STANDARD, beta=1.0)
+        squared = pm.InverseGamma(SLAB_SQUARED, alpha=half, beta=half) * scales.slab**2
+        local = pm.HalfCauchy(names.LOCAL_SCALES, beta=1.0, dims=names.PREDICTOR)
+        pm.Deterministic(names.GLOBAL_SCALE, overall * scales.global_scale)
+        pm.Deterministic(names.SLAB_SCALE, pt.sqrt(squared))
+        t = overall * scales.global_scale * local / scales.unit
+        sds = pt.sqrt(squared) * t / pt.sqrt(squared + t**2)
+        shrinkage = 1.0 / (1.0 + scales.information * (scales.unit * sds) ** 2)
+        pm.Deterministic(names.SHRINKAGE, shrinkage, dims=names.PREDICTOR)
+        pm.Deterministic(names.EFFECTIVE_EFFECTS, (1.0 - shrinkage).sum())
+    return sds * problem.predictor_unit
+
+
+def scale_values(scales: ScaleModel, theta: Array) -> dict[str, Array]:
+    """Values of the free variables of the scales (before any transform) at coordinates (n_scales,)."""
+    if isinstance(scales, GroupScales):
+        between = np.asarray(scales.between * np.exp(theta[0]))
+        return {names.BETWEEN_SCALE: between, GROUPS_STANDARD: np.exp(theta[1:])}
+    return {
+        GLOBAL_STANDARD: np.exp(theta[0]),
+        SLAB_SQUARED: np.exp(theta[1]),
+        names.LOCAL_SCALES: np.exp(theta[2:]),
+    }
+
+
+def _declare(arrays: MixtureArrays, sds: Any = None) -> dict[str, Any]:
+    """Declare data, priors and likelihood in the current model; return weights, means, roots and beta.
+
+    ``sds`` (P,) are scales of the effects that are themselves variables, in place of those of the arrays.
+    """
     data = {name: pm.Data(name, value) for name, value in data_of(arrays).items()}
     n_components, size, n_covariates = arrays.n_components, arrays.n_traits, len(arrays.shift_precision)
     n_predictors = arrays.sample.predictors.shape[1]
@@ -160,7 +209,8 @@ def _declare(arrays: MixtureArrays) -> dict[str, Any]:
         if n_predictors:
             z = _declare_standard_effects(data, arrays.weights_prior.effect_kind, n_components - 1)
             spread = pt.dot(z, effect_factor(n_components).T)
-            beta = data["prior_effect_mean"] + data["prior_effect_sd"][:, None] * spread
+            sds = data["prior_effect_sd"] if sds is None else sds
+            beta = data["prior_effect_mean"] + sds[:, None] * spread
             logits = pt.log(weights) + pt.concatenate(
                 [pt.zeros((n_patterns, 1)), pt.dot(data["predictors"], beta)], axis=1
             )

@@ -26,6 +26,7 @@ from bayesgmm.core.starts import (
 from bayesgmm.errors import FitWarning, InputError, first_few
 from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
 from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.scale_search import with_fitted_scales
 from bayesgmm.problem import Problem
 from bayesgmm.progress import track
 
@@ -91,6 +92,12 @@ def fit_map(
         log_posteriors=np.array(run.history) + shift,
         start_rows=table,
     )
+    if problem.priors.scales is not None:
+
+        def climbed(other: Problem, start: MapFit) -> MapFit:
+            return fit_map(other, seed=seed, init=start, max_iterations=max_iterations, tolerance=tolerance)
+
+        fit = with_fitted_scales(fit, climbed)
     if not fit.converged:
         warnings.warn(
             f"the fit did not converge: {fit.reason}"

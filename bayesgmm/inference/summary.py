@@ -16,9 +16,13 @@ INTERVALS = (0.89, 0.95)
 
 
 def summarise_draws(draws: xr.Dataset) -> pd.DataFrame:
-    """One row per free parameter: mean, sd, median, intervals, ESS and R-hat; draws (chain, draw, ...)."""
+    """One row per free parameter: mean, sd, median, intervals, ESS and R-hat; draws (chain, draw, ...).
+
+    Learned scales of the effects are among them.
+    """
     rows = []
-    for name, variable, where in parameter_index(draws):
+    scales = tuple(name for name in names.SCALES if name in draws)
+    for name, variable, where in parameter_index(draws, scales):
         values = draws[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
         rows.append({"parameter": name, "variable": variable, **summarise_array(values)})
     return pd.DataFrame(rows)

@@ -10,8 +10,8 @@ import xarray as xr
 from bayesgmm import names
 
 
-def parameter_index(params: xr.Dataset) -> Iterator[tuple[str, str, dict[str, int]]]:
-    """Name, variable and position of every free parameter.
+def parameter_index(params: xr.Dataset, further: tuple[str, ...] = ()) -> Iterator[tuple[str, str, dict[str, int]]]:
+    """Name, variable and position of every free parameter, and of every number of ``further`` variables.
 
     Yields
     ------
@@ -21,7 +21,7 @@ def parameter_index(params: xr.Dataset) -> Iterator[tuple[str, str, dict[str, in
     position : dict
         Dims to positions; only the lower triangle of a covariance matrix is walked.
     """
-    for variable in names.PARAMETERS:
+    for variable in (*names.PARAMETERS, *further):
         array = params[variable]
         dims = [str(d) for d in array.dims if d not in (names.CHAIN, names.DRAW)]
         sizes = [array.sizes[d] for d in dims]
@@ -33,7 +33,7 @@ def parameter_index(params: xr.Dataset) -> Iterator[tuple[str, str, dict[str, in
                 if column > row or (column < row and not array.isel(where).values.any()):
                     continue
             labels = ", ".join(str(array[d].values[i]) for d, i in where.items())
-            yield f"{variable}[{labels}]", variable, where
+            yield f"{variable}[{labels}]" if labels else variable, variable, where
 
 
 def _positions(sizes: list[int]) -> Iterator[tuple[int, ...]]:

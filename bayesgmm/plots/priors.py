@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import beta, invgamma, t
 
 from bayesgmm.core.effect_density import LAPLACE, NORMAL, SPIKE_SLAB, STUDENT_T, Pairwise
+from bayesgmm.core.learned_scales import LEARNED, LearnedPairwise
 from bayesgmm.plots.style import colour, line, pyplot, tidy
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 0.97  # share of a heavy-tailed prior of a log odds ratio that is drawn
 _WIDEST = 8.0  # scales beyond which nothing is
-_NAMES = {STUDENT_T: "Student-t", LAPLACE: "Laplace", SPIKE_SLAB: "spike and slab"}
+_NAMES = {LEARNED: "learned, median", STUDENT_T: "Student-t", LAPLACE: "Laplace", SPIKE_SLAB: "spike and slab"}
 
 
 def plot_priors(priors: ResolvedPriors) -> Figure:
@@ -103,7 +104,7 @@ def _odds(priors: ResolvedPriors, ax: Axes) -> None:
     if not finite:
         _note(ax, "flat (improper)" if priors.predictor_names else "no predictors")
         return
-    groups: dict[tuple[float, Pairwise], list[str]] = {}
+    groups: dict[tuple[float, Pairwise | LearnedPairwise], list[str]] = {}
     for p, name in enumerate(priors.predictor_names):
         if np.isfinite(priors.effect_sd[p]):
             groups.setdefault((float(priors.effect_mean[p, 0]), priors.pairwise_effect(p)), []).append(name)
@@ -113,10 +114,11 @@ def _odds(priors: ResolvedPriors, ax: Axes) -> None:
         offset = reach * np.linspace(-1.0, 1.0, 601) ** 3
         label = members[0] if len(members) == 1 else f"{len(members)} predictors"
         what = "sd" if prior.kind == NORMAL else f"{_NAMES[prior.kind]}, scale"
-        # density of the log odds ratio over a logarithmic axis
+        # density of the log odds ratio over a logarithmic axis; where a scale is learned it is infinite at the mean
+        density = np.exp(prior.log_density(offset))
         ax.plot(
             np.exp(mean + offset),
-            np.exp(prior.log_density(offset)),
+            np.where(np.isfinite(density), density, np.nan),
             color=colour(k),
             linestyle=line(k),
             label=f"{label}, {what} {prior.scale:.3g}",
