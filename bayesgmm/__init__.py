@@ -26,6 +26,9 @@ _HOMES = {
     "LogOddsHorseshoe": "priors",
     "read_groups": "io.groups",
     "Flat": "priors",
+    "Jeffreys": "reference_priors",
+    "JeffreysWeights": "reference_priors",
+    "propriety": "properness",
     "Priors": "priors",
     "read_earlier_effects": "earlier",
     "EarlierEffects": "earlier",
@@ -49,6 +52,7 @@ _HOMES = {
     "select_predictors": "analysis.predictor_selection",
     "PredictorSelection": "analysis.predictor_selection",
     "credible_sets": "analysis.credible_sets",
+    "occupied": "analysis.occupied",
     "sensitivity": "analysis.sensitivity",
     "sensitivity_table": "analysis.sensitivity",
     "tipping_points": "analysis.tipping",
@@ -78,6 +82,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.credible_sets import credible_sets
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.inclusion import inclusion
+    from bayesgmm.analysis.occupied import occupied
     from bayesgmm.analysis.power_scaling import power_scaling
     from bayesgmm.analysis.predictor_selection import PredictorSelection, select_predictors
     from bayesgmm.analysis.prior_checks import prior_conflict, prior_predictive
@@ -108,6 +113,8 @@ if TYPE_CHECKING:
         Priors,
         ShiftsNormal,
     )
+    from bayesgmm.properness import propriety
+    from bayesgmm.reference_priors import Jeffreys, JeffreysWeights
     from bayesgmm.report import write_report
     from bayesgmm.simulate import simulate_study
     from bayesgmm.study import Study, read_study

@@ -24,6 +24,7 @@ from bayesgmm.errors import InputError
 from bayesgmm.model import Mixture
 from bayesgmm.priors import Dirichlet, Flat, NormalInverseWishart, Priors, ShiftsNormal
 from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
+from bayesgmm.reference_priors import Jeffreys, JeffreysWeights
 from bayesgmm.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
 
 if TYPE_CHECKING:
@@ -87,20 +88,36 @@ class ModelSection(_Section):
 
 
 class WeightsPrior(_Section):
-    """``[priors.weights]``: Dirichlet."""
+    """``[priors.weights]``: Dirichlet, or Jeffreys."""
 
-    kind: Literal["dirichlet", "flat"] = "dirichlet"
+    family: Literal["dirichlet", "jeffreys", "flat"] = Field(
+        default="dirichlet", validation_alias=AliasChoices("family", "kind")
+    )
     concentration: float | list[float] = 2.0
+
+    def prior(self) -> Dirichlet | JeffreysWeights | Flat:
+        """The prior that the section describes."""
+        if self.family == "dirichlet":
+            return Dirichlet(self.concentration)
+        return JeffreysWeights() if self.family == "jeffreys" else Flat()
 
 
 class ComponentsPrior(_Section):
-    """``[priors.components]``: Normal-Inverse-Wishart."""
+    """``[priors.components]``: Normal-Inverse-Wishart, or Jeffreys."""
 
-    kind: Literal["normal-inverse-wishart", "flat"] = "normal-inverse-wishart"
+    family: Literal["normal-inverse-wishart", "jeffreys", "flat"] = Field(
+        default="normal-inverse-wishart", validation_alias=AliasChoices("family", "kind")
+    )
     mean: list[float] | None = None
     strength: float = 0.01
     dof: float | None = None
     scale: float | list[list[float]] | None = None
+
+    def prior(self) -> NormalInverseWishart | Jeffreys | Flat:
+        """The prior that the section describes."""
+        if self.family == "normal-inverse-wishart":
+            return NormalInverseWishart(**self.model_dump(exclude={"family"}))
+        return Jeffreys() if self.family == "jeffreys" else Flat()
 
 
 class EffectsSection(_Section):
@@ -317,10 +334,8 @@ class Card(_Section):
         return Mixture(
             **self.model.model_dump(),
             priors=Priors(
-                weights=Flat() if weights.kind == "flat" else Dirichlet(weights.concentration),
-                components=Flat()
-                if components.kind == "flat"
-                else NormalInverseWishart(**components.model_dump(exclude={"kind"})),
+                weights=weights.prior(),
+                components=components.prior(),
                 effects=effects,
                 shifts=Flat() if shifts.kind == "flat" else ShiftsNormal(shifts.sd),
             ),

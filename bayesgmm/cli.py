@@ -106,14 +106,23 @@ def sample(
 ) -> None:
     """Fit, then draw from the full posterior (NUTS).
 
-    Writes what `fit` writes, and posterior.nc, posterior.tsv and associations_posterior.tsv.
+    Writes what `fit` writes, and posterior.nc, posterior.tsv and associations_posterior.tsv; where the prior of the
+    weights empties components, occupied.tsv (how many are not).
 
     Example: `bayesgmm sample two-humps --traits traits.tsv --genotypes genotypes.tsv --out results --draws 2000`
     """
     loaded, study = _load(card, traits, genotypes, covariates)
+    if loaded.priors.weights.family == "jeffreys":
+        # there is no fit to start from or to compare with
+        posterior = _sample(loaded, study, None, out, draws, chains, seed)
+        typer.echo(repr(posterior))
+        return
     start = _fit(loaded, study, out, seed)
     posterior = _sample(loaded, study, start, out, draws, chains, seed)
     typer.echo(repr(posterior))
+    if start.n_emptied:
+        typer.echo(f"not compared: the fit is of {start.problem.n_components} components, {start.n_emptied} emptied")
+        return
     _leave(_compare(start, posterior, out))
 
 
@@ -202,7 +211,9 @@ def report(
     posterior, good = None, start.converged
     try:
         start.problem.refuse_unsampled()
-        start.problem.priors.refuse_improper()
+        start.problem.priors.refuse_improper(start.problem.n_complete)
+        if start.n_emptied:
+            raise InputError("a posterior has all components, of which some are empty at the MAP: bayesgmm sample")
     except InputError as reason:
         typer.echo(f"the report is of the MAP alone: {reason}")
     else:
@@ -302,16 +313,21 @@ def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
 
 
 def _sample(
-    card: Card, study: Study, start: MapFit, out: Path, draws: int | None, chains: int | None, seed: int | None
+    card: Card, study: Study, start: MapFit | None, out: Path, draws: int | None, chains: int | None, seed: int | None
 ) -> Posterior:
     from bayesgmm.analysis.association import associations
+    from bayesgmm.analysis.occupied import occupied
     from bayesgmm.io.atomic import write_table
 
     options: dict[str, Any] = card.sample.model_dump()
     options |= {k: v for k, v in (("draws", draws), ("chains", chains), ("seed", seed)) if v is not None}
     with _status("sampling (the first run on a machine also compiles, some seconds)"):
-        posterior = card.mixture(study).sample(study, init=start, **options)
+        init = None if start is None or start.n_emptied else start
+        posterior = card.mixture(study).sample(study, init=init, **options)
+    out.mkdir(parents=True, exist_ok=True)
     posterior.save(out / "posterior.nc")
+    if posterior.problem.n_components > 1 and posterior.problem.priors.concentration.min() < 1.0:
+        write_table(out / "occupied.tsv", occupied(posterior))
     write_table(out / "posterior.tsv", posterior.summary())
     if posterior.problem.predictor_names and posterior.problem.n_components > 1:
         write_table(out / "associations_posterior.tsv", associations(posterior))

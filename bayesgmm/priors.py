@@ -28,6 +28,7 @@ from bayesgmm.effect_priors import (
     Spread,
 )
 from bayesgmm.errors import InputError
+from bayesgmm.reference_priors import Jeffreys, JeffreysWeights
 from bayesgmm.resolved_priors import ResolvedPriors
 from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 
@@ -57,8 +58,22 @@ class Dirichlet:
     ----------
     concentration : float or sequence of float, default 2.0
         One number for every component or one each. At 2 components do not vanish from the mode; at 1 the prior is
-        uniform on the simplex; below 1 it favours empty components, and has no highest point: it can be sampled but
-        not fitted by EM.
+        uniform on the simplex; at 0.5 it is Jeffreys' prior were memberships known; below 1 it favours empty
+        components.
+
+    Notes
+    -----
+    Below 1 the density has no highest point. The fit is then at the boundary: components die, and it is of those that
+    are left (:mod:`bayesgmm.inference.boundary`).
+
+    For an unknown number of components ask for more than there can be, with a small concentration. As people grow in
+    number the superfluous ones empty if every concentration is below ``d / 2``, with ``d`` the free parameters of one
+    component (D + D(D+1)/2 for VVV: 2 for one trait), and some merge instead if every one is above (Rousseau and
+    Mengersen 2011, J. Royal Statist. Soc. B 73:689). That is a limit, reached slowly: with hundreds of people and one
+    trait, where the bound is 1, a concentration of 0.5 still leaves components of a few people occupied, 0.1 or 0.01
+    does not. The sampler pays for it: at 0.01 the log weight of an empty component has a standard deviation of 100, and
+    chains no longer mix (:func:`bayesgmm.occupied` says so). Use 0.1 to 0.5 with ``tune=2000`` for a posterior, and as
+    little as you like for the fit.
     """
 
     concentration: float | Sequence[float] = 2.0
@@ -219,9 +234,9 @@ class Priors:
 
     Parameters
     ----------
-    weights : Dirichlet or Flat
+    weights : Dirichlet, JeffreysWeights or Flat
         Baseline weights.
-    components : NormalInverseWishart or Flat
+    components : NormalInverseWishart, Jeffreys or Flat
         Means and covariances.
     effects : LogOddsNormal, another of the ``LogOdds...`` families, or Flat
         Log odds ratios of the predictors.
@@ -229,8 +244,8 @@ class Priors:
         Slopes of the covariates of the means.
     """
 
-    weights: Dirichlet | Flat = field(default_factory=Dirichlet)
-    components: NormalInverseWishart | Flat = field(default_factory=NormalInverseWishart)
+    weights: Dirichlet | JeffreysWeights | Flat = field(default_factory=Dirichlet)
+    components: NormalInverseWishart | Jeffreys | Flat = field(default_factory=NormalInverseWishart)
     effects: EffectsPrior | Flat = field(default_factory=LogOddsNormal)
     shifts: ShiftsNormal | Flat = field(default_factory=ShiftsNormal)
 
@@ -238,6 +253,15 @@ class Priors:
     def flat(cls) -> Priors:
         """Priors under which the MAP is the maximum likelihood estimate."""
         return cls(weights=Flat(), components=Flat(), effects=Flat(), shifts=Flat())
+
+    @classmethod
+    def jeffreys(cls) -> Priors:
+        """Jeffreys' rule given memberships, for the weights (``Dirichlet(0.5)``) and each Gaussian (``Jeffreys()``).
+
+        Improper: the MAP warns, a mixture cannot be sampled, one component with enough people can. Effects and slopes
+        keep their proper defaults. See :mod:`bayesgmm.reference_priors`.
+        """
+        return cls(weights=Dirichlet(0.5), components=Jeffreys())
 
     def with_value(self, path: str, value: Any) -> Priors:
         """The same priors with one hyperparameter, or one whole prior, replaced.
@@ -321,11 +345,18 @@ class Priors:
         names = tuple(trait_names) if trait_names is not None else tuple(f"trait{d}" for d in range(size))
         concentration = np.ones(n_components) if isinstance(self.weights, Flat) else self.weights.resolve(n_components)
         flat_components = isinstance(self.components, Flat)
-        niw = (
-            NiwPrior.flat(size, family)
-            if isinstance(self.components, Flat)
-            else self.components.resolve(mean, covariance, n_components, family)
-        )
+        if isinstance(self.components, Flat):
+            niw = NiwPrior.flat(size, family)
+        elif isinstance(self.components, Jeffreys):
+            niw = self.components.resolve(size, family)
+        else:
+            niw = self.components.resolve(mean, covariance, n_components, family)
+        jeffreys_weights = isinstance(self.weights, JeffreysWeights) and n_components > 1
+        if jeffreys_weights and predictors:
+            raise InputError(
+                "weights prior: Jeffreys' is of weights that are the same for everybody, and here they depend on "
+                f"{', '.join(predictors)}; use Dirichlet(0.5), or leave the predictors out"
+            )
         if isinstance(self.effects, Flat):
             n = len(predictors)
             kind = np.full(n, NORMAL, dtype=np.int64)
@@ -358,6 +389,8 @@ class Priors:
             family=family.name,
             covariate_names=tuple(covariates),
             shift_sd=shift_sd,
+            weights_jeffreys=jeffreys_weights,
+            components_jeffreys=isinstance(self.components, Jeffreys),
         )
 
 

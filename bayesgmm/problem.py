@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bayesgmm.design_matrix import Design
     from bayesgmm.model import Mixture
     from bayesgmm.priors import Priors
+    from bayesgmm.properness import Propriety
     from bayesgmm.study import Study
 
 Array = NDArray[np.float64]
@@ -272,6 +273,25 @@ class Problem:
         other.__dict__.update({name: value for name, value in self.__dict__.items() if name in of_people})
         return other
 
+    def with_components(self, order: NDArray[np.int64]) -> Problem:
+        """The same data and numbers of the priors for some of the components, or all in another order.
+
+        Effects of the predictors keep their prior, whose pairwise scale does not know how many components there are; a
+        reference that is not left becomes the last of those that are.
+        """
+        priors, size = self.priors, len(order)
+        reference = min(self.reference, size - 1)
+        left = replace(
+            priors,
+            concentration=priors.concentration[order],
+            effect_mean=priors.effect_mean[:, : size - 1],
+            reference=reference,
+        )
+        other = replace(self, n_components=size, reference=reference, priors=left)
+        known = {n: v for n, v in self.__dict__.items() if n in _OF_THE_DATA and n != "contrasts"}
+        other.__dict__.update(known)
+        return other
+
     @property
     def n_samples(self) -> int:
         """Number of people, with and without traits."""
@@ -303,6 +323,16 @@ class Problem:
         """Labels of the contrasts: each other component against the reference."""
         others = [k for k in range(self.n_components) if k != self.reference]
         return tuple(names.contrast_label(k, self.reference) for k in others)
+
+    @property
+    def n_complete(self) -> float:
+        """People with every trait, sample weights counted."""
+        complete = ~np.isnan(self.traits).any(axis=1)
+        return float(complete.sum() if self.sample_weight is None else self.sample_weight[complete].sum())
+
+    def propriety(self) -> Propriety:
+        """Whether the posterior has a finite integral, parameter by parameter and with reasons."""
+        return self.priors.propriety(self.n_complete)
 
     def refuse_unsampled(self) -> None:
         """Raise when the posterior of the covariance family cannot be sampled.

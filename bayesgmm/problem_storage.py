@@ -80,6 +80,8 @@ def problem_to_dataset(problem: Problem) -> xr.Dataset:
         "components_flat": priors.components_flat,
         "scales_at": None if priors.scales_at is None else priors.scales_at.tolist(),
         "scales": None if priors.scales is None else priors.scales.to_dict(),
+        "weights_jeffreys": priors.weights_jeffreys,
+        "components_jeffreys": priors.components_jeffreys,
     }
     return xr.Dataset(data, coords=coords, attrs={"problem": json.dumps(about)})
 
@@ -116,6 +118,8 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
         effect_shape=array("prior_effect_shape", (len(predictors), N_SHAPES)),
         scales=scale_model_of(about["scales"]) if about.get("scales") else None,
         scales_at=np.asarray(about["scales_at"], dtype=float) if about.get("scales_at") else None,
+        weights_jeffreys=about.get("weights_jeffreys", False),
+        components_jeffreys=about.get("components_jeffreys", False),
     )
     uncertain = Uncertain.nobody(len(predictors))
     if "uncertain_person" in stored:

@@ -15,6 +15,7 @@ from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.learned_scales import LearnedPairwise, ScaleModel
 from bayesgmm.core.weights import WeightsPrior
 from bayesgmm.errors import PropernessError
+from bayesgmm.properness import Propriety, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +56,10 @@ class ResolvedPriors:
         those that a MAP fit was given.
     scales_at : ndarray (n_scales,) or None
         Logarithms of the latter; see :mod:`bayesgmm.core.learned_scales`.
+    weights_jeffreys : bool
+        The weights have Jeffreys' prior; ``concentration`` is that of the Dirichlet that bounds it.
+    components_jeffreys : bool
+        Each Gaussian has Jeffreys' prior given memberships; its other numbers are zero.
     """
 
     concentration: Array
@@ -72,6 +77,8 @@ class ResolvedPriors:
     family: str = "VVV"
     covariate_names: tuple[str, ...] = ()
     shift_sd: Array = field(default_factory=lambda: np.zeros((0, 1)))
+    weights_jeffreys: bool = False
+    components_jeffreys: bool = False
     effect_kind: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     effect_shape: Array = field(default_factory=lambda: np.zeros((0, N_SHAPES)))
     scales: ScaleModel | None = None
@@ -96,6 +103,8 @@ class ResolvedPriors:
         """Prior of the components as arrays."""
         if self.components_flat:
             return NiwPrior.flat(len(self.mean), family_of(self.family))
+        if self.components_jeffreys:
+            return NiwPrior.jeffreys(len(self.mean), family_of(self.family))
         return NiwPrior(self.mean, self.strength, self.dof, self.scale, family_of(self.family))
 
     def weights_prior(self) -> WeightsPrior:
@@ -112,28 +121,22 @@ class ResolvedPriors:
         shape = tuple(float(x) for x in self.effect_shape[p])
         return Pairwise(int(self.effect_kind[p]), shape, float(self.effect_sd[p]), self.n_components)
 
-    def why_improper(self) -> list[str]:
-        """Reasons why the posterior has no finite integral; empty when the prior is proper."""
-        reasons = []
-        if self.components_flat:
-            reasons.append(
-                "the components' prior is flat: with positive probability a component receives no data, its mean and "
-                "covariance are then governed by a prior without a finite integral (Grazian and Robert 2018)"
-            )
-        flat = [name for name, sd in zip(self.predictor_names, self.effect_sd, strict=True) if np.isinf(sd)]
-        if flat:
-            reasons.append(
-                f"the prior of the effect of {', '.join(flat)} is flat: where a predictor separates the components its "
-                "log odds ratio runs to infinity"
-            )
-        if np.isinf(self.shift_sd).any():
-            reasons.append(
-                f"the prior of the slopes of {', '.join(self.covariate_names)} is flat: where a component holds all "
-                "the people who differ in a covariate, slope and mean cannot be told apart"
-            )
-        return reasons
+    def propriety(self, n_people: float | None = None) -> Propriety:
+        """Whether the posterior is proper, parameter by parameter and with reasons.
 
-    def refuse_improper(self) -> None:
+        Parameters
+        ----------
+        n_people : float, optional
+            People with every trait, which can make up for an improper prior where there is one component; None: not
+            known. :func:`bayesgmm.propriety` counts them.
+        """
+        return judge(self, n_people)
+
+    def why_improper(self, n_people: float | None = None) -> list[str]:
+        """Reasons why the posterior has no finite integral; empty when it has. See :meth:`propriety`."""
+        return self.propriety(n_people).reasons
+
+    def refuse_improper(self, n_people: float | None = None) -> None:
         """Raise when the posterior has no finite integral.
 
         Raises
@@ -141,7 +144,7 @@ class ResolvedPriors:
         PropernessError
             Saying which prior is improper and why that matters for a mixture.
         """
-        reasons = self.why_improper()
+        reasons = self.why_improper(n_people)
         if reasons:
             raise PropernessError(
                 "this mixture cannot be sampled, its posterior has no finite integral: "
@@ -156,8 +159,12 @@ class ResolvedPriors:
         else:
             weights = f"Dirichlet({', '.join(f'{a:g}' for a in self.concentration)})"
         rows = [("weights", weights, _weights_meaning(self.concentration))]
+        if self.weights_jeffreys:
+            rows = [("weights", "Jeffreys: sqrt(det I(weights))", "small weights for superfluous components")]
         if self.components_flat:
             rows.append(("means, covariances", "flat: maximum likelihood", "no bound on a component's narrowness"))
+        elif self.components_jeffreys:
+            rows.append(("means, covariances", "Jeffreys given memberships", "improper: no bound on narrowness"))
         else:
             # the mean of a standardised trait is zero but for rounding
             unit = np.sqrt(np.diag(self.scale))

@@ -200,7 +200,7 @@ def test_probabilities_that_are_none(given, said):
         (lambda y: bg.Mixture(2).fit(1e200 * y), "too large to square"),
         (lambda y: bg.Mixture(2).fit(y, sample_weight="w"), "sample_weight is not numeric"),
         (lambda y: bg.Mixture(2, weights="rs1").fit(y), "there are none; give a Study"),
-        (lambda y: bg.Mixture(2, priors=bg.Priors(weights=bg.Dirichlet(0.1))).fit(y), "no highest point"),
+        (lambda y: bg.Mixture(2, priors=bg.Priors(weights=bg.JeffreysWeights())).fit(y), "no MAP fit"),
         (lambda y: bg.Mixture(2, priors=bg.Priors(effects=bg.LogOddsNormal(1e-200)), weights="x").fit(y), "neither"),
         (lambda y: bg.Mixture(2, covariance="EEV").fit(y * [1e-6, 1e6]), "comparable units"),
         (lambda y: bg.Mixture(2).fit(y).predict_proba(np.array([[np.inf, 1.0]])), "traits are infinite in rows '0'"),

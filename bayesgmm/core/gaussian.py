@@ -47,6 +47,9 @@ class NiwPrior:
     family : Family
     is_flat : bool
         The density is constant in (mu, Sigma); the other numbers are then zero.
+
+    With all numbers zero and ``is_flat`` false it is Jeffreys' prior given memberships, without a constant; see
+    :class:`bayesgmm.Jeffreys`.
     """
 
     mean: Array
@@ -60,6 +63,11 @@ class NiwPrior:
     def flat(cls, n_traits: int, family: Family = UNRESTRICTED) -> NiwPrior:
         """Prior under which the mode is the maximum likelihood estimate."""
         return cls(np.zeros(n_traits), 0.0, 0.0, np.zeros((n_traits, n_traits)), family, is_flat=True)
+
+    @classmethod
+    def jeffreys(cls, n_traits: int, family: Family = UNRESTRICTED) -> NiwPrior:
+        """Jeffreys' prior of each Gaussian given memberships: strength, dof and scale zero."""
+        return cls(np.zeros(n_traits), 0.0, 0.0, np.zeros((n_traits, n_traits)), family)
 
     def rescaled(self, centre: Array, unit: Array) -> NiwPrior:
         """Prior of the same components after the traits become ``(y - centre) / unit``."""
@@ -128,8 +136,8 @@ class NiwPrior:
         return n_components + np.full(size, times * (2.0 if self.family.diagonal else size + 1.0))
 
     def log_constant(self) -> tuple[float, float]:
-        """Parts of the log density of one mean and of one covariance that do not depend on them; zero when flat."""
-        if self.is_flat:
+        """Parts of the log density of one mean and of one covariance that do not depend on them; zero when improper."""
+        if not self.strength > 0.0:
             return 0.0, 0.0
         size = len(self.mean)
         of_mean = 0.5 * size * np.log(self.strength / (2.0 * np.pi))

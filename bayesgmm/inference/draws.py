@@ -13,6 +13,7 @@ from bayesgmm import __version__, names
 from bayesgmm.core.objective import Stacked
 from bayesgmm.core.passes import pass_over
 from bayesgmm.inference.learned_density import log_density_given_scales, scales_of
+from bayesgmm.inference.thinning import log_jeffreys_ratio
 from bayesgmm.inference.tidy import without_empty
 from bayesgmm.problem_storage import problem_to_dataset
 
@@ -47,7 +48,11 @@ def log_prior_of(problem: Problem, stacked: Stacked, theta: Array | None = None)
         data[names.SHIFTS] = ((*_LEAD, names.COVARIATE), normal.sum(axis=-1))
         coords[names.COVARIATE] = list(problem.covariate_names)
     if k > 1:
-        data[names.WEIGHTS] = (_LEAD, arrays.weights_prior.log_density_weights(np.log(stacked.pi)))
+        of_weights = arrays.weights_prior.log_density_weights(np.log(stacked.pi))
+        if problem.priors.weights_jeffreys:
+            # the constant is that of the Dirichlet which bounds it, for want of its own
+            of_weights = of_weights + log_jeffreys_ratio(stacked.pi, stacked.means, stacked.roots)[0]
+        data[names.WEIGHTS] = (_LEAD, of_weights)
         if problem.predictor_names:
             if theta is None:
                 effects = arrays.weights_prior.log_density_effects(stacked.beta)

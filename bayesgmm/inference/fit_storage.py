@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 from os import PathLike
 
@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm import __version__, names
-from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.map_fit import Emptied, MapFit
 from bayesgmm.inference.storage import open_tree
 from bayesgmm.inference.tidy import without_empty
 from bayesgmm.problem_storage import problem_from_dataset, problem_to_dataset
@@ -38,6 +38,8 @@ def tree_of_map(fit: MapFit) -> xr.DataTree:
     at = fit.problem.priors.scales_at
     if at is not None:
         stored.attrs["scales_at"] = json.dumps(at.tolist())
+    if fit.emptied is not None:
+        stored.attrs["emptied"] = json.dumps(asdict(fit.emptied))
     return xr.DataTree.from_dict({"map": stored, "constant_data": problem_to_dataset(fit.problem)})
 
 
@@ -70,7 +72,7 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
     params = problem.label(
         stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta, shifts
     )
-    seed = stored.attrs["seed"]
+    seed, emptied = stored.attrs["seed"], stored.attrs.get("emptied")
     return MapFit(
         problem=problem,
         parameters=problem.parameters(params),
@@ -82,4 +84,5 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
         seed=None if seed == "None" else int(seed),
         log_posteriors=stored["history"].values,
         start_rows=[dict(row) for _, row in pd.read_json(StringIO(stored.attrs["starts"]), orient="split").iterrows()],
+        emptied=None if emptied is None else Emptied(**json.loads(emptied)),
     )

@@ -23,6 +23,10 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
     """Findings as (component or None, flag, message)."""
     problem = fit.problem
     found: list[tuple[int | None, str, str]] = []
+    if fit.emptied is not None and fit.n_emptied:
+        by_score = fit.n_emptied - fit.emptied.n_by_em
+        how = f", {by_score} of them since the others score higher without (fit.survivors)" if by_score else ""
+        found.append((None, "emptied", f"{fit.n_emptied} of {fit.emptied.n_asked} components emptied{how}"))
     r = fit.responsibilities.values[problem.people]
     people = r.sum(axis=0) if problem.sample_weight is None else problem.sample_weight[problem.people] @ r
     size = len(problem.trait_names)

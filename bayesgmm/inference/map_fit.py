@@ -27,6 +27,25 @@ Array = NDArray[np.float64]
 _WORTH_TELLING = 1.1  # people per distinct row from which the fit says that it compressed
 
 
+@dataclass(frozen=True)
+class Emptied:
+    """What died on the way to a fit under a prior of the weights that empties components.
+
+    Attributes
+    ----------
+    n_asked : int
+        Components of the specification.
+    n_by_em : int
+        Emptied by EM itself; the others were taken out because the rest score higher without them.
+    scores : list of dict
+        Best score and log posterior by number of components left; see :mod:`bayesgmm.inference.boundary`.
+    """
+
+    n_asked: int
+    n_by_em: int
+    scores: list[dict[str, float]]
+
+
 @dataclass(frozen=True, eq=False)
 class MapFit:
     """A fitted mixture: the posterior mode and what surrounds it.
@@ -52,6 +71,8 @@ class MapFit:
         Log posterior at every accepted step of the best start.
     start_rows : list of dict
         One a start.
+    emptied : Emptied or None
+        Under a concentration below 1, components that died; the fit and its ``problem`` are of those that are left.
     """
 
     problem: Problem
@@ -64,6 +85,7 @@ class MapFit:
     seed: int | None
     log_posteriors: Array
     start_rows: list[dict[str, Any]]
+    emptied: Emptied | None = None
 
     @cached_property
     def params(self) -> xr.Dataset:
@@ -99,6 +121,22 @@ class MapFit:
     def log_posterior(self) -> float:
         """Log likelihood plus log prior: what EM climbs."""
         return self.log_likelihood + self.log_prior
+
+    @property
+    def n_emptied(self) -> int:
+        """Components of the specification that are empty at the mode, and so not in this fit."""
+        return 0 if self.emptied is None else self.emptied.n_asked - self.problem.n_components
+
+    @property
+    def survivors(self) -> pd.DataFrame:
+        """Under a concentration below 1: ``n_components`` left, their best ``score`` and ``log_posterior``.
+
+        ``score`` is the log posterior probability that so many components hold everybody, near the best mode and up to
+        a constant, so differences between rows are log odds; the fit is the highest.
+        """
+        return pd.DataFrame(
+            [] if self.emptied is None else self.emptied.scores, columns=["n_components", "score", names.LOG_POSTERIOR]
+        )
 
     @property
     def n_iterations(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayesgmm import names
 from bayesgmm.core.gather import thinned
 from bayesgmm.core.labels import best_order
 from bayesgmm.core.objective import Stacked
@@ -23,6 +24,7 @@ from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.nutpie_model import FLAT, hand_over
 from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.search import fit_map, with_a_mode
+from bayesgmm.inference.thinning import thin
 from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -56,10 +58,18 @@ def sample_posterior(
         import nutpie
     except ImportError as error:
         raise MissingExtraError(f"sampling needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
-    problem.priors.refuse_improper()
+    if density == "pymc":
+        # its priors are distributions, and an improper one is none
+        problem.priors.refuse_improper()
+    problem.priors.refuse_improper(problem.n_complete)
     problem.refuse_unsampled()
     seed = 0 if seed is None else seed
     fit = init if init is not None else fit_map(with_a_mode(problem), seed=seed)
+    if fit.n_emptied:
+        raise InputError(
+            f"init is a fit of {fit.problem.n_components} components, {fit.n_emptied} others being empty; leave init "
+            "out to sample all of them, or sample a Mixture of as many as are left"
+        )
     if any(
         getattr(fit.problem, name) != getattr(problem, name)
         for name in ("n_components", "predictor_names", "covariate_names", "family")
@@ -90,16 +100,22 @@ def sample_posterior(
     points = raw["posterior"][FLAT].values
     stacked = target.stacked(points.reshape(-1, target.size))
     stacked = Stacked(*(x.reshape(*points.shape[:2], *x.shape[1:]) for x in stacked))
+    # under a small concentration a weight can be too small for a number
+    stacked = stacked._replace(pi=np.maximum(stacked.pi, np.finfo(float).tiny))
+    stats = _stats(raw)
+    told: dict[str, Any] = {}
+    if problem.priors.weights_jeffreys:
+        stacked, stats, told = _under_jeffreys(problem, stacked, stats, seed)
     stacked = _relabel(problem, fit, stacked, threads)
     keep = (
-        chains * draws * int(problem.observed.sum()) <= _POINTWISE_LIMIT if log_likelihood is None else log_likelihood
+        stacked.pi[..., 0].size * int(problem.observed.sum()) <= _POINTWISE_LIMIT if log_likelihood is None else log_likelihood
     )
     total, pointwise = _likelihood(problem, stacked, keep, threads)
     membership = mean_membership(problem, stacked, _DRAWS_FOR_MEMBERSHIP, threads)
     tree = tree_of_draws(
         fit,
         stacked,
-        _stats(raw),
+        stats,
         membership,
         problem=problem,
         log_likelihood=total,
@@ -116,6 +132,7 @@ def sample_posterior(
         "tune": int(tune),
         "seconds_to_compile": ready - began,
         "seconds_to_sample": sampled - ready,
+        **told,
     }
     return Posterior(tree=tree, problem=problem, map=fit)
 
@@ -136,6 +153,26 @@ def _density(problem: Problem, fit: MapFit, source: str) -> WhitenedDensity:
     return GraphDensity(problem.arrays, start)
 
 
+def _under_jeffreys(
+    problem: Problem, stacked: Stacked, stats: xr.Dataset, seed: int
+) -> tuple[Stacked, xr.Dataset, dict[str, Any]]:
+    """Draws under Dirichlet(1/2), and the sampler's statistics, thinned to Jeffreys' prior of the weights; and told."""
+    found = thin(problem, stacked.pi, stacked.means, stacked.roots, seed)
+    rows, lead = np.arange(len(found.keep))[:, None], (names.CHAIN, names.DRAW)
+    kept = {
+        name: (variable.dims, variable.values[rows, found.keep])
+        for name, variable in stats.items()
+        if variable.dims[:2] == lead
+    }
+    told = {
+        "weights_prior": "Jeffreys, by thinning draws under Dirichlet(1/2)",
+        "acceptance": found.acceptance,
+        "acceptance_error": found.error,
+        "draws_before_thinning": stacked.pi.shape[1],
+    }
+    return Stacked(*(x[rows, found.keep] for x in stacked)), xr.Dataset(kept), told
+
+
 def _relabel(problem: Problem, fit: MapFit, stacked: Stacked, threads: int | None = None) -> Stacked:
     """Permute each draw's components to agree best with the MAP's memberships (pivotal reordering); in place."""
     if problem.n_components == 1:
@@ -152,7 +189,7 @@ def _relabel(problem: Problem, fit: MapFit, stacked: Stacked, threads: int | Non
         order = best_order(agreement[chain, draw])
         if (order != identity).any():
             moved = stacked.at((chain, draw)).permuted(order)
-            stacked.pi[chain, draw] = np.exp(moved.log_pi)
+            stacked.pi[chain, draw] = stacked.pi[chain, draw][order]
             stacked.beta[chain, draw] = moved.beta
             stacked.means[chain, draw] = moved.means
             stacked.roots[chain, draw] = moved.roots

@@ -27,6 +27,7 @@ from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales, ScaleModel
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
+from bayesgmm.errors import InputError
 from bayesgmm.inference.likelihood_op import marginal_mixture_likelihood, sample_inputs
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ def build_model(problem: Problem) -> pm.Model:
     """
     problem.priors.refuse_improper()
     problem.refuse_unsampled()
+    if problem.priors.weights_jeffreys:
+        raise InputError(
+            "Jeffreys' prior of the weights is not in the PyMC model; use Dirichlet(0.5) there, or Mixture.sample"
+        )
     with pm.Model(coords=_coords(problem)) as model:
         sds = _declare_scales(problem)
         parameters = _declare(problem.arrays, sds)

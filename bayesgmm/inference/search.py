@@ -24,8 +24,9 @@ from bayesgmm.core.starts import (
     whitened,
 )
 from bayesgmm.errors import FitWarning, InputError, first_few
+from bayesgmm.inference.boundary import Survivors, refuse_labelled_effects, survivors_from
 from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
-from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.map_fit import Emptied, MapFit
 from bayesgmm.inference.scale_search import with_fitted_scales
 from bayesgmm.problem import Problem
 from bayesgmm.progress import track
@@ -64,14 +65,19 @@ def fit_map(
         raise InputError(f"max_iterations = {max_iterations}; it must be at least 1")
     if not tolerance > 0:
         raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
-    least = float(problem.priors.concentration.min())
-    if least < 1.0 and problem.n_components > 1:
+    if problem.priors.weights_jeffreys:
         raise InputError(
-            f"weights prior: concentration = {least:g}; below 1 the density has no highest point (it is infinite where "
-            "a component is empty), so there is no MAP fit: use at least 1, or sample the posterior"
+            "weights prior: under Jeffreys' prior of the weights there is no MAP fit: the density has no bound as the "
+            "weight of a component with the widest tails vanishes. Sample the posterior (Mixture.sample), or fit under "
+            "Dirichlet(0.5) or Dirichlet(1)"
         )
     seed = 0 if seed is None else seed
-    if init is not None:
+    emptied = None
+    if problem.n_components > 1 and float(problem.priors.concentration.min()) < 1.0:
+        problem, run, table, emptied = _climb_to_the_boundary(
+            problem, restarts, seed, init, max_iterations, tolerance, progress
+        )
+    elif init is not None:
         run, table = _climb_from(problem, *_explicit_start(problem, init), max_iterations, tolerance)
     else:
         run, table = _climb_all(problem, restarts, seed, max_iterations, tolerance, progress)
@@ -91,6 +97,7 @@ def fit_map(
         seed=seed,
         log_posteriors=np.array(run.history) + shift,
         start_rows=table,
+        emptied=emptied,
     )
     if problem.priors.scales is not None:
 
@@ -105,6 +112,8 @@ def fit_map(
             FitWarning,
             stacklevel=3,
         )
+    if problem.priors.components_jeffreys and problem.priors.why_improper(problem.n_complete):
+        warnings.warn(_improper_told(fit), FitWarning, stacklevel=3)
     return fit
 
 
@@ -113,7 +122,8 @@ def with_a_mode(problem: Problem) -> Problem:
     concentration = np.maximum(problem.priors.concentration, 1.0)
     if np.array_equal(concentration, problem.priors.concentration):
         return problem
-    return replace(problem, priors=replace(problem.priors, concentration=concentration))
+    priors = replace(problem.priors, concentration=concentration, weights_jeffreys=False)
+    return replace(problem, priors=priors)
 
 
 def _in_order(problem: Problem, run: Climb, max_iterations: int, tolerance: float) -> Climb:
@@ -134,6 +144,93 @@ def _in_order(problem: Problem, run: Climb, max_iterations: int, tolerance: floa
             return run
         run = polish(problem.arrays, again, max_iterations=max_iterations, tolerance=tolerance)
     return run
+
+
+def _improper_told(fit: MapFit) -> str:
+    """What a fit under Jeffreys' prior of the components is in danger of, and which component is nearest to it."""
+    problem = fit.problem
+    mass = problem.arrays.expectation(fit.parameters).mass
+    k, size = int(mass.argmin()), len(problem.trait_names)
+    return (
+        "Jeffreys' prior of the components is improper, so this fit is a local mode: the density has no bound where a "
+        f"component closes in on {size} or fewer people. Component {k} is nearest to that, with {mass[k]:.1f} people "
+        f"in {size} trait(s); a mixture under this prior cannot be sampled (bayesgmm.propriety says why)"
+    )
+
+
+def _climb_to_the_boundary(
+    problem: Problem,
+    restarts: int,
+    seed: int,
+    init: MapFit | Array | None,
+    max_iterations: int,
+    tolerance: float,
+    progress: bool,
+) -> tuple[Problem, Climb, list[dict[str, Any]], Emptied]:
+    """Fit what is left when components die, from the highest starts under a prior that lets none; and tell of all."""
+    refuse_labelled_effects(problem)
+    if init is not None:
+        method, given = _explicit_start(problem, init)
+        parameters = given if isinstance(given, Parameters) else None
+        if not isinstance(given, Parameters):
+            parameters = start_from(problem.arrays, problem.start_points(), _by_row(problem, given))
+        starts = [(method, parameters)]
+    else:
+        starts = _screened(with_a_mode(problem), restarts, seed, max_iterations, progress)
+    ends: list[Survivors] = []
+    rows: list[dict[str, Any]] = []
+    failure = _COLLAPSED
+    for j, (method, parameters) in enumerate(track(starts, "starts", enabled=progress)):
+        if parameters is None:
+            continue
+        try:
+            found = survivors_from(problem, parameters, max_iterations, tolerance, ends)
+        except SingularComponentError as error:
+            failure = str(error)
+            continue
+        ends += found
+        top = max(found, key=lambda end: end.score)
+        rows.append(
+            {
+                "start": j,
+                "method": method,
+                names.LOG_POSTERIOR: top.run.history[-1],
+                "iterations": len(top.run.history),
+                "converged": top.run.converged,
+                "n_components": top.problem.n_components,
+                "emptied_by_em": found[0].n_by_em,
+                "score": top.score,
+            }
+        )
+    if not ends:
+        raise InputError(_no_start(problem, failure))
+    best = max(ends, key=lambda end: end.score)
+    scores = []
+    for size in sorted({end.problem.n_components for end in ends}):
+        end = max((e for e in ends if e.problem.n_components == size), key=lambda e: e.score)
+        shift = problem.log_likelihood_shift + end.problem.log_prior_shift
+        scores.append({"n_components": size, "score": end.score, names.LOG_POSTERIOR: end.run.history[-1] + shift})
+    for row in rows:
+        row["reached_best"] = best.score - row["score"] < _SAME_MODE
+    return best.problem, best.run, rows, Emptied(problem.n_components, best.n_by_em, scores)
+
+
+def _screened(
+    problem: Problem, restarts: int, seed: int, max_iterations: int, progress: bool
+) -> list[tuple[str, Parameters | None]]:
+    """Starts after a few EM steps, on a subset where there are many people: the highest of every hill."""
+    arrays = problem.arrays
+    sample = thinned(arrays.sample, _SCREENING_ROWS)
+    some = arrays if sample is arrays.sample else replace(arrays, sample=sample)
+    points = problem.start_points(sample)
+    partitions = _partitions(some, points, restarts, seed)
+    runs: list[Climb | None] = []
+    for _, labels in track(partitions, "starts", enabled=progress):
+        parameters = start_from(some, points, np.eye(arrays.n_components)[labels])
+        runs.append(_try_climb(some, parameters, min(_SCREENING_STEPS, max_iterations), 1e-8, newton=False)[0])
+    chosen, _ = _hills(runs)
+    most = max(_FINISHERS, restarts // _SHARE_FINISHED)
+    return [(partitions[j][0], _parameters(runs[j])) for j in chosen[:most]]
 
 
 def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array]:
@@ -325,8 +422,8 @@ def _try_climb(
 
 def _no_start(problem: Problem, failure: str) -> str:
     advice = (
-        "The flat prior lets a component collapse; use the default priors, or fewer components"
-        if problem.priors.components_flat
+        "The improper prior lets a component collapse; use the default priors, or fewer components"
+        if problem.priors.components_flat or problem.priors.components_jeffreys
         else "Use fewer components"
     )
     return f"no start reached a mode: {failure}. {advice}"

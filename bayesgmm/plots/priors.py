@@ -66,16 +66,17 @@ def _weights(priors: ResolvedPriors, ax: Axes) -> None:
         return
     x = np.linspace(0.001, 0.999, 300)
     total = priors.concentration.sum()
+    name = "at most Dirichlet" if priors.weights_jeffreys else "Dirichlet"
     for k, a in enumerate(dict.fromkeys(priors.concentration)):
-        ax.plot(x, beta.pdf(x, a, total - a), color=colour(k), linestyle=line(k), label=f"Dirichlet, {a:g}")
+        ax.plot(x, beta.pdf(x, a, total - a), color=colour(k), linestyle=line(k), label=f"{name}, {a:g}")
     ax.legend(frameon=False, fontsize="small")
 
 
 def _mean(priors: ResolvedPriors, d: int, ax: Axes) -> None:
     trait = priors.trait_names[d]
     ax.set(xlabel=trait, title=f"mean of {trait}")
-    if priors.components_flat:
-        _note(ax, "flat (improper)")
+    if priors.components_flat or priors.components_jeffreys:
+        _note(ax, "flat (improper)" if priors.components_flat else "Jeffreys (improper)")
         return
     shape, rate = priors.variance_prior(d)
     dof = 2.0 * shape
@@ -87,8 +88,8 @@ def _mean(priors: ResolvedPriors, d: int, ax: Axes) -> None:
 def _sd(priors: ResolvedPriors, d: int, ax: Axes) -> None:
     trait = priors.trait_names[d]
     ax.set(xlabel=f"sd of {trait}", title=f"sd of a component, {trait}")
-    if priors.components_flat:
-        _note(ax, "flat (improper)")
+    if priors.components_flat or priors.components_jeffreys:
+        _note(ax, "flat (improper)" if priors.components_flat else "Jeffreys (improper)")
         return
     shape, rate = priors.variance_prior(d)
     x = np.linspace(1e-3, np.sqrt(invgamma.ppf(0.99, shape, scale=rate)), 300)
