@@ -108,7 +108,9 @@ def sample_posterior(
         stacked, stats, told = _under_jeffreys(problem, stacked, stats, seed)
     stacked = _relabel(problem, fit, stacked, threads)
     keep = (
-        stacked.pi[..., 0].size * int(problem.observed.sum()) <= _POINTWISE_LIMIT if log_likelihood is None else log_likelihood
+        stacked.pi[..., 0].size * int(problem.observed.sum()) <= _POINTWISE_LIMIT
+        if log_likelihood is None
+        else log_likelihood
     )
     total, pointwise = _likelihood(problem, stacked, keep, threads)
     membership = mean_membership(problem, stacked, _DRAWS_FOR_MEMBERSHIP, threads)
