@@ -131,7 +131,10 @@ def _components(priors: ResolvedPriors, n_people: float | None) -> tuple[bool, s
         )
     least = _people_needed(priors)
     if n_people is None:
-        return False, f"the components' prior is {rule}: proper only with more than {least} people with every trait"
+        return False, (
+            f"the components' prior is {rule}: it has no evidence, and a proper posterior only with more than {least} "
+            "people with every trait (Mixture.sample counts them)"
+        )
     if not n_people > least:
         return False, (
             f"the components' prior is {rule}: it takes more than {least} people with every trait to make the "

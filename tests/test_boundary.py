@@ -11,6 +11,7 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 
 import bayesgmm as bg
+from bayesgmm.cli import main
 from bayesgmm.inference.boundary import score_of, survivors_from
 from bayesgmm.inference.em import Climb
 
@@ -225,3 +226,26 @@ def test_repeated_people_are_drawn_each_for_themselves(small):
     )
     with pytest.raises(bg.InputError, match="not whole numbers"):
         bg.occupied(weighted)
+
+
+@pytest.mark.parametrize(
+    ("prior", "written"),
+    [("concentration = 0.2", {"fit.nc", "occupied.tsv"}), ('family = "jeffreys"', {"occupied.tsv"})],
+)
+def test_command_line_samples_what_has_no_mode(tmp_path, prior, written):
+    rng = np.random.default_rng(11)
+    y = np.concatenate([rng.normal(0.0, 1.0, 60), rng.normal(6.0, 1.0, 60)])
+    frame = pd.DataFrame({"y": y}, index=pd.Index([f"p{i}" for i in range(len(y))], name="sample"))
+    frame.to_csv(tmp_path / "y.tsv", sep="\t")
+    card = tmp_path / "card.toml"
+    card.write_text(
+        f'[card]\nname = "x"\n[model]\nn_components = 3\n[priors.weights]\n{prior}\n[sample]\ndraws = 400\n'
+    )
+    arguments = ["sample", str(card), "--traits", str(tmp_path / "y.tsv"), "--out", str(tmp_path), "--chains", "2"]
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert written <= names
+    assert ("fit.nc" in names) == ("fit.nc" in written)
+    assert list(pd.read_csv(tmp_path / "occupied.tsv", sep="\t")["n_components"]) == [1, 2, 3]
