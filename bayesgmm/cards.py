@@ -23,8 +23,8 @@ from bayesgmm.effect_priors import (
 from bayesgmm.errors import InputError
 from bayesgmm.model import Mixture
 from bayesgmm.priors import Dirichlet, Flat, NormalInverseWishart, Priors, ShiftsNormal
-from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 from bayesgmm.reference_priors import Jeffreys, JeffreysWeights
+from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 from bayesgmm.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
 
 if TYPE_CHECKING:
