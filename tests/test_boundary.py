@@ -185,6 +185,9 @@ def test_what_cannot_be_done_is_named(gated):
     labelled = bg.Priors(weights=bg.Dirichlet(0.5), effects=bg.LogOddsNormal(mean=0.5))
     with pytest.raises(bg.InputError, match="effects' prior mean is stated against component 0"):
         bg.Mixture(3, weights="rs1", priors=labelled).fit(gated)
+    learned = bg.Priors(weights=bg.Dirichlet(0.5), effects=bg.LogOddsHorseshoe(expected=0.5))
+    with pytest.raises(bg.InputError, match="learned scales of the effects"):
+        bg.Mixture(3, weights="rs1", priors=learned).fit(gated)
     fit = sparse(4, 0.1).fit(y)
     with pytest.raises(bg.InputError, match="init is a fit of 2 components, 2 others being empty"):
         sparse(4, 0.1).sample(y, init=fit)

@@ -78,8 +78,8 @@ def refuse_labelled_effects(problem: Problem) -> None:
     """
     if problem.priors.scales is not None:
         raise InputError(
-            "weights prior: a concentration below 1 empties components, and learned scales of the effects would be those "
-            "of other components each time; give the scales, or use a concentration of at least 1"
+            "weights prior: a concentration below 1 empties components, and learned scales of the effects would be of "
+            "other components each time; give the scales, or use a concentration of at least 1"
         )
     if np.any(problem.priors.effect_mean != 0.0):
         raise InputError(
