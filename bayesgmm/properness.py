@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,20 +25,26 @@ class Propriety:
 
     Attributes
     ----------
-    proper : bool
-        Whether it has a finite integral, so that it can be sampled.
-    table : pandas.DataFrame
-        One row per parameter: ``component`` (a number, or "all"), ``parameter``, ``proper`` and ``reason``.
+    rows : list of tuple
+        Those of :attr:`table`.
     """
 
-    proper: bool
-    table: pd.DataFrame
+    rows: list[tuple[Any, str, bool, str]]
+
+    @property
+    def proper(self) -> bool:
+        """Whether it has a finite integral, so that it can be sampled."""
+        return all(proper for _, _, proper, _ in self.rows)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per parameter: ``component`` (a number, or "all"), ``parameter``, ``proper`` and ``reason``."""
+        return pd.DataFrame(self.rows, columns=["component", "parameter", "proper", "reason"])
 
     @property
     def reasons(self) -> list[str]:
         """Why the posterior has no finite integral, each reason once; empty when it has."""
-        improper = self.table.loc[~self.table["proper"], "reason"]
-        return list(dict.fromkeys(improper))
+        return list(dict.fromkeys(reason for _, _, proper, reason in self.rows if not proper))
 
     @property
     def words(self) -> str:
@@ -106,8 +113,7 @@ def judge(priors: ResolvedPriors, n_people: float | None = None) -> Propriety:
             )
             rows.append((ALL, f"effects[{name}]", name not in flat, why if name in flat else _PROPER))
     rows += _shifts(priors, n_people)
-    table = pd.DataFrame(rows, columns=["component", "parameter", "proper", "reason"])
-    return Propriety(bool(table["proper"].all()), table)
+    return Propriety(rows)
 
 
 _PROPER = "the prior is proper"

@@ -68,9 +68,9 @@ def main() -> None:
     )
     for draws in (1000, 2000, 4000):
         compare(
-            f"NUTS (4 chains of 1000) / Laplace of {draws} draws",
+            f"NUTS as by default / Laplace of {draws} draws",
             lambda draws=draws: fit.laplace(draws, seed=1),  # type: ignore[misc]
-            lambda: model.sample(study, init=fit, seed=1, log_likelihood=False),
+            lambda: model.sample(study, init=fit, seed=1),
             REPEATS,
         )
     print(

@@ -227,7 +227,7 @@ def climb_settings(own: MapFit, problems: list[Problem], settings: Settings, *, 
         moved = False
         for j, fit in enumerate(fits):
             shift = fit.problem.log_prior_shift + fit.problem.log_likelihood_shift
-            heights = {i: _height(fit.problem, fits[i]) + shift for i in settings.neighbours(j)}
+            heights = {i: fit.problem.arrays.log_posterior(fits[i].parameters) + shift for i in settings.neighbours(j)}
             best = max(heights, key=lambda i: heights[i], default=j)
             if best != j and heights[best] > float(fit.log_posteriors[-1]) + _HIGHER:
                 fits[j], moved = _climbed(fit.problem, fits[best]), True
@@ -254,11 +254,6 @@ def refuse_without_mode(problems: Sequence[Problem]) -> None:
 
 def _climbed(problem: Problem, start: MapFit) -> MapFit:
     return fit_map(problem, init=start)
-
-
-def _height(problem: Problem, other: MapFit) -> float:
-    """Log posterior, standardised, at another setting's mode."""
-    return problem.arrays.expectation(other.parameters).log_likelihood + problem.arrays.log_prior(other.parameters)
 
 
 def base_of(

@@ -125,6 +125,22 @@ def _normalise(joint: Array, size: int, largest: Array, total: Array) -> None:
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _marginalise(joint: Array, size: int, largest: Array, total: Array) -> None:
+    """Leave ``largest + log(total)`` as in :func:`_normalise`, and no responsibilities."""
+    n_components = joint.shape[0]
+    for i in range(size):
+        largest[i] = joint[0, i]
+    for k in range(1, n_components):
+        for i in range(size):
+            largest[i] = max(largest[i], joint[k, i])
+    for i in range(size):
+        total[i] = 0.0
+    for k in range(n_components):
+        for i in range(size):
+            total[i] += exp_nonpositive(joint[k, i] - largest[i])
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
 def _sum_of_logs(size: int, largest: Array, total: Array) -> float:
     log_marginal = 0.0
     for i in range(size):
@@ -274,6 +290,7 @@ def _chunk(
         log_constant[k] = -n_traits * _HALF_LOG_2PI
         for d in range(n_traits):
             log_constant[k] += math.log(roots[k, d, d])
+    value_only = len(mass) == 0
     log_likelihood = 0.0
     for begin in range(start, stop, BLOCK):
         size = min(BLOCK, stop - begin)
@@ -294,7 +311,10 @@ def _chunk(
                     joint[k, i] += log_weights[patterns[i], k]
         if few and not same:
             _add_log_weights(patterns, log_weights, joint)
-        _normalise(joint, size, largest, total)
+        if value_only:
+            _marginalise(joint, size, largest, total)
+        else:
+            _normalise(joint, size, largest, total)
         if responsibilities.shape[0] > 0:
             for i in range(size):
                 for k in range(n_components):
@@ -306,7 +326,7 @@ def _chunk(
             log_likelihood += _repeat(joint, size, repeats[row : row + size], largest, total)
         else:
             log_likelihood += _sum_of_logs(size, largest, total)
-        for k in range(n_components):
+        for k in range(0 if value_only else n_components):
             count = _add_moments(joint[k], diff[k], size, first[k], second[k], largest)
             if n_covariates > 0:
                 _add_covariate_moments(joint[k], diff[k], covariates, row, size, first[k], second[k], largest)
@@ -367,7 +387,7 @@ def _group_pass(
     counts : ndarray (n_patterns, n_components)
         Responsibilities summed over each pattern's people are added (when ``own``: written).
     mass : ndarray (n_components,)
-        The same over everybody.
+        The same over everybody. Empty where only the value is wanted: counts and moments are then left as they are.
     first : ndarray (n_components, n_traits + n_covariates)
         ``sum_i r_ik (y_i - mu_k - c_i Delta)`` and ``sum_i r_ik c_i`` are added.
     second : ndarray (n_components, n_traits + n_covariates, n_traits + n_covariates)
@@ -433,11 +453,12 @@ def _group_pass_threads(
     n_people = len(values) // len(centre)
     n_patterns = log_weights.shape[0]
     n_components, n_both = first.shape
+    n_masses = len(mass)
     n_chunks = (n_people + CHUNK - 1) // CHUNK
     # People are sorted by pattern, so pattern + chunk is a row no other chunk writes to.
     stride = np.int64(0 if own else 1)
     rows = counts if own else np.zeros((n_patterns + n_chunks, n_components))
-    masses = np.zeros((n_chunks, n_components))
+    masses = np.zeros((n_chunks, n_masses))
     firsts = np.zeros((n_chunks, n_components, n_both))
     seconds = np.zeros((n_chunks, n_components, n_both, n_both))
     log_likelihoods = np.zeros(n_chunks)
@@ -469,13 +490,13 @@ def _group_pass_threads(
     log_likelihood = 0.0
     for c in range(n_chunks):
         log_likelihood += log_likelihoods[c]
-        for k in range(n_components):
+        for k in range(n_masses):
             mass[k] += masses[c, k]
             for d in range(n_both):
                 first[k, d] += firsts[c, k, d]
                 for e in range(n_both):
                     second[k, d, e] += seconds[c, k, d, e]
-        if not own:
+        if not own and n_masses > 0:
             head = pattern[first_row + c * CHUNK]
             tail = pattern[first_row + min((c + 1) * CHUNK, n_people) - 1]
             for u in range(head, tail + 1):

@@ -174,7 +174,7 @@ def _expectation(
     means, roots, shifts
         Parameters, (K, D), (K, D, D) and (Q, D).
     mass, first, second
-        Written; see :class:`Moments`.
+        Written; see :class:`Moments`. Empty where only the log likelihood is wanted; counts are then of no use.
     responsibilities, pointwise
         Written unless empty; of every row of the sample.
 
@@ -186,7 +186,8 @@ def _expectation(
     n_components, size = means.shape
     n_covariates = shifts.shape[0]
     n_both = size + n_covariates
-    for k in range(n_components):
+    n_masses = len(mass)
+    for k in range(n_masses):
         mass[k] = 0.0
         for d in range(n_both):
             first[k, d] = 0.0
@@ -219,8 +220,8 @@ def _expectation(
                 for k in range(n_components):
                     covariance_of_root(roots[k], covariances[k])
             part = n_observed + n_covariates
-            part_mass, part_first = np.zeros(n_components), np.zeros((n_components, part))
-            part_second = np.zeros((n_components, part, part))
+            part_mass, part_first = np.zeros(n_masses), np.zeros((n_masses, part))
+            part_second = np.zeros((n_masses, part, part))
             part_means, part_roots = (
                 np.empty((n_components, n_observed)),
                 np.empty((n_components, n_observed, n_observed)),
@@ -262,7 +263,7 @@ def _expectation(
             pointwise,
         )
         if n_observed < size:
-            for k in range(n_components):
+            for k in range(n_masses):
                 mass[k] += part_mass[k]
                 _complete(
                     sample.observed[g],
@@ -275,11 +276,11 @@ def _expectation(
                     first[k],
                     second[k],
                 )
-    for k in range(n_components):
+    for k in range(n_masses):
         for d in range(n_both):
             for e in range(d):
                 second[k, e, d] = second[k, d, e]
-    if mixes:
+    if mixes and n_masses > 0:
         base = counts.copy()
         _unmix(into, log_weights, base, sample.mix_starts, sample.mix_rows, sample.mix_probabilities, counts)
     return value
@@ -317,6 +318,28 @@ def moments_at(
         np.empty(0),
     )
     return value, mass, first, second
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def log_likelihood_at(
+    expectation_at: int, passes: int, sample: Sample, counts: Array, means: Array, roots: Array, shifts: Array
+) -> float:
+    """Log likelihood alone, for a part of the time; arguments as in :func:`moments_at`."""
+    nothing, nothing_2d, nothing_3d = np.empty(0), np.empty((0, 0)), np.empty((0, 0, 0))
+    return call_expectation(
+        expectation_at,
+        sample,
+        passes,
+        counts,
+        means,
+        roots,
+        shifts,
+        nothing,
+        nothing_2d,
+        nothing_3d,
+        nothing_2d,
+        nothing,
+    )
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

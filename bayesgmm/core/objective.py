@@ -118,7 +118,8 @@ class Parameters:
 
     def sorted(self) -> Parameters:
         """Parameters with components in the order of their means on the first trait (ties: the next trait)."""
-        return self.permuted(canonical_order(self.means))
+        order = canonical_order(self.means)
+        return self if (order == np.arange(len(order))).all() else self.permuted(order)
 
 
 class Stacked(NamedTuple):
@@ -376,6 +377,12 @@ class MixtureArrays:
             k = self.n_components - 1
             held[k : k * (1 + len(parameters.beta))] = np.repeat(self.weights_prior.at_kink(parameters.beta), k)
         return held
+
+    def log_posterior(self, parameters: Parameters) -> float:
+        """Log posterior, a density in the natural parameters, alone."""
+        full = parameters.full()
+        value: float = full_value_and_gradient.compiled(full, self.sample, self._engine, self.hyper, False, NOTHING_1D)
+        return value
 
     def log_posterior_and_gradient(self, parameters: Parameters) -> tuple[float, Array]:
         """Log posterior, a density in the natural parameters, and its gradient in free coordinates.

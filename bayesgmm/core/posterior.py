@@ -18,7 +18,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from bayesgmm.core.linalg import copy_into
-from bayesgmm.core.moments import log_weights_into, moments_at
+from bayesgmm.core.moments import log_likelihood_at, log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8, l1
 from bayesgmm.core.sample import SAMPLE, Sample
 from bayesgmm.core.weights import add_weights_prior, call_expected
@@ -251,17 +251,29 @@ def full_of_free(free: Array, head: int, tie: Tie) -> Array:
 def _full_value_and_gradient(
     full: Array, sample: Sample, engine: Engine, hyper: Hyper, jacobian: bool, gradient: Array
 ) -> float:
-    """Log posterior and gradient in full coordinates; see :func:`value_and_gradient`."""
+    """Log posterior and gradient in full coordinates; see :func:`value_and_gradient`.
+
+    An empty ``gradient`` is not written, and the value alone takes a part of the time.
+    """
     n_components, size = len(hyper.concentration), len(hyper.mean)
     n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
     alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
     counts = np.empty((len(sample.predictors), n_components))
     log_weights_into(alpha, beta, sample.predictors, counts)
-    value, mass, first, second = moments_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
     nothing_2d = np.empty((0, 0))
     head = (n_components - 1) * (1 + n_predictors)
     no = head < 0  # and not False: a literal would have functions compiled twice
-    call_expected(engine.expected, alpha, beta, sample.predictors, counts, no, gradient[:head], nothing_2d)
+    if len(gradient) > 0:
+        slope = gradient
+        value, mass, first, second = moments_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
+        call_expected(engine.expected, alpha, beta, sample.predictors, counts, no, slope[:head], nothing_2d)
+    else:
+        # the value alone: the priors' parts of a gradient cost next to nothing and are thrown away
+        slope = np.zeros(len(full))
+        value = log_likelihood_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
+        n_both = size + n_covariates
+        mass, first = np.zeros(n_components), np.zeros((n_components, n_both))
+        second = np.zeros((n_components, n_both, n_both))
     less = 0.0 if jacobian else 1.0
     value += add_weights_prior(
         alpha,
@@ -273,10 +285,10 @@ def _full_value_and_gradient(
         hyper.effect_kind,
         hyper.effect_shape,
         no,
-        gradient[:head],
+        slope[:head],
         nothing_2d,
     )
-    value += components_gradient(means, shifts, roots, mass, first, second, hyper, jacobian, gradient[head:])
+    value += components_gradient(means, shifts, roots, mass, first, second, hyper, jacobian, slope[head:])
     return value + hyper.constant
 
 
@@ -369,22 +381,19 @@ def _whitened_value_and_gradient(
 # x, centre, scale, sample, engine, hyper, tie, gradient
 WHITENED = f8(a1, a1, a2, SAMPLE, ENGINE, HYPER, TIE, a1)
 whitened_value_and_gradient = Pointer(_whitened_value_and_gradient, WHITENED, nogil=True)
-_call_whitened = call_at(WHITENED)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def whitened_values(
-    at: int,
-    points: Array,
-    centre: Array,
-    scale: Array,
-    sample: Sample,
-    engine: Engine,
-    hyper: Hyper,
-    tie: Tie,
-    out: Array,
+    points: Array, centre: Array, scale: Array, sample: Sample, engine: Engine, hyper: Hyper, tie: Tie, out: Array
 ) -> None:
-    """Write the log density at many of the sampler's points (n, size); ``at`` is the density's address."""
-    gradient = np.empty(len(centre))
-    for i in range(len(points)):
-        out[i] = _call_whitened(at, points[i], centre, scale, sample, engine, hyper, tie, gradient)
+    """Write the log density at many of the sampler's points (n, size)."""
+    size = len(centre)
+    free, nothing = np.empty(size), np.empty(0)
+    for s in range(len(points)):
+        for i in range(size):
+            free[i] = centre[i]
+            for j in range(size):
+                free[i] += scale[i, j] * points[s, j]
+        full = full_of_free(free, size - tie.n_free, tie)
+        out[s] = _call_full(engine.value, full, sample, engine, hyper, size >= 0, nothing)  # True, but no literal

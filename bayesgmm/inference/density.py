@@ -135,11 +135,10 @@ class FusedDensity(WhitenedDensity):
         result = np.empty(len(points))
         work = len(points) * len(self._arrays.sample.pattern)
         n_threads = max(1, min(os.cpu_count() or 1, work // _WORK_A_THREAD))
-        address = whitened_value_and_gradient.address
         edges = np.linspace(0, len(points), n_threads + 1).astype(int)
 
         def evaluate(first: int, last: int) -> None:
-            whitened_values(address, points[first:last], self.centre, self.scale, *self._data, result[first:last])
+            whitened_values(points[first:last], self.centre, self.scale, *self._data, result[first:last])
 
         if n_threads == 1:
             evaluate(0, len(points))

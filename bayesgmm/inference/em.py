@@ -58,6 +58,8 @@ class Climb:
         EM could not go on: in nearly singular covariances rounding is more than a step gains.
     strict : bool
         False where Newton's method found a direction without curvature at the top, as where two components coincide.
+    curvature : tuple of (Parameters, ndarray), optional
+        Observed information where Newton's method stopped, and where that is.
     """
 
     parameters: Parameters
@@ -67,6 +69,7 @@ class Climb:
     gap: float = float("inf")
     strict: bool = True
     stalled: bool = False
+    curvature: tuple[Parameters, Array] | None = None
 
 
 def climb(
@@ -258,6 +261,7 @@ def _trusted_steps(arrays: MixtureArrays, run: Climb, most: int, tolerance: floa
             if higher is None:
                 run.converged = True
                 run.reason = "Newton: the log posterior is within the tolerance of its limit"
+                run.curvature = None if held.any() else (run.parameters, information)
                 return tried
             run.parameters = higher
             value, gradient = arrays.log_posterior_and_gradient(higher)

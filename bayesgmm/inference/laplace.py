@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -71,6 +71,7 @@ class Weighted:
     log_evidence_error: float
 
 
+@lru_cache(maxsize=4)
 def student_points(n: int, size: int, df: float, seed: int) -> tuple[Array, Array]:
     """Draws (n, size) of the standard multivariate Student-t, evenly spread, and their log density.
 

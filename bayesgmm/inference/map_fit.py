@@ -73,6 +73,8 @@ class MapFit:
         One a start.
     emptied : Emptied or None
         Under a concentration below 1, components that died; the fit and its ``problem`` are of those that are left.
+    information : ndarray (n_free, n_free), optional
+        Observed information at the mode, where the climb came to know it; else it is computed when asked for.
     """
 
     problem: Problem
@@ -86,6 +88,7 @@ class MapFit:
     log_posteriors: Array
     start_rows: list[dict[str, Any]]
     emptied: Emptied | None = None
+    information: Array | None = None
 
     @cached_property
     def params(self) -> xr.Dataset:
@@ -204,7 +207,10 @@ class MapFit:
         covariance = np.full((n_free, n_free), np.nan)
         moving = ~self.problem.arrays.held(self.parameters)
         try:
-            information = self.problem.arrays.negative_hessian(self.parameters)[np.ix_(moving, moving)]
+            known = self.information
+            if known is None:
+                known = self.problem.arrays.negative_hessian(self.parameters)
+            information = known[np.ix_(moving, moving)]
             factor = np.linalg.cholesky(information)
         except np.linalg.LinAlgError:
             return covariance

@@ -55,7 +55,7 @@ def with_fitted_scales(fit: MapFit, climb: Callable[[Problem, MapFit], MapFit]) 
     scales = problem.priors.scales
     assert scales is not None
     theta = problem.priors.scales_at if problem.priors.scales_at is not None else scales.median
-    now = replace(fit, problem=_given(problem, scales, theta, known=False))
+    now = replace(fit, problem=_given(problem, scales, theta, known=False), information=None)
     for _ in range(_ROUNDS):
         squares = _expected_squares(now)
         if not np.isfinite(squares).all():

@@ -98,6 +98,7 @@ def fit_map(
         log_posteriors=np.array(run.history) + shift,
         start_rows=table,
         emptied=emptied,
+        information=run.curvature[1] if run.curvature is not None and run.curvature[0] is run.parameters else None,
     )
     if problem.priors.scales is not None:
 
