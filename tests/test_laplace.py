@@ -5,11 +5,21 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import gammaln, logsumexp, multigammaln
+from scipy.stats import t as student_t
 
 import bayesgmm as bg
-from bayesgmm.inference.laplace import GOOD_K, student_log_density, student_points
+from bayesgmm.inference.density import FusedDensity
+from bayesgmm.inference.laplace import (
+    GOOD_K,
+    _folded,
+    _orders,
+    label_exchanges,
+    student_log_density,
+    student_points,
+)
 from bayesgmm.simulate import simulate_study
 
 KAPPA = 0.5
@@ -65,6 +75,66 @@ def test_evidence_of_two_components_is_the_sum_over_all_allocations(rng, gap):
         terms.append(value)
     approx = bg.Mixture(2, priors=prior).fit(y, seed=1).laplace(20_000, seed=1)
     assert approx.log_evidence == pytest.approx(logsumexp(terms), abs=0.05)
+
+
+@pytest.mark.parametrize("a", [(2.0, 8.0), (8.0, 2.0)])
+def test_evidence_where_the_prior_tells_components_apart_is_given_their_order(rng, a):
+    """Twice the sum over allocations of the evidence times the chance that the first mean is the lower one."""
+    y = np.concatenate([rng.normal(0.0, 1.0, 6), rng.normal(4.0, 1.0, 5)])[:, None]
+    mean, dof, scale, a = np.array([2.0]), 12.0, np.array([[10.0]]), np.array(a)
+    prior = bg.Priors(bg.Dirichlet(a), bg.NormalInverseWishart(mean=mean, strength=KAPPA, dof=dof, scale=scale))
+    middle = (np.arange(200) + 0.5) / 200
+    terms = []
+    for z in product((0, 1), repeat=len(y)):
+        z = np.array(z)
+        counts = np.bincount(z, minlength=2)
+        value = gammaln(a.sum()) - gammaln(a.sum() + len(y)) + (gammaln(a + counts) - gammaln(a)).sum()
+        means = []
+        for k, n in enumerate(counts):
+            own = y[z == k]
+            value += log_evidence_of_one(own, "VVV", mean, dof, scale) if n else 0.0
+            centre = own.mean() if n else 0.0
+            rate = scale[0, 0] + ((own - centre) ** 2).sum() + KAPPA * n / (KAPPA + n) * (centre - mean[0]) ** 2
+            at = (KAPPA * mean[0] + n * centre) / (KAPPA + n)
+            means.append(student_t(dof + n, at, np.sqrt(rate / (dof + n) / (KAPPA + n))))
+        terms.append(value + np.log(2.0 * means[1].sf(means[0].ppf(middle)).mean()))
+    approx = bg.Mixture(2, priors=prior).fit(y, seed=1).laplace(20_000, seed=1)
+    assert approx.log_evidence == pytest.approx(logsumexp(terms), abs=0.05)
+
+
+@pytest.mark.parametrize("effects", [bg.LogOddsNormal, lambda mean: bg.LogOddsGroups({"g": ["x"]}, mean=mean)])
+def test_evidence_does_not_jump_where_an_effects_prior_mean_leaves_zero(rng, effects):
+    x = rng.integers(0, 3, 40).astype(float)
+    y = rng.normal(np.where(rng.random(40) < 0.3 * x, 0.7, 0.0), 1.0)
+    ids = [f"p{i}" for i in range(40)]
+    study = bg.Study(traits=pd.DataFrame({"y": y}, index=ids), covariates=pd.DataFrame({"x": x}, index=ids))
+    components = bg.NormalInverseWishart(strength=KAPPA, dof=12.0, scale=10.0)
+
+    def evidence(mean):
+        priors = bg.Priors(bg.Dirichlet(4.0), components, effects(mean=mean))
+        return bg.Mixture(2, weights="x", priors=priors).fit(study, seed=1).laplace(4000, seed=1).log_evidence
+
+    assert evidence(1e-7) == pytest.approx(evidence(0.0), abs=1e-3)
+
+
+def test_every_copy_of_a_draw_is_folded_to_the_same_one(rng):
+    fit = bg.Mixture(3).fit(np.concatenate([rng.normal(0, 1, 15), rng.normal(1.2, 1, 8)]), seed=1)
+    density = FusedDensity(fit.problem.arrays, fit.parameters)
+    exchanges = label_exchanges(fit, density)
+    assert len(exchanges) == 5
+    points = student_points(200, density.size, 5.0, seed=1)[0]
+    folded = _folded(points, exchanges)
+    assert np.allclose(density.values(points), density.values(folded))
+    for matrix, offset in exchanges:
+        assert np.allclose(_folded(points @ matrix.T + offset, exchanges), folded)
+
+
+def test_exchanges_within_reach_are_completed_to_a_group():
+    """Two pairs of six components that run together: both may be exchanged at once."""
+    near = ([1, 0, 2, 3, 4, 5], [0, 1, 2, 4, 3, 5])
+    orders = _orders(6, lambda order: list(order) in near)
+    assert sorted(list(o) for o in orders) == sorted([*near, [1, 0, 2, 4, 3, 5]])
+    assert len(_orders(4, lambda order: True)) == 23
 
 
 def test_one_component_posterior_is_the_conjugate_one(rng):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.callback import Lent
-from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked
+from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked, writable
 from bayesgmm.core.posterior import whitened_value_and_gradient, whitened_values
 
 Array = NDArray[np.float64]
@@ -131,7 +131,7 @@ class FusedDensity(WhitenedDensity):
 
     def values(self, points: Array) -> Array:
         """Log density at many points (n, size), by as many threads as they are worth."""
-        points = np.ascontiguousarray(points)
+        points = writable(points)
         result = np.empty(len(points))
         work = len(points) * len(self._arrays.sample.pattern)
         n_threads = max(1, min(os.cpu_count() or 1, work // _WORK_A_THREAD))
@@ -164,8 +164,3 @@ class FusedDensity(WhitenedDensity):
     def permuted(self, coordinates: Array, order: NDArray[np.int64]) -> Array:
         """Coordinates, not whitened, with components exchanged."""
         return self._arrays.free(self._arrays.of_free(coordinates, self._near).permuted(order))
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether exchanged components are looked for; see :func:`bayesgmm.inference.laplace.label_exchanges`."""
-        return True

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 GOOD_K = 0.5  # k-hat up to which the corrected draws are as good as draws
 USABLE_K = 0.7  # k-hat above which they are not to be used (Vehtari et al. 2024)
 
-_MOST_PERMUTED = 5  # components up to which every permutation is looked at; above, every exchange of two
+_MOST_PERMUTED = 120  # permutations up to which all of those within reach are looked at; above, exchanges of two
 _FAR = 40.0  # distance of a permuted mode, in posterior sds, beyond which no draw comes near it
 _MEMBERSHIPS = 100  # draws over which memberships are averaged
 
@@ -85,7 +85,10 @@ def student_points(n: int, size: int, df: float, seed: int) -> tuple[Array, Arra
     uniform = qmc.Sobol(size + 1, rng=np.random.default_rng(seed)).random_base2(power)[:n]
     uniform = np.clip(uniform, 1e-12, 1.0 - 1e-12)
     points: Array = ndtri(uniform[:, :size]) * np.sqrt(df / chi2.ppf(uniform[:, size], df))[:, None]
-    return points, student_log_density((points**2).sum(axis=1), size, df)
+    log_density = student_log_density((points**2).sum(axis=1), size, df)
+    # they are kept for the next fit, so nobody may write to them
+    points.flags.writeable = log_density.flags.writeable = False
+    return points, log_density
 
 
 def student_log_density(squared: Array, size: int, df: float) -> Array:
@@ -104,6 +107,10 @@ def importance_sample(
     that the mode is of, the one nearest to it, where the folded proposal has the density :math:`\sum_\pi q(\pi x)`
     over permutations. So draws carry one labelling, and nothing is counted twice where the copies run together.
 
+    Where the prior tells components apart (unequal concentrations, effects' means other than zero) what it says is
+    meant of the component in its place in the order of means. The copy at the mode is then the only one that counts,
+    under a prior that is as many times higher there as there are permutations: ``n_labels`` stands for that.
+
     Parameters
     ----------
     density : WhitenedDensity
@@ -119,17 +126,10 @@ def importance_sample(
     from arviz_stats.base import array_stats
 
     points, log_proposal = student_points(n, density.size, df, seed)
-    for matrix, offset in exchanges:
-        moved = points @ matrix.T + offset
-        nearer = (moved**2).sum(axis=1) < (points**2).sum(axis=1)
-        points = np.where(nearer[:, None], moved, points)
     if len(exchanges):
-        own = student_log_density((points**2).sum(axis=1), density.size, df)
-        others = [
-            student_log_density(((points @ matrix.T + offset) ** 2).sum(axis=1), density.size, df)
-            for matrix, offset in exchanges
-        ]
-        log_proposal = logsumexp([own, *others], axis=0)
+        points = _folded(points, exchanges)
+        squared = _squared_at(points, exchanges)
+        log_proposal = logsumexp(student_log_density(squared, density.size, df), axis=0)
     log_density = density.values(points)
     log_ratio = np.where(np.isfinite(log_density), log_density - log_proposal, -np.inf)
     if not np.isfinite(log_ratio).any():
@@ -151,36 +151,66 @@ def importance_sample(
     )
 
 
+def _squared_at(points: Array, exchanges: Sequence[tuple[Array, Array]]) -> Array:
+    """Squared distances (1 + exchanges, n) of points, and of their copies, from the mode."""
+    copies = [((points @ matrix.T + offset) ** 2).sum(axis=1) for matrix, offset in exchanges]
+    return np.stack([(points**2).sum(axis=1), *copies])
+
+
+def _folded(points: Array, exchanges: Sequence[tuple[Array, Array]]) -> Array:
+    """Of every point the copy nearest to the mode."""
+    nearest, folded = _squared_at(points, exchanges).argmin(axis=0), points.copy()
+    for j, (matrix, offset) in enumerate(exchanges):
+        rows = nearest == j + 1
+        folded[rows] = points[rows] @ matrix.T + offset
+    return folded
+
+
 def label_exchanges(fit: MapFit, density: FusedDensity | LearnedDensity) -> list[tuple[Array, Array]]:
     """Permutations of the components, other than none, that carry the mode near itself, as maps of whitened points.
 
     Permuting components is linear in the free coordinates.
     """
     k = fit.problem.n_components
-    if k == 1 or not density.symmetric:
+    if k == 1:
         return []
     inverse = np.linalg.inv(density.scale)
 
+    def moved(order: NDArray[np.int64]) -> Array:
+        where: Array = inverse @ (density.permuted(density.centre, order) - density.centre)
+        return where
+
     found = []
-    for order in _orders(k):
-        target = inverse @ (density.permuted(density.centre, order) - density.centre)
-        if not float(target @ target) < _FAR**2:
-            continue
+    for order in _orders(k, lambda order: float((moved(order) ** 2).sum()) < _FAR**2):
         zero = density.permuted(np.zeros(density.size), order)
         matrix = np.stack([density.permuted(row, order) - zero for row in np.eye(density.size)], axis=1)
-        found.append((inverse @ matrix @ density.scale, target))
+        found.append((inverse @ matrix @ density.scale, moved(order)))
     return found
 
 
-def _orders(k: int) -> list[NDArray[np.int64]]:
-    identity = tuple(range(k))
-    if k <= _MOST_PERMUTED:
-        return [np.array(order) for order in permutations(identity) if order != identity]
-    orders = []
-    for i, j in combinations(identity, 2):
+def _orders(k: int, in_reach: Callable[[NDArray[np.int64]], bool]) -> list[NDArray[np.int64]]:
+    """Every permutation, other than none, of components that exchanges of two within reach connect.
+
+    With none they are a group, so that points have one nearest copy whichever copy they were drawn at. Where that would
+    be too many, the exchanges of two alone.
+    """
+    exchanges = []
+    cluster = np.arange(k)
+    for i, j in combinations(range(k), 2):
         order = np.arange(k)
         order[[i, j]] = order[[j, i]]
-        orders.append(order)
+        if in_reach(order):
+            exchanges.append(order)
+            cluster[cluster == cluster[j]] = cluster[i]
+    groups = [np.flatnonzero(cluster == label) for label in np.unique(cluster)]
+    if math.prod(math.factorial(len(group)) for group in groups) > _MOST_PERMUTED:
+        return exchanges
+    orders = []
+    for parts in product(*(permutations(group) for group in groups)):
+        order = np.arange(k)
+        order[np.concatenate(groups)] = np.concatenate(parts)
+        if (order != np.arange(k)).any():
+            orders.append(order)
     return orders
 
 
@@ -269,7 +299,10 @@ class LaplacePosterior(Posterior):
 
     @property
     def log_evidence(self) -> float:
-        """Log marginal likelihood of the traits, ``log p(y)``, in the traits' units, every constant included."""
+        """Log marginal likelihood of the traits, ``log p(y)``, in the traits' units, every constant included.
+
+        Where the prior tells components apart, of that prior given that they are in the order of their means.
+        """
         return float(self._told["log_evidence"])
 
     @property

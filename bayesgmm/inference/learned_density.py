@@ -94,14 +94,13 @@ class LearnedDensity(WhitenedDensity):
         return self.stacked(x[None]).at(0)
 
     def permuted(self, coordinates: Array, order: NDArray[np.int64]) -> Array:
-        """Coordinates, not whitened, with components exchanged; the scales stay."""
+        """Coordinates, not whitened, with components exchanged; the scales stay.
+
+        What is exchanged of the effects is ``z``, which is a linear map whatever the scales, and the effects themselves
+        where their prior means are zero.
+        """
         z = self._arrays.of_free(coordinates[: self._n_core], self._near)
         return np.concatenate((self._arrays.free(z.permuted(order)), coordinates[self._n_core :]))
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether exchanged components have the same density: no prior mean tells them apart."""
-        return not self._mean.any()
 
     def _sds(self, theta: Array) -> Array:
         """Scales (..., P) of the effects of standardised predictors."""
