@@ -44,7 +44,10 @@ def log_prior_of(problem: Problem, stacked: Stacked, theta: Array | None = None)
     if problem.covariate_names:
         scale = np.log(problem.unit[None, :] / problem.covariate_unit[:, None])
         precision = arrays.shift_precision
-        normal = 0.5 * np.log(precision / (2.0 * np.pi)) - 0.5 * precision * stacked.shifts**2 - scale
+        # a flat prior adds nothing
+        proper = precision > 0.0
+        constant = np.where(proper, 0.5 * np.log(np.where(proper, precision, 1.0) / (2.0 * np.pi)) - scale, 0.0)
+        normal = constant - 0.5 * precision * stacked.shifts**2
         data[names.SHIFTS] = ((*_LEAD, names.COVARIATE), normal.sum(axis=-1))
         coords[names.COVARIATE] = list(problem.covariate_names)
     if k > 1:
