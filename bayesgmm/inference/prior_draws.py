@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from bayesgmm.core.gaussian import NiwPrior, precision_roots
 from bayesgmm.core.objective import Stacked
+from bayesgmm.errors import InputError
+from bayesgmm.inference.thinning import log_jeffreys_ratio
 
 if TYPE_CHECKING:
     from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
+
+_BATCHES = 500  # of as many draws as are asked for, before it is said that hardly any is kept
 
 
 def draw_prior(problem: Problem, n: int, rng: np.random.Generator) -> Stacked:
@@ -22,10 +26,32 @@ def draw_prior(problem: Problem, n: int, rng: np.random.Generator) -> Stacked:
     Raises
     ------
     PropernessError, InputError
-        If the prior is improper, or the family has no density of its own.
+        If the prior is improper, the family has no density of its own, or hardly a draw is kept under Jeffreys' prior
+        of the weights.
     """
     problem.priors.refuse_improper()
     problem.refuse_unsampled()
+    if not problem.priors.weights_jeffreys:
+        return _draw(problem, n, rng)
+    kept: list[Stacked] = []
+    missing = n
+    for _ in range(_BATCHES):
+        # Jeffreys' prior of the weights is at most the Dirichlet that is drawn from (bayesgmm.core.fisher)
+        batch = _draw(problem, n, rng)
+        log_ratio, _ = log_jeffreys_ratio(batch.pi, batch.means, batch.roots)
+        chosen = np.flatnonzero(np.log(rng.random(n)) < log_ratio)[:missing]
+        kept.append(Stacked(*(x[chosen] for x in batch)))
+        missing -= len(chosen)
+        if missing == 0:
+            return Stacked(*(np.concatenate(parts) for parts in zip(*kept, strict=True)))
+    raise InputError(
+        f"weights prior: of {_BATCHES * n} draws fewer than {n} are kept under Jeffreys' prior, since the components' "
+        "prior draws them nearly on top of each other; give a smaller strength or dof, or fewer components"
+    )
+
+
+def _draw(problem: Problem, n: int, rng: np.random.Generator) -> Stacked:
+    """Draws (n, ...) under the Dirichlet prior of the weights."""
     arrays, k = problem.arrays, problem.n_components
     prior = arrays.weights_prior
     pi = rng.dirichlet(prior.concentration, n) if k > 1 else np.ones((n, 1))
