@@ -562,13 +562,16 @@ class Problem:
             names.COVARIATE: _labels(self.covariate_names),
         }
 
-    def parameters(self, dataset: xr.Dataset) -> Parameters:
-        """Parameters in standardised coordinates of one labelled set (no leading dims)."""
+    def parameters(self, dataset: xr.Dataset, reference: int | None = None) -> Parameters:
+        """Parameters in standardised coordinates of one labelled set (no leading dims).
+
+        ``reference`` is that of the set's effects, where it is not this problem's own.
+        """
         # a weight of the average person may be too small for a number
         log_pi = np.log(np.maximum(dataset[names.WEIGHTS].values, np.finfo(float).tiny))
         means = (dataset[names.MEANS].values - self.centre) / self.unit
         covariances = dataset[names.COVARIANCES].values / np.outer(self.unit, self.unit)
-        beta = self.beta(dataset[names.EFFECTS].values) * self.predictor_unit[:, None]
+        beta = self.beta(dataset[names.EFFECTS].values, reference) * self.predictor_unit[:, None]
         shifts = dataset[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :])
         return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances), shifts)
 
@@ -583,9 +586,9 @@ class Problem:
             draws[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :]),
         )
 
-    def beta(self, effects: Array) -> Array:
+    def beta(self, effects: Array, reference: int | None = None) -> Array:
         """Log odds ratios against component 0 from those against the reference (..., P, K-1)."""
-        full = np.insert(effects, self.reference, 0.0, axis=-1)
+        full = np.insert(effects, self.reference if reference is None else reference, 0.0, axis=-1)
         result: Array = full[..., 1:] - full[..., :1]
         return result
 

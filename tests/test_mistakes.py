@@ -8,6 +8,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.errors import DataWarning, InputError
+from bayesgmm.inference.search import _explicit_start
 from bayesgmm.study import Study
 from tests.test_options import two_clouds
 
@@ -68,6 +69,22 @@ def test_a_weighted_fit_starts_itself_again():
         assert again.n_iterations < 12
     with pytest.raises(InputError, match="differ in sample weights"):
         bg.Mixture(2).sample(frame, init=fit)
+
+
+def test_a_start_with_another_reference_is_read_against_its_own():
+    y, z, rng = two_clouds(300)
+    dosage = pd.DataFrame({"rs1": rng.binomial(2, np.where(z, 0.7, 0.2)).astype(float)}, index=people(300))
+    traits = pd.DataFrame(y, index=people(300), columns=["a", "b"])
+    fit = bg.Mixture(2, weights="rs1").fit(Study(traits, dosage))
+    other = bg.Mixture(2, weights="rs1", reference=1)
+    # other people, so that units differ and the start goes through the traits' own
+    problem = other.problem(Study(traits.iloc[:200], dosage.iloc[:200]))
+    _, start = _explicit_start(problem, fit)
+    assert problem.labelled(start)["effects"].values == pytest.approx(-fit.params["effects"].values)
+    with pytest.raises(InputError, match="reference"):
+        other.sample(Study(traits, dosage), init=fit)
+    with pytest.raises(InputError, match="trait_names"):
+        bg.Mixture(2).sample(traits[["b", "a"]], init=bg.Mixture(2).fit(traits))
 
 
 def test_a_start_is_matched_by_id():

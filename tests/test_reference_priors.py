@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.integrate import quad
 from scipy.stats import invgamma, norm, t
@@ -15,6 +17,7 @@ from bayesgmm.core.families import Family
 from bayesgmm.core.fisher import log_information_ratio
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.inference.draws import log_prior_of
+from bayesgmm.inference.prior_draws import draw_prior
 
 # -- components -------------------------------------------------------------------------------------------
 
@@ -106,6 +109,20 @@ def test_one_component_takes_so_many_people(rng, priors, family, least):
     found = bg.propriety(model, y)
     assert not found.proper
     assert f"more than {least} people with every trait" in found.words
+
+
+def test_slopes_without_a_prior_add_nothing_to_the_log_posterior_of_draws(rng):
+    ids = [f"p{i}" for i in range(30)]
+    covariates = pd.DataFrame({"age": 4.0 * rng.standard_normal(30), "sex": rng.integers(0, 2, 30)}, index=ids)
+    study = bg.Study(traits=pd.DataFrame({"y": 7.0 * rng.standard_normal(30)}, index=ids), covariates=covariates)
+    model = bg.Mixture(1, means="age + sex", priors=bg.Priors(shifts=bg.Flat()))
+    posterior = model.sample(study, draws=20, tune=100, chains=1, seed=1)
+    problem, stats = posterior.problem, posterior.tree["sample_stats"].to_dataset()
+    shift = problem.log_likelihood_shift + problem.log_prior_shift
+    for draw in range(20):
+        parameters = problem.parameters(posterior.posterior.isel(chain=0, draw=draw))
+        expected = problem.arrays.log_posterior(parameters) + shift
+        assert stats["log_posterior"].values[0, draw] == pytest.approx(expected, rel=1e-9)
 
 
 def test_improper_mixtures_are_refused_with_the_reason(rng):
@@ -225,6 +242,22 @@ def test_jeffreys_weights_are_refused_where_they_have_no_meaning(few, demo):
         model.sample(y, draws=20, tune=100, chains=2)
     one = bg.Mixture(1, priors=bg.Priors(weights=bg.JeffreysWeights())).fit(y)
     assert one.n_emptied == 0
+
+
+def test_prior_draws_under_jeffreys_weights_are_not_those_of_the_dirichlet(few):
+    y, priors = few
+    problem = bg.Mixture(2, priors=priors).problem(y)
+    draws = draw_prior(problem, 8000, np.random.default_rng(1))
+    half = bg.Mixture(2, priors=replace(priors, weights=bg.Dirichlet(0.5))).problem(y)
+    under = draw_prior(half, 40_000, np.random.default_rng(2))
+    share = np.exp(log_information_ratio(under.pi, under.means, under.roots)[0])
+    for what in (lambda s: np.abs(np.diff(s.means[:, :, 0])[:, 0]), lambda s: s.pi.min(axis=1)):
+        expected = np.average(what(under), weights=share)
+        assert what(draws).mean() == pytest.approx(expected, rel=0.03)
+        assert abs(what(under).mean() - expected) > 0.08 * expected
+    close = bg.NormalInverseWishart(strength=1e8, dof=1e8, scale=1e8)
+    with pytest.raises(bg.InputError, match="smaller strength"):
+        bg.prior_predictive(bg.Mixture(2, priors=replace(priors, components=close)), y, draws=2)
 
 
 def test_cards_say_jeffreys():

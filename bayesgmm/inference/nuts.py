@@ -65,21 +65,7 @@ def sample_posterior(
     problem.refuse_unsampled()
     seed = 0 if seed is None else seed
     fit = init if init is not None else fit_map(with_a_mode(problem), seed=seed)
-    if fit.n_emptied:
-        raise InputError(
-            f"init is a fit of {fit.problem.n_components} components, {fit.n_emptied} others being empty; leave init "
-            "out to sample all of them, or sample a Mixture of as many as are left"
-        )
-    if any(
-        getattr(fit.problem, name) != getattr(problem, name)
-        for name in ("n_components", "predictor_names", "covariate_names", "family")
-    ):
-        raise InputError("init is a fit of another model: its components, predictors, covariates or family differ")
-    if (fit.problem.sample_weight is None) != (problem.sample_weight is None):
-        raise InputError(
-            "init and this posterior differ in sample weights, which one of them lacks; give sample_weight to both or "
-            "to neither"
-        )
+    _refuse_other(fit, problem)
     began = time.perf_counter()
     target = _density(problem, fit, density)
     model, compiled_calls = hand_over(target)
@@ -137,6 +123,27 @@ def sample_posterior(
         **told,
     }
     return Posterior(tree=tree, problem=problem, map=fit)
+
+
+def _refuse_other(fit: MapFit, problem: Problem) -> None:
+    """Raise where chains of a problem cannot be started and relabelled by this fit."""
+    if fit.n_emptied:
+        raise InputError(
+            f"init is a fit of {fit.problem.n_components} components, {fit.n_emptied} others being empty; leave init "
+            "out to sample all of them, or sample a Mixture of as many as are left"
+        )
+    same = ("n_components", "trait_names", "predictor_names", "covariate_names", "family", "reference")
+    other = next((name for name in same if getattr(fit.problem, name) != getattr(problem, name)), None)
+    if other is not None:
+        raise InputError(
+            "init is a fit of another model: its components, traits, predictors, covariates, family or reference "
+            f"differ ({other}); leave init out, or fit this model"
+        )
+    if (fit.problem.sample_weight is None) != (problem.sample_weight is None):
+        raise InputError(
+            "init and this posterior differ in sample weights, which one of them lacks; give sample_weight to both or "
+            "to neither"
+        )
 
 
 def _density(problem: Problem, fit: MapFit, source: str) -> WhitenedDensity:

@@ -123,8 +123,7 @@ def with_a_mode(problem: Problem) -> Problem:
     concentration = np.maximum(problem.priors.concentration, 1.0)
     if np.array_equal(concentration, problem.priors.concentration):
         return problem
-    priors = replace(problem.priors, concentration=concentration, weights_jeffreys=False)
-    return replace(problem, priors=priors)
+    return problem.with_resolved(replace(problem.priors, concentration=concentration, weights_jeffreys=False))
 
 
 def _in_order(problem: Problem, run: Climb, max_iterations: int, tolerance: float) -> Climb:
@@ -244,7 +243,7 @@ def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Arra
         if same and earlier.family == problem.family:
             if earlier.has_units_of(problem):
                 return "earlier fit", init.parameters
-            return "earlier fit", problem.parameters(init.params)
+            return "earlier fit", problem.parameters(init.params, earlier.reference)
         absent = set(problem.sample_ids.tolist()) - set(earlier.sample_ids.tolist())
         if absent:
             raise InputError(
