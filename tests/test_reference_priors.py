@@ -240,6 +240,9 @@ def test_jeffreys_weights_are_refused_where_they_have_no_meaning(few, demo):
         model.to_pymc(y)
     with pytest.raises(bg.InputError, match="give draws = "):
         model.sample(y, draws=20, tune=100, chains=2)
+    uniform = bg.Mixture(2, priors=replace(priors, weights=bg.Dirichlet(1.0))).fit(y)
+    with pytest.raises(bg.InputError, match="there is no mode"):
+        replace(uniform, problem=model.problem(y)).laplace()
     one = bg.Mixture(1, priors=bg.Priors(weights=bg.JeffreysWeights())).fit(y)
     assert one.n_emptied == 0
 

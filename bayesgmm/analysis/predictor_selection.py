@@ -22,7 +22,7 @@ from bayesgmm import names
 from bayesgmm.core.effect_density import NORMAL, STUDENT_T
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.density import FusedDensity
-from bayesgmm.inference.laplace import USABLE_K, LaplaceRun, log_evidence_constant
+from bayesgmm.inference.laplace import USABLE_K, LaplaceRun, log_evidence_by_curvature
 from bayesgmm.inference.search import fit_map
 from bayesgmm.progress import track
 
@@ -328,8 +328,7 @@ class _Search:
         self._modes[mask] = (fit.parameters, fit.log_posterior)
         problem = fit.problem
         density = FusedDensity(problem.arrays, fit.parameters)
-        value = density(np.zeros(density.size))[0] + 0.5 * density.size * math.log(2.0 * math.pi)
-        value += log_evidence_constant(problem, density) + math.lgamma(problem.n_components + 1.0)
+        value = log_evidence_by_curvature(problem, density) + math.lgamma(problem.n_components + 1.0)
         self.quick[mask] = _Answer(value, 0.0, np.nan, self._columns(mask), *_normal_effects(problem, density))
 
 

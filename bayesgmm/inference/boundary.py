@@ -38,7 +38,7 @@ from bayesgmm.core.objective import Parameters
 from bayesgmm.errors import InputError
 from bayesgmm.inference.density import FusedDensity
 from bayesgmm.inference.em import Climb, SingularComponentError, climb
-from bayesgmm.inference.laplace import log_evidence_constant
+from bayesgmm.inference.laplace import log_evidence_by_curvature
 from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -202,9 +202,7 @@ def _log_evidence(problem: Problem, run: Climb) -> float:
         log_likelihood = arrays.expectation(run.parameters).log_likelihood + problem.log_likelihood_shift
         return log_likelihood - 0.5 * arrays.n_free * math.log(problem.n_effective)
     # in log ratios of the weights, where the density of a small concentration has a mode
-    density = FusedDensity(arrays, run.parameters)
-    height, _ = density(np.zeros(density.size))
-    return height + 0.5 * density.size * math.log(2.0 * math.pi) + log_evidence_constant(problem, density)
+    return log_evidence_by_curvature(problem, FusedDensity(arrays, run.parameters))
 
 
 def _same_mode(one: Survivors, other: Survivors) -> bool:

@@ -225,6 +225,12 @@ def log_evidence_constant(problem: Problem, density: WhitenedDensity) -> float:
     return float(log_det) + logs * math.log(2.0) + problem.log_likelihood_shift
 
 
+def log_evidence_by_curvature(problem: Problem, density: WhitenedDensity) -> float:
+    """Log evidence of one labelling by Laplace's approximation at the density's centre (Tierney and Kadane 1986)."""
+    height, _ = density(np.zeros(density.size))
+    return height + 0.5 * density.size * math.log(2.0 * math.pi) + log_evidence_constant(problem, density)
+
+
 class LaplacePosterior(Posterior):
     """Draws of the Laplace engine: a :class:`Posterior` of one chain of independent draws, and how far to trust it.
 
@@ -388,6 +394,11 @@ class LaplaceRun:
         problem = fit.problem
         problem.priors.refuse_improper()
         problem.refuse_unsampled()
+        if problem.priors.weights_jeffreys:
+            raise InputError(
+                "laplace: there is no mode under Jeffreys' prior of the weights; sample it (Mixture.sample), or use "
+                "Dirichlet(0.5)"
+            )
         density = posterior_density(problem, fit.parameters)
         exchanges = label_exchanges(fit, density)
         weighted = importance_sample(density, draws, df, seed, exchanges, math.factorial(problem.n_components))
