@@ -321,7 +321,7 @@ class _Search:
         nothing = np.zeros(self._problem.n_components - 1)
         problem = self._of(mask)
         beta = np.array([theirs.get(p, nothing) for p in self._columns(mask)]).reshape(-1, len(nothing))
-        start = replace(self.full, problem=problem, parameters=replace(parameters, beta=beta))
+        start = replace(self.full, problem=problem, parameters=replace(parameters, beta=beta), information=None)
         return fit_map(problem, init=start)
 
     def _keep(self, mask: int, fit: MapFit) -> None:
