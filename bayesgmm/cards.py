@@ -199,8 +199,12 @@ class EffectsSection(_Section):
 class ShiftsPrior(_Section):
     """``[priors.shifts]``: normal on the slopes of the means' covariates."""
 
-    kind: Literal["normal", "flat"] = "normal"
+    family: Literal["normal", "flat"] = Field(default="normal", validation_alias=AliasChoices("family", "kind"))
     sd: float = 10.0
+
+    def prior(self) -> ShiftsNormal | Flat:
+        """The prior that the section describes."""
+        return ShiftsNormal(self.sd) if self.family == "normal" else Flat()
 
 
 class PriorsSection(_Section):
@@ -238,6 +242,12 @@ class SensitivityOptions(_Section):
     settings: list[dict[str, Any]] | None = None
     draws: int | None = Field(default=None, ge=100)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> SensitivityOptions:
+        if self.grid is not None and self.settings is not None:
+            raise ValueError("grid and settings are both given; keep one")
+        return self
 
 
 class Card(_Section):
@@ -317,6 +327,8 @@ class Card(_Section):
         """Prior of the effects apart from any earlier study."""
         effects = self.priors.effects
         prior = effects.prior()
+        if isinstance(effects.groups, str):
+            prior = replace(prior, groups=self._folder / effects.groups)  # type: ignore[call-arg]
         if effects.frequency_power is None:
             return prior
         if study is None:
@@ -337,7 +349,7 @@ class Card(_Section):
                 weights=weights.prior(),
                 components=components.prior(),
                 effects=effects,
-                shifts=Flat() if shifts.kind == "flat" else ShiftsNormal(shifts.sd),
+                shifts=shifts.prior(),
             ),
         )
 

@@ -116,7 +116,7 @@ class Mixture:
 
     def problem(self, study: StudyLike, sample_weight: Any = None) -> Problem:
         """Bring the specification and a study together: aligned data, predictors and resolved priors."""
-        return Problem.build(self, _as_study(study, sample_weight))
+        return Problem.build(self, as_study(study, sample_weight))
 
     def fit(
         self,
@@ -165,7 +165,7 @@ class Mixture:
         """
         from bayesgmm.inference.search import fit_map
 
-        made = _as_study(study, sample_weight)
+        made = as_study(study, sample_weight)
         return fit_map(
             Problem.build(self, made),
             seed=seed,
@@ -272,7 +272,8 @@ class Mixture:
         return build_model(self.problem(study))
 
 
-def _as_study(given: StudyLike, sample_weight: Any = None) -> Study:
+def as_study(given: StudyLike, sample_weight: Any = None) -> Study:
+    """A study, with these sample weights where some are given."""
     from bayesgmm.study import Study
 
     study = given if isinstance(given, Study) else Study.from_array(given)

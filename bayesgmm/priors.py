@@ -396,6 +396,8 @@ class Priors:
 
 def _with_member(path: str, given: Any, member: str, value: Any) -> Any:
     """One predictor's value in an argument that is one number for all, or a mapping."""
+    if isinstance(given, Spread):
+        return Spread(given.other, {**given, member: value})
     if isinstance(given, Mapping):
         return {**given, member: value}
     if np.ndim(given) == 0 and given is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bayesgmm import __version__
+from bayesgmm import __version__, names
 from bayesgmm.analysis.association import associations, penetrance
 from bayesgmm.analysis.compare import Comparison, compare
 from bayesgmm.analysis.enrichment import enrichment
@@ -18,6 +18,7 @@ from bayesgmm.analysis.scales import effective_effects, group_scales
 from bayesgmm.core.effect_density import SPIKE_SLAB
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import MissingExtraError
+from bayesgmm.inference.laplace import LaplacePosterior
 from bayesgmm.io.atomic import write_text
 from bayesgmm.report_parts import Section, html_table, picture
 from bayesgmm.report_prior import prior_sections
@@ -195,9 +196,14 @@ def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:
 def _chains_section(posterior: Posterior) -> Section:
     from bayesgmm.plots import plot_rank, plot_trace
 
-    text = f"{posterior.n_divergences} divergent transitions. Chains that agree have ranks within the band."
-    pictures = [picture(plot_trace(posterior), "Traces of relabelled draws"), picture(plot_rank(posterior), "Ranks")]
-    return Section("Chains", text, pictures)
+    if isinstance(posterior, LaplacePosterior):
+        return Section("Laplace's posterior", f"Independent draws, without chains: {posterior.advice}.")
+    pictures = [picture(plot_trace(posterior), "Traces of relabelled draws")]
+    text = f"{posterior.n_divergences} divergent transitions. "
+    if posterior.tree["posterior"].sizes[names.CHAIN] == 1:
+        return Section("Chains", text + "One chain, which has none to agree with: sample two or more.", pictures)
+    pictures.append(picture(plot_rank(posterior), "Ranks"))
+    return Section("Chains", text + "Chains that agree have ranks within the band.", pictures)
 
 
 def _priors_section(fit: MapFit) -> Section:

@@ -21,22 +21,18 @@ def prior_sections(found: PriorStudy) -> list[Section]:
     sections = [_sensitivity_section(found)]
     if found.tipping is not None:
         sections.append(_tipping_section(found))
-    sections.append(
-        Section(
-            "Power scaling",
+    if found.power_scaling is not None:
+        text = (
             "How far each parameter moves when the prior, or the likelihood, is made a little stronger or weaker "
-            "(Kallioinen et al. 2023); from 0.05 it counts.",
-            tables=[html_table(found.power_scaling)],
+            "(Kallioinen et al. 2023); from 0.05 it counts."
         )
-    )
-    sections.append(
-        Section(
-            "What the prior foretells",
+        sections.append(Section("Power scaling", text, tables=[html_table(found.power_scaling)]))
+    if found.prior_checks is not None:
+        text = (
             "Observed features of the traits and effects beside 95% of what the prior foretells of them. A small "
-            "p-value says that prior and data disagree.",
-            tables=[html_table(found.prior_checks)],
+            "p-value says that prior and data disagree."
         )
-    )
+        sections.append(Section("What the prior foretells", text, tables=[html_table(found.prior_checks)]))
     return sections
 
 
@@ -72,8 +68,8 @@ def _tipping_section(found: PriorStudy) -> Section:
     if found.bayes_factors is not None:
         pictures.append(picture(plot_bayes_factor(found.bayes_factors), "Bayes factors over the prior scale"))
     pictures += [
-        picture(plot_prior_posterior(found.result, found.model, str(p)), f"Prior, likelihood and posterior of {p}")
-        for p in dict.fromkeys(found.tipping["predictor"][:_DRAWN])
+        picture(plot_prior_posterior(found.result, str(p)), f"Prior, likelihood and posterior of {p}")
+        for p in list(dict.fromkeys(found.tipping["predictor"]))[:_DRAWN]
     ]
     return Section(
         "Tipping points",

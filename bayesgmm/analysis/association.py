@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import gaussian_kde, norm
+from scipy.stats import norm
 
 from bayesgmm import names
+from bayesgmm.analysis.savage_dickey import log_posterior_of_none
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _DRAWS = 4000  # draws of the normal approximation behind a MAP fit's derived intervals
-_FAR = 4.0  # posterior sds from the mean beyond which a kernel density of draws is not to be trusted
 
 
 def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: str = "reference") -> pd.DataFrame:
@@ -209,11 +209,7 @@ def _with_odds(estimate: float, sd: float, lower: float, upper: float, direction
 def _log10_bayes_factor(values: Array | None, summary: dict[str, float], log_prior: float) -> float:
     if not np.isfinite(log_prior):
         return float("nan")
-    centre, spread = summary["log_odds_ratio"], summary["sd"]
-    if values is None or abs(centre) > _FAR * spread:
-        log_posterior = norm.logpdf(0.0, centre, spread)
-    else:
-        log_posterior = np.log(max(gaussian_kde(values)(0.0)[0], 1e-300))
+    log_posterior = log_posterior_of_none(values, None, summary["log_odds_ratio"], summary["sd"])
     return float((log_prior - log_posterior) / np.log(10.0))
 
 

@@ -186,15 +186,20 @@ def _on_laplace(table: pd.DataFrame, laplace: LaplacePosterior) -> tuple[bool, s
 
 def _refuse_different(one: Problem, other: Problem) -> None:
     """Raise where a fit and a posterior differ in what their parameters' names do not show."""
-    mine, theirs = (np.ones(p.n_samples) if p.sample_weight is None else p.sample_weight for p in (one, other))
     differ = {
         f"covariance family ({one.family.name} and {other.family.name})": one.family != other.family,
         "priors": not one.priors.table().equals(other.priors.table()),
-        "sample weights": not np.array_equal(mine, theirs),
+        "sample weights": not same_weights(one, other),
     }
     found = [what for what, different in differ.items() if different]
     if found:
         raise InputError(f"compare: the fit and the posterior are of different {', '.join(found)}")
+
+
+def same_weights(one: Problem, other: Problem) -> bool:
+    """Whether the people of two problems count alike."""
+    mine, theirs = (np.ones(p.n_samples) if p.sample_weight is None else p.sample_weight for p in (one, other))
+    return np.array_equal(mine, theirs)
 
 
 def parameter_verdict(

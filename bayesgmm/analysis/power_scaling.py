@@ -11,6 +11,7 @@ import xarray as xr
 from bayesgmm import names
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.draws import log_likelihood_of
+from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.tidy import parameter_index
 
@@ -29,7 +30,7 @@ _MEANING = {
     CONFLICT: "prior and data pull it apart; see what each alone says",
     DATA: "the prior hardly matters",
     WEAK: "it does not move with either",
-    UNKNOWN: "the draws are too few apart to be reweighted; sample the posterior (Mixture.sample)",
+    UNKNOWN: "Laplace's draws are not to be trusted here; sample the posterior (Mixture.sample)",
 }
 BLOCKS = ("all", names.WEIGHTS, "components", names.EFFECTS, "scales", names.SHIFTS)
 
@@ -40,7 +41,7 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
     Parameters
     ----------
     result : Posterior or MapFit
-        A fit is answered by its Laplace posterior.
+        A fit is answered by its Laplace posterior; where that has a k-hat above 0.7 nothing is diagnosed.
     prior : {"all", "weights", "components", "effects", "scales", "shifts"}
         The part of the prior that is made stronger or weaker; ``"scales"`` where those of the effects are learned.
 
@@ -107,7 +108,8 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
             "likelihood": found[1],
         }
     )
-    table["diagnosis"] = [_diagnosis(p, q) for p, q in found.T]
+    trusted = not isinstance(posterior, LaplacePosterior) or posterior.pareto_k <= USABLE_K
+    table["diagnosis"] = [_diagnosis(p, q) if trusted else UNKNOWN for p, q in found.T]
     table["meaning"] = table["diagnosis"].map(_MEANING)
     return table
 

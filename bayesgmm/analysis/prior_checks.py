@@ -20,16 +20,19 @@ from bayesgmm.inference.prior_draws import draw_prior, simulate_traits
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.model import Mixture
+    from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
 
 _DRAWS = 20_000  # of an effect's estimate, where its prior is not normal
-CONFLICT = 0.05  # probability below which the data and the prior are said to disagree
+LEAST_P = 0.05  # probability below which the data and the prior are said to disagree
 _MOST_NUMBERS = 50_000_000  # simulated trait values: 400 MB
 STATISTICS = ("mean", "sd", "skewness", "kurtosis")
 
 
-def prior_predictive(model: Mixture, study: Any, draws: int = 200, seed: int | None = None) -> xr.Dataset:
+def prior_predictive(
+    model: Mixture, study: Any, draws: int = 200, seed: int | None = None, *, sample_weight: Any = None
+) -> xr.Dataset:
     """Simulate the study's traits from the prior.
 
     Parameters
@@ -40,6 +43,9 @@ def prior_predictive(model: Mixture, study: Any, draws: int = 200, seed: int | N
     draws : int, default 200
     seed : int, optional
         None: 0.
+    sample_weight
+        As in :meth:`bayesgmm.Mixture.fit`: what predictors are centred at and default priors stand on; people of
+        weight zero are left out.
 
     Returns
     -------
@@ -54,7 +60,7 @@ def prior_predictive(model: Mixture, study: Any, draws: int = 200, seed: int | N
     InputError
         If draws are out of bounds, or the covariance family has no density of its own.
     """
-    problem = model.problem(study)
+    problem = model.problem(study, sample_weight)
     size = draws * problem.n_samples * len(problem.trait_names)
     if draws < 1 or size > _MOST_NUMBERS:
         raise InputError(
@@ -72,7 +78,13 @@ def prior_predictive(model: Mixture, study: Any, draws: int = 200, seed: int | N
 
 
 def prior_conflict(
-    model: Mixture, study: Any, *, draws: int = 500, seed: int | None = None, base: MapFit | None = None
+    model: Mixture,
+    study: Any,
+    *,
+    draws: int = 500,
+    seed: int | None = None,
+    base: MapFit | None = None,
+    sample_weight: Any = None,
 ) -> pd.DataFrame:
     """Check whether the prior could have brought forth such data, and such effects.
 
@@ -86,6 +98,8 @@ def prior_conflict(
         None: 0.
     base : MapFit, optional
         The model's own fit, to save doing it again.
+    sample_weight
+        As in :meth:`bayesgmm.Mixture.fit`.
 
     Returns
     -------
@@ -106,8 +120,8 @@ def prior_conflict(
     Bayesian Analysis 1:893); by simulation where that prior is not normal.
     """
     seed = 0 if seed is None else seed
-    simulated = prior_predictive(model, study, draws, seed)
-    own, _ = base_of(model, study, base, seed, None)
+    simulated = prior_predictive(model, study, draws, seed, sample_weight=sample_weight)
+    own, _ = base_of(model, study, base, seed, sample_weight)
     problem = own.problem
     weight = np.ones(problem.n_samples) if problem.sample_weight is None else problem.sample_weight
     rows = []
@@ -119,29 +133,30 @@ def prior_conflict(
             rows.append(_row(f"{statistic} of {trait}", float(observed[j]), foretold[:, j]))
     if problem.predictor_names and problem.n_components > 1:
         for p, predictor in enumerate(problem.predictor_names):
-            effects = unopposed_effects(model, own, predictor)
-            for c, contrast in enumerate(problem.contrasts):
-                estimate, se = effects[p, c, :2]
-                mean, prior = problem.priors.effect_mean[p, c], problem.priors.pairwise_effect(p)
-                quantity = f"effects[{predictor}, {contrast}]"
-                if prior.kind != NORMAL:
-                    rng = np.random.default_rng(seed)
-                    foretold = mean + prior.draw(_DRAWS, rng) + se * rng.standard_normal(_DRAWS)
-                    rows.append(_row(quantity, float(estimate), foretold))
-                    continue
-                spread = float(np.hypot(se, prior.scale))
-                p_value = float(2.0 * norm.sf(abs(estimate - mean) / spread))
-                rows.append(
-                    {
-                        "quantity": quantity,
-                        "observed": float(estimate),
-                        "prior_lower": float(mean - 1.96 * spread),
-                        "prior_upper": float(mean + 1.96 * spread),
-                        "p_value": p_value,
-                        "verdict": _verdict(p_value),
-                    }
-                )
+            each = unopposed_effects(own, predictor)[p, :, :2]
+            rows += [_effect_row(problem, p, c, estimate, se, seed) for c, (estimate, se) in enumerate(each)]
     return pd.DataFrame(rows)
+
+
+def _effect_row(problem: Problem, p: int, c: int, estimate: float, se: float, seed: int) -> dict[str, Any]:
+    """What the prior foretells of an effect's estimate: its own density convolved with the standard error."""
+    mean, prior = float(problem.priors.effect_mean[p, c]), problem.priors.pairwise_effect(p)
+    quantity = f"effects[{problem.predictor_names[p]}, {problem.contrasts[c]}]"
+    if prior.kind != NORMAL:
+        rng = np.random.default_rng(seed)
+        foretold = mean + prior.draw(_DRAWS, rng) + se * rng.standard_normal(_DRAWS)
+        return _row(quantity, float(estimate), foretold)
+    spread = float(np.hypot(se, prior.scale))
+    p_value = float(2.0 * norm.sf(abs(estimate - mean) / spread))
+    reach = float(norm.ppf(0.975)) * spread
+    return {
+        "quantity": quantity,
+        "observed": float(estimate),
+        "prior_lower": mean - reach,
+        "prior_upper": mean + reach,
+        "p_value": p_value,
+        "verdict": _verdict(p_value),
+    }
 
 
 def _statistics(values: Array, weight: Array) -> Array:
@@ -170,6 +185,6 @@ def _row(quantity: str, observed: float, foretold: Array) -> dict[str, Any]:
 
 
 def _verdict(p_value: float) -> str:
-    if p_value < CONFLICT:
+    if p_value < LEAST_P:
         return "prior and data disagree: the prior hardly foretells this"
     return "within what the prior foretells"

@@ -10,17 +10,19 @@ import pandas as pd
 import xarray as xr
 
 from bayesgmm import names
-from bayesgmm.analysis.power_scaling import CONFLICT, STRONG_PRIOR, power_scaling
-from bayesgmm.analysis.prior_checks import prior_conflict
+from bayesgmm.analysis.power_scaling import CONFLICT, STRONG_PRIOR, UNKNOWN, power_scaling
+from bayesgmm.analysis.prior_checks import LEAST_P, prior_conflict
 from bayesgmm.analysis.sensitivity import base_of, sensitivity
 from bayesgmm.analysis.settings import Grid
 from bayesgmm.analysis.tipping import bayes_factor_curve, scale_argument, tipping_points
 from bayesgmm.errors import InputError
+from bayesgmm.model import as_study
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
     from bayesgmm.model import Mixture
+    from bayesgmm.problem import Problem
 
 _SCALES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 _CONCENTRATIONS = (1.0, 1.5, 2.0, 4.0, 8.0, 16.0)
@@ -41,8 +43,11 @@ class PriorStudy:
     tipping, bayes_factors : pandas.DataFrame or None
         From :func:`bayesgmm.tipping_points` and :func:`bayesgmm.bayes_factor_curve`; None without effects that have a
         scale.
-    power_scaling, prior_checks : pandas.DataFrame
-        From :func:`bayesgmm.power_scaling` and :func:`bayesgmm.prior_conflict`.
+    power_scaling, prior_checks : pandas.DataFrame or None
+        From :func:`bayesgmm.power_scaling` and :func:`bayesgmm.prior_conflict`; None where the prior cannot be drawn
+        from: it is improper, or the covariance family cannot be sampled.
+    not_drawn : str
+        Why, where they are None.
     """
 
     model: Mixture
@@ -50,8 +55,9 @@ class PriorStudy:
     sensitivity: xr.Dataset
     tipping: pd.DataFrame | None
     bayes_factors: pd.DataFrame | None
-    power_scaling: pd.DataFrame
-    prior_checks: pd.DataFrame
+    power_scaling: pd.DataFrame | None
+    prior_checks: pd.DataFrame | None
+    not_drawn: str = ""
 
     @property
     def findings(self) -> list[str]:
@@ -67,13 +73,19 @@ class PriorStudy:
             told.append(f"Within the settings looked at, {', '.join(moved)} moved by more than half a posterior sd.")
         else:
             told.append("Within the settings looked at, no estimate moved by more than half a posterior sd.")
-        for diagnosis in (CONFLICT, STRONG_PRIOR):
-            named = self.power_scaling.loc[self.power_scaling["diagnosis"] == diagnosis, "parameter"]
-            if len(named):
-                told.append(f"Power scaling finds a {diagnosis} for {', '.join(named)}.")
-        conflicts = self.prior_checks[self.prior_checks["verdict"].str.contains("disagree")]["quantity"]
-        if len(conflicts):
-            told.append(f"The prior hardly foretells {', '.join(conflicts)}.")
+        if self.power_scaling is not None:
+            if (self.power_scaling["diagnosis"] == UNKNOWN).any():
+                told.append("Power scaling says nothing: Laplace's draws are not to be trusted; use engine = nuts.")
+            for diagnosis in (CONFLICT, STRONG_PRIOR):
+                named = self.power_scaling.loc[self.power_scaling["diagnosis"] == diagnosis, "parameter"]
+                if len(named):
+                    told.append(f"Power scaling finds a {diagnosis} for {', '.join(named)}.")
+        if self.prior_checks is not None:
+            conflicts = self.prior_checks[self.prior_checks["p_value"] < LEAST_P]["quantity"]
+            if len(conflicts):
+                told.append(f"The prior hardly foretells {', '.join(conflicts)}.")
+        if self.not_drawn:
+            told.append(f"Power scaling and prior checks were left out: {self.not_drawn}.")
         unanswered = [str(h) for h in np.unique(self.sensitivity["how"].values) if "not to be trusted" in str(h)]
         if unanswered:
             told.append(
@@ -82,7 +94,7 @@ class PriorStudy:
         return told
 
     def _moved(self) -> list[str]:
-        """Parameters whose estimates range over more than half a posterior sd of the base's middle setting."""
+        """Parameters whose estimates range over more than half a posterior sd (its median over the settings)."""
         found = []
         dims = [str(d) for d in self.sensitivity["how"].dims]
         for variable in names.PARAMETERS:
@@ -112,6 +124,7 @@ def prior_study(
     draws: int | None = None,
     base: MapFit | Posterior | None = None,
     progress: bool = False,
+    sample_weight: Any = None,
     **sampler: Any,
 ) -> PriorStudy:
     """Ask everything of a prior: sensitivity, tipping points, Bayes factor curves, power scaling, prior checks.
@@ -123,16 +136,25 @@ def prior_study(
     grid : mapping, list or DataFrame, optional
         As in :func:`bayesgmm.sensitivity`; ten scales of the effects (six concentrations without effects) when left
         out.
-    engine, seed, draws, base, progress, **sampler
+    engine, seed, draws, base, progress, sample_weight, **sampler
         As in :func:`bayesgmm.sensitivity`. Bayes factor curves are of the modes whatever the engine.
 
     Returns
     -------
     PriorStudy
         With ``findings`` in words.
+
+    Raises
+    ------
+    InputError
+        As :func:`bayesgmm.sensitivity`.
     """
     seed = 0 if seed is None else seed
+    study = as_study(study, sample_weight)
     fit, posterior = base_of(model, study, base, seed, None)
+    not_drawn = _why_not_drawn(fit.problem)
+    if not_drawn and engine != "map":
+        raise InputError(f"engine = {engine!r}: {not_drawn}; use engine = 'map'")
     effects = bool(fit.problem.predictor_names) and fit.problem.n_components > 1
     try:
         argument = scale_argument(model)
@@ -151,6 +173,17 @@ def prior_study(
         sensitivity=found,
         tipping=tipping_points(model, study, base=own, **options) if effects else None,
         bayes_factors=bayes_factor_curve(model, study, base=fit, seed=seed) if effects else None,
-        power_scaling=power_scaling(own),
-        prior_checks=prior_conflict(model, study, base=fit, seed=seed),
+        power_scaling=None if not_drawn else power_scaling(own),
+        prior_checks=None if not_drawn else prior_conflict(model, study, base=fit, seed=seed),
+        not_drawn=not_drawn,
     )
+
+
+def _why_not_drawn(problem: Problem) -> str:
+    """Why neither the prior nor the posterior can be drawn from; empty where they can."""
+    try:
+        problem.priors.refuse_improper()
+        problem.refuse_unsampled()
+    except InputError as reason:
+        return str(reason)
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.analysis.answers import SampledStudy, laplace_answer, sampled_posterior
+from bayesgmm.analysis.answers import Answer, SampledStudy, laplace_answer, sampled_posterior
+from bayesgmm.analysis.compare import same_weights
 from bayesgmm.analysis.settings import SETTING, Grid, Settings
 from bayesgmm.analysis.summaries import SUMMARY, Summaries, Z, of_draws, of_modes
 from bayesgmm.errors import InputError
@@ -22,6 +24,7 @@ from bayesgmm.progress import track
 if TYPE_CHECKING:
     from bayesgmm.inference.posterior import Posterior
     from bayesgmm.model import Mixture
+    from bayesgmm.priors import Priors
     from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -117,7 +120,7 @@ def sensitivity(
     seed = 0 if seed is None else seed
     settings = Settings.of(grid)
     own, posterior = base_of(model, study, base, seed, sample_weight)
-    problems = [own.problem.with_priors(_changed(model, setting)) for setting in settings.values]
+    problems = [own.problem.with_priors(_changed(model, s, own.problem.predictor_names)) for s in settings.values]
     if engine != "nuts":
         refuse_without_mode(problems)
     if engine != "map":
@@ -127,57 +130,79 @@ def sensitivity(
     starts = [with_a_mode(problem) for problem in problems] if engine == "nuts" else problems
     fits = climb_settings(own, starts, settings, progress=progress)
     if engine == "map":
-        values = of_modes(own.problem, fits, level, quantities or {}, seed)
-        members = [fit.problem.responsibilities(fit.parameters) for fit in fits]
-        own_members, how = own.responsibilities.values, ["MAP"] * len(fits)
-        numbers: dict[str, list[float]] = {}
-        n_sampled = 0
+        found = _Found(
+            of_modes(own.problem, fits, level, quantities or {}, seed),
+            own.responsibilities.values,
+            [fit.problem.responsibilities(fit.parameters) for fit in fits],
+            ["MAP"] * len(fits),
+        )
     else:
         if engine == "laplace":
             n_draws = 2000 if draws is None else draws
-            answers = [
-                laplace_answer(fit, n_draws, seed) for fit in track(fits, "Laplace at each setting", enabled=progress)
-            ]
+            watched = track(fits, "Laplace at each setting", enabled=progress)
+            answers = [laplace_answer(fit, n_draws, seed) for fit in watched]
             own_members, n_sampled = own.responsibilities.values, len(answers)
         else:
             options = {"draws": 1000 if draws is None else draws, "seed": seed, **sampler}
             if posterior is None:
                 posterior = sampled_posterior(own.problem.with_priors(model.priors), own, options)
-            study_of_draws = SampledStudy(posterior, options, reweight=reweight)
-            answers = [
-                study_of_draws.answer(problem, fit, _named(setting))
-                for problem, fit, setting in zip(
-                    track(problems, "NUTS at each setting", enabled=progress), fits, settings.values, strict=True
-                )
-            ]
-            n_sampled = study_of_draws.n_sampled
-            own_members = posterior.responsibilities.values
-        values = [
-            of_draws(problem, a.draws, a.weights, level, quantities or {})
-            for problem, a in zip(problems, answers, strict=True)
-        ]
-        members, how = [a.membership for a in answers], [a.how for a in answers]
-        kept = ("pareto_k", "ess") + (("log_evidence", "log_evidence_error") if engine == "laplace" else ())
-        numbers = {name: [getattr(a, name) for a in answers] for name in kept}
-    numbers |= {
-        "classification": [_agreement(own.problem, own_members, m) for m in members],
+            sampled = SampledStudy(posterior, options, reweight=reweight)
+            names_of = [_named(setting) for setting in settings.values]
+            watched = track(fits, "NUTS at each setting", enabled=progress)
+            answers = [sampled.answer(*each) for each in zip(problems, watched, names_of, strict=True)]
+            own_members, n_sampled = posterior.responsibilities.values, sampled.n_sampled + 1
+        found = _of_answers(problems, answers, own_members, n_sampled, level, quantities or {}, engine)
+    result = _laid_out(found.values, settings, own.problem)
+    columns = found.numbers | {
+        "classification": [_agreement(own.problem, found.own_members, m) for m in found.members],
         names.LOG_POSTERIOR: [fit.log_posterior for fit in fits],
         names.LOG_LIKELIHOOD: [fit.log_likelihood for fit in fits],
         "converged": [fit.converged for fit in fits],
     }
-    result = _laid_out(values, settings, own.problem)
-    for name, column in numbers.items():
+    for name, column in columns.items():
         result[name] = (settings.dims, np.array(column).reshape(settings.shape))
-    result["how"] = (settings.dims, np.array(how, dtype=object).reshape(settings.shape))
+    result["how"] = (settings.dims, np.array(found.how, dtype=object).reshape(settings.shape))
     result.attrs = {
         "engine": engine,
         "level": level,
         "seed": seed,
         "n_fits": len(fits) + 1,
-        "n_sampled": n_sampled + (engine == "nuts"),
+        "n_sampled": found.n_sampled,
         "base": "; ".join(f"{path} = {_told(model, path)}" for path in settings.paths),
     }
     return result
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an engine found at every setting, and how it was found."""
+
+    values: list[Summaries]
+    own_members: Array
+    members: list[Array]
+    how: list[str]
+    numbers: dict[str, list[float]] = field(default_factory=dict)
+    n_sampled: int = 0
+
+
+def _of_answers(
+    problems: list[Problem],
+    answers: list[Answer],
+    own_members: Array,
+    n_sampled: int,
+    level: float,
+    quantities: Mapping[str, Quantity],
+    engine: str,
+) -> _Found:
+    kept = ("pareto_k", "ess") + (("log_evidence", "log_evidence_error") if engine == "laplace" else ())
+    return _Found(
+        [of_draws(p, a.draws, a.weights, level, quantities) for p, a in zip(problems, answers, strict=True)],
+        own_members,
+        [a.membership for a in answers],
+        [a.how for a in answers],
+        {name: [getattr(a, name) for a in answers] for name in kept},
+        n_sampled,
+    )
 
 
 def sensitivity_table(found: xr.Dataset, variable: str = names.EFFECTS) -> pd.DataFrame:
@@ -222,7 +247,7 @@ def climb_settings(own: MapFit, problems: list[Problem], settings: Settings, *, 
     fits: list[MapFit] = []
     for j, problem in enumerate(track(problems, "MAP at each setting", enabled=progress)):
         before = [i for i in settings.neighbours(j) if i < j]
-        fits.append(_climbed(problem, fits[before[-1]] if before else own))
+        fits.append(fit_map(problem, init=fits[before[-1]] if before else own))
     for _ in range(_SWEEPS):
         moved = False
         for j, fit in enumerate(fits):
@@ -230,7 +255,7 @@ def climb_settings(own: MapFit, problems: list[Problem], settings: Settings, *, 
             heights = {i: fit.problem.arrays.log_posterior(fits[i].parameters) + shift for i in settings.neighbours(j)}
             best = max(heights, key=lambda i: heights[i], default=j)
             if best != j and heights[best] > float(fit.log_posteriors[-1]) + _HIGHER:
-                fits[j], moved = _climbed(fit.problem, fits[best]), True
+                fits[j], moved = fit_map(fit.problem, init=fits[best]), True
         if not moved:
             break
     return fits
@@ -252,10 +277,6 @@ def refuse_without_mode(problems: Sequence[Problem]) -> None:
         )
 
 
-def _climbed(problem: Problem, start: MapFit) -> MapFit:
-    return fit_map(problem, init=start)
-
-
 def base_of(
     model: Mixture, study: Any, base: MapFit | Posterior | None, seed: int, sample_weight: Any
 ) -> tuple[MapFit, Posterior | None]:
@@ -268,17 +289,30 @@ def base_of(
     for name in ("family", "n_components", "predictor_names", "covariate_names"):
         if getattr(problem, name) != getattr(theirs, name):
             raise InputError("base is of another model: its components, family, predictors or covariates differ")
-    same_people = list(theirs.sample_ids) == list(problem.sample_ids)
-    if not (same_people and theirs.priors.table().equals(problem.priors.table())):
-        raise InputError("base is of other priors or people than the model's own; fit the model first, or leave it out")
+    if list(theirs.sample_ids) != list(problem.sample_ids) or not same_weights(theirs, problem):
+        raise InputError(
+            "base is of other people or sample weights; give the study and the sample_weight that it was fitted with, "
+            "or leave it out"
+        )
+    if not theirs.priors.table().equals(problem.priors.table()):
+        raise InputError("base is of other priors than the model's own; fit the model first, or leave it out")
     return fit, None if isinstance(base, MapFit) else base
 
 
-def _changed(model: Mixture, setting: Mapping[str, Any]) -> Any:
+def _changed(model: Mixture, setting: Mapping[str, Any], predictors: Sequence[str]) -> Priors:
     priors = model.priors
     for path, value in setting.items():
-        priors = priors.with_value(path, value)
+        priors = _by_name(priors, path, predictors).with_value(path, value)
     return priors
+
+
+def _by_name(priors: Priors, path: str, predictors: Sequence[str]) -> Priors:
+    """The same priors; where a path names one predictor, what they give as a sequence is given by name instead."""
+    section, *rest = path.split(".", 2)
+    given = getattr(priors.effects, rest[0], 0.0) if section == names.EFFECTS and len(rest) == 2 else 0.0
+    if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str) or len(given) != len(predictors):
+        return priors
+    return priors.with_value(f"{section}.{rest[0]}", dict(zip(predictors, map(float, given), strict=True)))
 
 
 def _told(model: Mixture, path: str) -> str:

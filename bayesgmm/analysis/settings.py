@@ -50,7 +50,7 @@ class Settings:
             If there is nothing to vary.
         """
         if isinstance(grid, Mapping):
-            if not grid or any(np.ndim(v) == 0 or len(v) == 0 for v in grid.values()):
+            if not grid or not all(_is_axis(values) for values in grid.values()):
                 raise InputError(
                     f"grid = {grid!r}; it must name hyperparameters and the values of each, as "
                     "{'effects.sd': [0.1, 1.0]}"
@@ -82,6 +82,13 @@ class Settings:
                 if 0 <= there[axis] < size:
                     found.append(int(np.ravel_multi_index(there, self.shape)))
         return found
+
+
+def _is_axis(values: Any) -> bool:
+    """Whether there are values in a row, each of which may itself be a list or a prior."""
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0 and values.size > 0
+    return isinstance(values, Sequence | pd.Series) and not isinstance(values, str) and len(values) > 0
 
 
 def _dim(path: str) -> str:

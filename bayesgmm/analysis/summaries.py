@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bayesgmm import names
+from bayesgmm.analysis.savage_dickey import kernel_of, log_posterior_of_none
 from bayesgmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ SUMMARY = ("estimate", "sd", "lower", "upper")
 Z = np.linspace(-4.0, 4.0, 41)  # sds from the estimate at which the density of an effect is kept
 
 _DRAWS = 1000  # draws of the normal approximation behind the interval of a quantity of the user's own
-_FAR = 4.0  # sds from the mean beyond which a kernel density of draws is not to be trusted
 
 
 def weighted_quantiles(values: Array, weights: Array | None, levels: Array) -> Array:
@@ -71,6 +71,7 @@ def of_draws(
     """
     tails = np.array([0.5 * (1.0 - level), 0.5 * (1.0 + level)])
     arrays = {name: draws[name] for name in names.PARAMETERS if draws[name].size}
+    _refuse_taken(quantities)
     for name, function in quantities.items():
         arrays[name] = _checked(name, function(draws))
     data: Summaries = {}
@@ -92,6 +93,7 @@ def of_modes(
 
     Weights have intervals on the logit scale, variances on the log scale, the rest on their own.
     """
+    _refuse_taken(quantities)
     n_free, n_points = problem.arrays.n_free, 1 + 2 * problem.arrays.n_free
     reach = float(norm.ppf(0.5 * (1.0 + level)))
     points, steps = [], []
@@ -115,7 +117,8 @@ def of_modes(
             value = mine[0]
             jacobian = (mine[1 : 1 + n_free] - mine[1 + n_free :]).reshape(n_free, value.size) / (2.0 * step[:, None])
             covariance = fit.conditional_covariance
-            sd = np.sqrt(((covariance @ jacobian) * jacobian).sum(axis=0)).reshape(value.shape)
+            variance = ((covariance @ jacobian) * jacobian).sum(axis=0)
+            sd = np.sqrt(np.maximum(variance, 0.0)).reshape(value.shape)  # what does not vary may round below zero
             if name == names.EFFECTS:
                 sd[fit.held_effects] = np.nan
             lower, upper = _interval(name, value, reach * sd)
@@ -132,7 +135,9 @@ def _interval(name: str, value: Array, reach: Array) -> tuple[Array, Array]:
     if name == names.WEIGHTS:
         with np.errstate(divide="ignore", invalid="ignore"):
             middle, width = logit(value), reach / (value * (1.0 - value))
-        return expit(middle - width), expit(middle + width)
+            ends = expit(middle - width), expit(middle + width)
+        # the weight of a single component is known
+        return np.where(reach == 0.0, value, ends[0]), np.where(reach == 0.0, value, ends[1])
     if name == names.COVARIANCES:
         on_diagonal = np.broadcast_to(np.eye(value.shape[-1], dtype=bool), value.shape)
         factor = np.exp(np.where(on_diagonal, reach / np.where(on_diagonal, value, 1.0), 0.0))
@@ -152,6 +157,12 @@ def _quantities_of_mode(fit: MapFit, quantities: Mapping[str, Quantity], level: 
         parts = (value[0], flat.std(axis=0), *np.quantile(flat, tails, axis=0))
         found[name] = ((*dims, names.SUMMARY), np.stack(parts, axis=-1))
     return found
+
+
+def _refuse_taken(quantities: Mapping[str, Quantity]) -> None:
+    taken = [name for name in quantities if name in (*names.PARAMETERS, names.ODDS_RATIOS)]
+    if taken:
+        raise InputError(f"quantities names {taken[0]!r}, which a study has already; call it otherwise")
 
 
 def _checked(name: str, array: object) -> xr.DataArray:
@@ -192,32 +203,22 @@ def _of_effects(
         odds = np.exp(summary)
     odds[..., 1] = sd
     with np.errstate(invalid="ignore", divide="ignore"):
-        log_posterior = np.asarray(norm.logpdf(0.0, mean, sd))
         direction = np.asarray(norm.cdf(np.abs(mean) / sd))
+    log_posterior = np.empty(mean.shape)
+    density = np.broadcast_to(norm.pdf(Z), (*mean.shape, len(Z))).copy()
     if flat is not None:
         above = np.average(flat > 0.0, axis=0, weights=weights)
         direction = np.maximum(above, 1.0 - above)
-        for place in np.ndindex(mean.shape):
-            if abs(mean[place]) <= _FAR * sd[place]:
-                log_posterior[place] = np.log(density_at(flat[(slice(None), *place)], weights, 0.0))
+    for place in np.ndindex(mean.shape):
+        draws = None if flat is None else flat[(slice(None), *place)]
+        log_posterior[place] = log_posterior_of_none(draws, weights, float(mean[place]), float(sd[place]))
+        kernel = None if draws is None else kernel_of(draws, weights)
+        if kernel is not None:
+            density[place] = sd[place] * kernel(mean[place] + Z * sd[place])
     factor = (log_prior_of_no_effect(problem) - log_posterior) / np.log(10.0)
-    density = np.broadcast_to(norm.pdf(Z), (*mean.shape, len(Z))).copy()
-    if flat is not None:
-        from scipy.stats import gaussian_kde
-
-        for place in np.ndindex(mean.shape):
-            estimate = gaussian_kde(flat[(slice(None), *place)], weights=weights)
-            density[place] = sd[place] * estimate(mean[place] + Z * sd[place])
     return {
         "effects_density": ((*dims[:-1], "z"), density),
         names.ODDS_RATIOS: (dims, odds),
         "log10_bayes_factor": (dims[:-1], factor),
         "probability_of_direction": (dims[:-1], direction),
     }
-
-
-def density_at(values: Array, weights: Array | None, at: float) -> float:
-    """Kernel estimate of the density of (weighted) draws at a point."""
-    from scipy.stats import gaussian_kde
-
-    return max(float(gaussian_kde(values, weights=weights)(at)[0]), 1e-300)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from scipy.stats import norm
 
 from bayesgmm import names
 from bayesgmm.analysis.answers import SampledStudy, laplace_answer, sampled_posterior
-from bayesgmm.analysis.sensitivity import ENGINES, base_of, sensitivity, sensitivity_table
+from bayesgmm.analysis.sensitivity import ENGINES, base_of, refuse_without_mode, sensitivity, sensitivity_table
 from bayesgmm.analysis.summaries import of_draws, of_modes
-from bayesgmm.core.effect_density import Pairwise
+from bayesgmm.core.effect_density import NORMAL, Pairwise
 from bayesgmm.errors import InputError
 from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.progress import track
@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 _SCALES = np.geomspace(100.0, 1e-3, 26)  # of a log odds ratio: beyond, an odds ratio has no meaning
 _MEANS = np.linspace(0.0, 5.0, 16)  # prior means of a log odds ratio that are tried, from the model's own
 _AROUND = np.array([1.6, 1.2, 1.0 / 1.2, 1.0 / 1.6])  # of the mode's tipping point: where draws look first
+_BESIDE = 0.1 * np.array([-4.0, -1.0, 1.0, 4.0])  # the same of a prior mean
 _TOLERANCE = {"map": 1e-4, "laplace": 1e-3, "nuts": 1e-2}  # of a tipping point; draws know no more
 _WIDE = 100.0  # sd of the prior that stands for none in the sceptical limit
 
@@ -96,15 +97,17 @@ def tipping_points(
     pandas.DataFrame
         One row per predictor and contrast: ``log_odds_ratio``, ``lower``, ``upper`` and ``excludes_none`` under the
         model's own prior; ``tipping_scale``: the prior scale below which the interval includes no effect (NaN where it
-        does at every scale, or at none); ``tipping_mean``: the prior mean, at the model's own scale, at which it
-        starts to include, or to leave out, no effect (NaN: none within 5 of the model's own); ``sceptical_limit``: the
+        does at every scale, or at none; with a prior mean other than zero it may be the other way about, and
+        ``verdict`` says so); ``tipping_mean``: the prior mean, of all the predictor's contrasts together and at the
+        model's own scale, at which it starts to include, or to leave out, no effect (NaN: none within 5 of the model's
+        own); ``sceptical_limit``: the
         odds ratio up to which a sceptic's prior interval, centred at no effect, must reach for the data to convince
         them, in closed form from the likelihood; ``sceptical_sd``: the same as a prior sd; and ``verdict`` in words.
 
     Raises
     ------
     InputError
-        If the model has no predictors or their prior has no scale.
+        If the model has no predictors, their prior has no scale, or there is no mode to climb to.
 
     Notes
     -----
@@ -123,72 +126,101 @@ def tipping_points(
     """
     if engine not in ENGINES:
         raise InputError(f"engine = {engine!r}; it must be one of {', '.join(ENGINES)}")
-    argument = scale_argument(model)
+    scale_argument(model)
     seed = 0 if seed is None else seed
     own, posterior = base_of(model, study, base, seed, sample_weight)
     problem = own.problem.with_priors(model.priors)
     if not problem.predictor_names or problem.n_components < 2:
         raise InputError("tipping_points: the model has no predictors of the weights or only one component")
+    if engine != "nuts":
+        refuse_without_mode([problem])
     chosen = list(problem.predictor_names) if predictors is None else list(predictors)
     unknown = [p for p in chosen if p not in problem.predictor_names]
     if unknown:
         raise InputError(
             f"predictors: {unknown[0]!r} is not one; the predictors are {', '.join(problem.predictor_names)}"
         )
-    answer = _answerer(model, own, posterior, engine, level, seed, draws, sampler)
-    quick = answer if engine == "map" else _answerer(model, own, None, "map", level, seed, draws, {})
-    at_base = answer(problem)
-    rows = []
-    for predictor in track(chosen, "tipping points", enabled=progress):
-        p = problem.predictor_names.index(predictor)
-        own_scale, own_mean = float(problem.priors.effect_sd[p]), problem.priors.effect_mean[p]
-        wide = unopposed_effects(model, own, predictor, level)
-        for c, contrast in enumerate(problem.contrasts):
-            estimate, _, lower, upper = at_base[p, c]
-            towards = 1.0 if wide[p, c, 0] > 0.0 else -1.0
+    quick = _answerer(model, own, None, "map", level, seed, draws, {})
+    answer = quick if engine == "map" else _answerer(model, own, posterior, engine, level, seed, draws, sampler)
+    search = _Search(own, problem, engine, level, answer, quick, answer(problem))
+    return pd.DataFrame([row for p in track(chosen, "tipping points", enabled=progress) for row in search.rows(p)])
 
-            excludes = bool(lower > 0.0 or upper < 0.0)
 
-            def nearer_end(by: Callable[[Problem], Array], field: str, value: float) -> float:
-                """End of the interval on the side of no effect; above 0 where the interval leaves it out."""
-                path = f"effects.{field}.{predictor}"  # noqa: B023
-                found, _, low, high = by(problem.with_priors(model.priors.with_value(path, value)))[p, c]  # noqa: B023
-                if found == 0.0 and np.isnan(low):
-                    # exactly at none, where a Laplace prior holds it: there is no interval to leave none out
-                    return -_TOLERANCE["map"]
-                return float(low if towards > 0.0 else -high)  # noqa: B023
+@dataclass(frozen=True)
+class _Search:
+    """The search for tipping points: the base, and functions from a problem to its effects, of modes and of draws."""
 
-            def tipping(field: str, ladder: Array, around: Callable[[float], Array]) -> float:
-                at_modes = _crossing(lambda v: nearer_end(quick, field, v), ladder, _TOLERANCE["map"])
-                if engine == "map" or np.isnan(at_modes):
-                    return at_modes
-                return _crossing(lambda v: nearer_end(answer, field, v), around(at_modes), _TOLERANCE[engine])
+    own: MapFit
+    problem: Problem
+    engine: str
+    level: float
+    answer: Callable[[Problem], Array]
+    quick: Callable[[Problem], Array]
+    at_base: Array
 
-            scale = tipping(argument, _SCALES, lambda s: s * _AROUND)
-            against = -towards if excludes else towards
-            ladder = float(own_mean[c]) + against * _MEANS
-            mean = tipping("mean", ladder, lambda m: m + 0.1 * np.array([-4.0, -1.0, 1.0, 4.0]))
-            limit = _sceptical(wide[p, c, 2], wide[p, c, 3])
-            rows.append(
-                {
-                    "predictor": predictor,
-                    names.CONTRAST: contrast,
-                    "log_odds_ratio": float(estimate),
-                    "lower": float(lower),
-                    "upper": float(upper),
-                    "excludes_none": excludes,
-                    "prior_scale": own_scale,
-                    "prior_mean": float(own_mean[c]),
-                    "tipping_scale": scale,
-                    "tipping_mean": mean,
-                    "sceptical_limit": float(np.exp(limit)),
-                    "sceptical_sd": float(limit / norm.ppf(0.5 * (1.0 + level))),
-                }
-            )
-            prior = problem.priors.pairwise_effect(p)
-            assert isinstance(prior, Pairwise)  # its scale is given
-            rows[-1]["verdict"] = _verdict(rows[-1], replace(prior, scale=1.0).reach(0.95))
-    return pd.DataFrame(rows)
+    def rows(self, predictor: str) -> list[dict[str, Any]]:
+        """Rows of the table, one per contrast."""
+        p = self.problem.predictor_names.index(predictor)
+        wide = unopposed_effects(self.own, predictor, self.level)
+        labels = enumerate(self.problem.contrasts)
+        return [{"predictor": predictor, names.CONTRAST: label, **self._row(p, c, wide[p, c])} for c, label in labels]
+
+    def _row(self, p: int, c: int, wide: Array) -> dict[str, Any]:
+        estimate, _, lower, upper = self.at_base[p, c]
+        excludes = bool(lower > 0.0 or upper < 0.0)
+        # the side of no effect on which the interval is, else that to which the data pull it
+        side = 1.0 if (estimate if excludes else wide[0]) > 0.0 else -1.0
+        prior = self.problem.priors
+        scale, mean = float(prior.effect_sd[p]), float(prior.effect_mean[p, c])
+        means = mean + (-side if excludes else side) * _MEANS
+        limit = _sceptical(wide[2], wide[3])
+        row = {
+            "log_odds_ratio": float(estimate),
+            "lower": float(lower),
+            "upper": float(upper),
+            "excludes_none": excludes,
+            "prior_scale": scale,
+            "prior_mean": mean,
+            "tipping_scale": self._tipping(p, c, side, self._with_scale, _SCALES, lambda s: s * _AROUND),
+            "tipping_mean": self._tipping(p, c, side, self._with_mean, means, lambda m: m + _BESIDE),
+            "sceptical_limit": float(np.exp(limit)),
+            "sceptical_sd": float(limit / norm.ppf(0.5 * (1.0 + self.level))),
+        }
+        pairwise = prior.pairwise_effect(p)
+        assert isinstance(pairwise, Pairwise)  # its scale is given
+        return row | {"verdict": _verdict(row, replace(pairwise, scale=1.0).reach(0.95))}
+
+    def _tipping(
+        self,
+        p: int,
+        c: int,
+        side: float,
+        changed: Callable[[int, float], Problem],
+        ladder: Array,
+        around: Callable[[float], Array],
+    ) -> float:
+        def nearer_end(by: Callable[[Problem], Array], value: float) -> float:
+            """End of the interval on the side of no effect; above 0 where the interval leaves it out."""
+            found, _, low, high = by(changed(p, value))[p, c]
+            if found == 0.0 and np.isnan(low):
+                # exactly at none, where a Laplace prior holds it: there is no interval to leave none out
+                return -_TOLERANCE["map"]
+            return float(low if side > 0.0 else -high)
+
+        at_modes = _crossing(lambda v: nearer_end(self.quick, v), ladder, _TOLERANCE["map"])
+        if self.engine == "map" or np.isnan(at_modes):
+            return at_modes
+        return _crossing(lambda v: nearer_end(self.answer, v), around(at_modes), _TOLERANCE[self.engine])
+
+    def _with_scale(self, p: int, value: float) -> Problem:
+        scales = self.problem.priors.effect_sd.copy()
+        scales[p] = value
+        return self.problem.with_resolved(replace(self.problem.priors, effect_sd=scales))
+
+    def _with_mean(self, p: int, value: float) -> Problem:
+        means = self.problem.priors.effect_mean.copy()
+        means[p] = value
+        return self.problem.with_resolved(replace(self.problem.priors, effect_mean=means))
 
 
 def _answerer(
@@ -230,16 +262,22 @@ def _answerer(
     return answer
 
 
-def unopposed_effects(model: Mixture, own: MapFit, predictor: str, level: float = 0.95) -> Array:
-    """Effects (predictor, contrast, 4), as of :func:`of_modes`, where one predictor's prior says next to nothing."""
-    if own.problem.priors.scales is None:
-        priors = model.priors.with_value(f"effects.{scale_argument(model)}.{predictor}", _WIDE)
-        problem = own.problem.with_priors(priors)
-    else:
-        # the others' scales stay where the fit has them
-        sds = np.where([name == predictor for name in own.problem.predictor_names], _WIDE, own.problem.priors.effect_sd)
-        problem = replace(own.problem, priors=replace(own.problem.priors, effect_sd=sds, scales=None))
-    fit = fit_map(with_a_mode(problem), init=own)
+def unopposed_effects(own: MapFit, predictor: str, level: float = 0.95) -> Array:
+    """Effects (predictor, contrast, 4), as of :func:`of_modes`, where one predictor's prior says next to nothing.
+
+    That predictor has a normal prior of sd 100 whatever its family was (a spike would still hold it, however wide its
+    slab); scales that are learned stay where the fit has them.
+    """
+    priors = own.problem.priors
+    chosen = np.array([name == predictor for name in own.problem.predictor_names])
+    wide = replace(
+        priors,
+        effect_sd=np.where(chosen, _WIDE, priors.effect_sd),
+        effect_kind=np.where(chosen, NORMAL, priors.effect_kind),
+        scales=None,
+        scales_at=None,
+    )
+    fit = fit_map(with_a_mode(own.problem.with_resolved(wide)), init=own)
     return of_modes(own.problem, [fit], level, {}, 0)[0][names.EFFECTS][1]
 
 
@@ -265,27 +303,27 @@ def _sceptical(lower: float, upper: float) -> float:
 
 def _verdict(row: dict[str, Any], reach: float) -> str:
     """A tipping point in words; ``reach`` is how far, in scales, 95% of log odds ratios lie from the prior's mean."""
-    scale, mean = row["tipping_scale"], row["tipping_mean"]
+    scale, own_scale, own_mean = row["tipping_scale"], row["prior_scale"], row["prior_mean"]
+    excludes, now = row["excludes_none"], f"(now {own_scale:.3g})"
     if np.isnan(scale):
+        told = f"{'leaves out' if excludes else 'includes'} no effect whatever the prior's scale"
+    elif excludes and scale <= own_scale:
+        with np.errstate(over="ignore"):
+            low, high = np.exp([own_mean - reach * scale, own_mean + reach * scale])
+        low_told = f"1/{high:.2f}" if own_mean == 0.0 else f"{low:.2f}"
         told = (
-            "leaves out no effect whatever the prior's scale"
-            if row["excludes_none"]
-            else "includes no effect whatever the prior's scale"
+            f"holds unless 95% of odds ratios are believed within {low_told} and {high:.2f} beforehand (scale "
+            f"{scale:.3g}, now {own_scale:.3g})"
         )
-    elif row["excludes_none"]:
-        factor = np.exp(reach * scale)
-        told = (
-            f"holds unless 95% of odds ratios are believed within 1/{factor:.2f} and {factor:.2f} beforehand (scale "
-            f"{scale:.3g}, now {row['prior_scale']:.3g})"
-        )
+    elif excludes:
+        told = f"leaves out no effect because of the prior: above a scale of {scale:.3g} {now} it includes it"
+    elif scale >= own_scale:
+        told = f"includes no effect because the prior is narrow: above a scale of {scale:.3g} {now} it leaves it out"
     else:
-        told = (
-            f"includes no effect because the prior is narrow: above a scale of {scale:.3g} (now "
-            f"{row['prior_scale']:.3g}) it leaves it out"
-        )
-    if np.isfinite(mean):
-        change = "includes" if row["excludes_none"] else "leaves out"
-        told += f"; {change} no effect from a prior odds ratio of {np.exp(mean):.3g} on"
+        told = f"leaves out no effect only where the prior is narrow: below a scale of {scale:.3g} {now}"
+    if np.isfinite(row["tipping_mean"]):
+        change = "includes" if excludes else "leaves out"
+        told += f"; {change} no effect from a prior odds ratio of {np.exp(row['tipping_mean']):.3g} on"
     return told
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bayesgmm import names
-from bayesgmm.errors import MissingExtraError
+from bayesgmm.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,14 @@ def plot_rank(posterior: Posterior, variables: list[str] | None = None) -> Figur
     """Draw ranks of the draws, chain by chain: lines within the band say that the chains agree.
 
     Parameters and result as in :func:`plot_trace`.
+
+    Raises
+    ------
+    InputError
+        If there is one chain, which has none to agree with.
     """
+    if posterior.tree["posterior"].sizes[names.CHAIN] < 2:
+        raise InputError("plot_rank: the posterior has one chain; ranks compare chains, so sample two or more")
     plots = _arviz_plots()
     chosen = _variables(posterior, variables)
     draws = posterior.tree["posterior"].to_dataset()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesgmm.plots.style import INK, MAP_COLOUR, PALETTE, canvas, legend_below, tidy
+from bayesgmm.plots.style import INK, MAP_COLOUR, PALETTE, canvas, legend_below, rows_height, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def plot_compare(comparison: Comparison, *, ax: Axes | None = None) -> Figure:
     matplotlib.figure.Figure
     """
     table = comparison
-    figure, ax = canvas(ax, width=7.2, height=1.2 + 0.3 * len(table))
+    figure, ax = canvas(ax, width=7.2, height=1.2 + rows_height(len(table), 0.3))
     y = np.arange(len(table))[::-1]
     sd = table["sd"].where(table["sd"] > 0, 1.0)
 

@@ -9,7 +9,7 @@ import numpy as np
 from bayesgmm import names
 from bayesgmm.analysis.association import associations
 from bayesgmm.errors import InputError
-from bayesgmm.plots.style import INK, MAP_COLOUR, PALETTE, canvas, legend_below, tidy
+from bayesgmm.plots.style import INK, MAP_COLOUR, PALETTE, canvas, legend_below, rows_height, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def plot_forest(fit: MapFit | None = None, posterior: Posterior | None = None, *
     if fit is None and posterior is None:
         raise InputError("plot_forest: give a fit, a posterior or both")
     table = associations(posterior if fit is None else fit)  # type: ignore[arg-type]
-    figure, ax = canvas(ax, height=1.7 + 0.55 * len(table))
+    figure, ax = canvas(ax, height=1.7 + rows_height(len(table), 0.55))
     y = np.arange(len(table))[::-1].astype(float)
     apart = 0.14 if fit is not None and posterior is not None else 0.0
     ax.axvline(1.0, color=INK, linewidth=0.8)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bayesgmm.resolved_priors import ResolvedPriors
 
 _SHOWN = 0.97  # share of a heavy-tailed prior of a log odds ratio that is drawn
+_MOST_LINES = 6  # different priors of odds ratios; the table of priors has them all
 _WIDEST = 8.0  # scales beyond which nothing is
 _NAMES = {LEARNED: "learned, median", STUDENT_T: "Student-t", LAPLACE: "Laplace", SPIKE_SLAB: "spike and slab"}
 
@@ -109,7 +110,7 @@ def _odds(priors: ResolvedPriors, ax: Axes) -> None:
     for p, name in enumerate(priors.predictor_names):
         if np.isfinite(priors.effect_sd[p]):
             groups.setdefault((float(priors.effect_mean[p, 0]), priors.pairwise_effect(p)), []).append(name)
-    for k, ((mean, prior), members) in enumerate(groups.items()):
+    for k, ((mean, prior), members) in enumerate(list(groups.items())[:_MOST_LINES]):
         reach = min(max(3.2 * prior.scale, prior.reach(_SHOWN)), _WIDEST * prior.scale)
         # finer in the middle, where a spike may be
         offset = reach * np.linspace(-1.0, 1.0, 601) ** 3
@@ -126,4 +127,6 @@ def _odds(priors: ResolvedPriors, ax: Axes) -> None:
         )
     ax.axvline(1.0, color="#888888", linewidth=0.8)
     ax.set_xscale("log")
+    if len(groups) > _MOST_LINES:
+        ax.set_title(f"effects: {_MOST_LINES} of {len(groups)} different priors", fontsize="medium")
     ax.legend(frameon=False, fontsize="small")

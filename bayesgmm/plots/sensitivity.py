@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +14,31 @@ from scipy.stats import gaussian_kde, norm
 from bayesgmm import names
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
-from bayesgmm.plots.style import INK, LINES, MAP_COLOUR, PALETTE, canvas, colour, legend_below, pyplot, tidy
+from bayesgmm.plots.style import (
+    INK,
+    LINES,
+    MAP_COLOUR,
+    PALETTE,
+    canvas,
+    colour,
+    legend_below,
+    pyplot,
+    rows_height,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from bayesgmm.inference.posterior import Posterior
-    from bayesgmm.model import Mixture
 
 Array = NDArray[np.float64]
 
 _MOST_PANELS = 6
 _FINE = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)  # round odds ratios of a decade
 _FEWEST_TICKS, _MOST_TICKS = 3, 8
+_LONGEST = 40  # letters of a setting's label
 _WIDEST = 1e4  # odds ratios beyond are cut at the edge of the picture
 
 
@@ -74,6 +85,8 @@ def plot_sensitivity(
             ax.plot(x, lower, color=colour(c), linewidth=0.8)
             ax.plot(x, upper, color=colour(c), linewidth=0.8)
             ax.plot(x, middle, color=colour(c), linestyle=LINES[c % len(LINES)], label=str(contrast))
+            if len(x) == 1:
+                ax.errorbar(x, middle, [middle - lower, upper - middle], color=colour(c), marker="o", capsize=3)
             point = _tipping_of(tipping, predictor, str(contrast), over)
             if np.isfinite(point) and x.min() <= point <= x.max():
                 ax.axvline(point, color=MAP_COLOUR, linestyle=":", linewidth=1.5)
@@ -141,7 +154,7 @@ def plot_sensitivity_heatmap(
             raise InputError(f"over names {dim!r}; the study varies {', '.join(dims)}")
     plane = _held(found, [d for d in dims if d not in (across, up)], None)
     predictor = _predictors(plane, None if predictor is None else [predictor])[0]
-    contrast = str(plane[names.CONTRAST].values[0]) if contrast is None else contrast
+    contrast = _contrast(plane[names.CONTRAST].values, contrast)
     cell = plane.sel(predictor=predictor, contrast=contrast).transpose(up, across, ...)
     odds = cell[names.ODDS_RATIOS]
     if quantity == "log10_bayes_factor":
@@ -168,7 +181,6 @@ def plot_sensitivity_heatmap(
 
 def plot_prior_posterior(
     result: MapFit | Posterior,
-    model: Mixture,
     predictor: str | None = None,
     contrast: str | None = None,
     *,
@@ -179,9 +191,8 @@ def plot_prior_posterior(
     Parameters
     ----------
     result : MapFit or Posterior
-        A fit is drawn as its normal approximation.
-    model : Mixture
-        Whose result it is.
+        A fit is drawn as its normal approximation; as a line alone where the mode is held at the kink of a Laplace
+        prior, which has no standard error.
     predictor, contrast : str, optional
         The first when not given.
     ax : matplotlib.axes.Axes, optional
@@ -203,10 +214,10 @@ def plot_prior_posterior(
     predictor = problem.predictor_names[0] if predictor is None else predictor
     if predictor not in problem.predictor_names:
         raise InputError(f"predictor = {predictor!r}; the predictors are {', '.join(problem.predictor_names)}")
-    contrast = problem.contrasts[0] if contrast is None else contrast
+    contrast = _contrast(problem.contrasts, contrast)
     p, c = problem.predictor_names.index(predictor), problem.contrasts.index(contrast)
     fit = result if isinstance(result, MapFit) else result.map
-    estimate, se = unopposed_effects(model, fit, predictor)[p, c, :2]
+    estimate, se = unopposed_effects(fit, predictor)[p, c, :2]
     draws = None
     if isinstance(result, MapFit):
         mean, sd = (float(x[names.EFFECTS].values[p, c]) for x in (fit.params, fit.standard_errors))
@@ -215,13 +226,16 @@ def plot_prior_posterior(
         mean, sd = float(draws.mean()), float(draws.std())
     figure, ax = canvas(ax)
     centres = [estimate, mean, problem.priors.effect_mean[p, c], 0.0]
-    reach = 3.5 * max(se, sd)
+    reach = 3.5 * float(np.nanmax([se, sd]))
     x = np.linspace(min(centres) - reach, max(centres) + reach, 400)
     ax.plot(x, prior_density(problem, p, c, x), color=PALETTE[1], linestyle="--", label="prior")
     ax.plot(x, norm.pdf(x, estimate, se), color=PALETTE[2], linestyle="-.", label="likelihood")
     after = norm.pdf(x, mean, sd) if draws is None else gaussian_kde(draws)(x)
-    ax.plot(x, after, color=PALETTE[0], label="posterior")
-    ax.fill_between(x, 0.0, after, color=PALETTE[0], alpha=0.15, linewidth=0)
+    if np.isfinite(sd):
+        ax.plot(x, after, color=PALETTE[0], label="posterior")
+        ax.fill_between(x, 0.0, after, color=PALETTE[0], alpha=0.15, linewidth=0)
+    else:
+        ax.axvline(mean, color=PALETTE[0], linewidth=2.5, label="posterior: mode held at the prior's kink")
     ax.axvline(0.0, color=INK, linewidth=0.8)
     ax.set_ylim(bottom=0.0)
     ax.set(xlabel="log odds ratio per allele (or per unit)", ylabel="density", title=f"{predictor}, {contrast}")
@@ -301,23 +315,22 @@ def plot_ridges(
         raise InputError(f"over = {over!r}; the study varies {', '.join(dims)}")
     line = _held(found, [d for d in dims if d != over], at)
     predictor = _predictors(line, None if predictor is None else [predictor])[0]
-    contrast = str(line[names.CONTRAST].values[0]) if contrast is None else contrast
+    contrast = _contrast(line[names.CONTRAST].values, contrast)
     cell = line.sel(predictor=predictor, contrast=contrast)
     n = cell.sizes[over]
-    figure, ax = canvas(ax, height=1.6 + 0.34 * n)
+    figure, ax = canvas(ax, height=1.6 + rows_height(n, 0.34))
     z = cell["z"].values
-    tallest = 0.0
-    curves = []
-    for j in range(n):
-        here = cell.isel({over: j})
-        estimate, sd = (float(here[names.EFFECTS].sel(summary=s)) for s in ("estimate", "sd"))
-        height = here["effects_density"].values / sd
-        curves.append((estimate + z * sd, height))
-        tallest = max(tallest, float(height.max()))
+    estimate, sd = (cell[names.EFFECTS].sel(summary=s).values for s in ("estimate", "sd"))
+    heights = cell["effects_density"].transpose(over, "z").values / np.where(sd > 0.0, sd, np.nan)[:, None]
+    shown = np.isfinite(heights).all(axis=1)
+    heights = 1.8 * heights / (heights[shown].max() if shown.any() else 1.0)
     for j in reversed(range(n)):
-        x, height = curves[j]
-        ax.fill_between(x, j, j + 1.8 * height / tallest, color=PALETTE[0], alpha=0.35, linewidth=0, zorder=n - j)
-        ax.plot(x, j + 1.8 * height / tallest, color=PALETTE[0], linewidth=1.0, zorder=n - j)
+        if not shown[j]:  # a mode held at the kink of a Laplace prior
+            ax.plot(estimate[j], j, "o", color=PALETTE[0], markersize=5, zorder=n - j)
+            continue
+        x = estimate[j] + z * sd[j]
+        ax.fill_between(x, j, j + heights[j], color=PALETTE[0], alpha=0.35, linewidth=0, zorder=n - j)
+        ax.plot(x, j + heights[j], color=PALETTE[0], linewidth=1.0, zorder=n - j)
     ax.axvline(0.0, color=INK, linewidth=0.8, zorder=n + 1)
     ax.set_yticks(range(n), [_short(v) for v in cell[over].values])
     ax.set(xlabel="log odds ratio per allele (or per unit)", ylabel=f"prior: {over}", title=f"{predictor}, {contrast}")
@@ -358,9 +371,12 @@ def _held(found: xr.Dataset, dims: list[str], at: Mapping[str, Any] | None) -> x
         if given is None:
             found = found.isel({dim: (found.sizes[dim] - 1) // 2})
         elif np.issubdtype(found[dim].dtype, np.number):
-            found = found.sel({dim: given}, method="nearest")
+            found = found.isel({dim: int(np.abs(found[dim].values - given).argmin())})
         else:
-            found = found.sel({dim: given})
+            labels = [str(value) for value in found[dim].values]
+            if str(given) not in labels:
+                raise InputError(f"at: {dim} = {given!r} is not in the study; it has {', '.join(labels)}")
+            found = found.isel({dim: labels.index(str(given))})
     return found
 
 
@@ -372,6 +388,13 @@ def _predictors(found: xr.Dataset, given: Sequence[str] | None) -> list[str]:
     if unknown:
         raise InputError(f"predictor {unknown[0]!r} is not in the study; it has {', '.join(known)}")
     return known[:_MOST_PANELS] if given is None else list(given)
+
+
+def _contrast(known: Iterable[Any], given: str | None) -> str:
+    labels = [str(c) for c in known]
+    if given is not None and given not in labels:
+        raise InputError(f"contrast = {given!r}; the contrasts are {', '.join(labels)}")
+    return labels[0] if given is None else given
 
 
 def _tipping_of(tipping: pd.DataFrame | None, predictor: str, contrast: str, over: str) -> float:
@@ -404,4 +427,8 @@ def _scale_axis(ax: Axes, x: Array) -> None:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float | int | np.number) else str(value)
+    """A setting as a label: numbers to three digits, long words cut."""
+    if isinstance(value, float | int | np.number):
+        return f"{value:.3g}"
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

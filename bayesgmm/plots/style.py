@@ -19,6 +19,10 @@ MARKERS = ("o", "^", "s", "D", "v", "P")
 MAP_COLOUR = "#b5402f"
 INK = "#222222"
 
+_ENTRIES = 12  # of a legend; colours and lines repeat after six
+_ROWS = 60  # rows drawn at their full height
+_TALLEST = 200.0  # inches: at 130 dots each, under half of the 65,536 dots of a picture's side
+
 
 def pyplot() -> Any:
     """matplotlib.pyplot, imported when a picture is drawn."""
@@ -37,6 +41,11 @@ def canvas(ax: Axes | None = None, *, width: float = 6.4, height: float = 4.0) -
     return figure, axes
 
 
+def rows_height(n: int, each: float) -> float:
+    """Inches for ``n`` rows one above the other: tighter when there are many, and never more than a file can hold."""
+    return min(n * each, max(_ROWS * each, 0.18 * n), _TALLEST)
+
+
 def tidy(ax: Axes) -> None:
     """Take away the frame's top and right."""
     ax.spines[["top", "right"]].set_visible(False)
@@ -45,6 +54,8 @@ def tidy(ax: Axes) -> None:
 def legend_below(figure: Figure, ax: Axes) -> None:
     """Put the legend under the axes, clear of the labels; inside when the axes are the caller's."""
     handles, labels = ax.get_legend_handles_labels()
+    if len(handles) > _ENTRIES:
+        handles, labels = handles[:_ENTRIES], [*labels[: _ENTRIES - 1], f"{labels[_ENTRIES - 1]}, and others"]
     if len(figure.axes) == 1:
         figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize="small", ncols=3)
     else:
