@@ -133,7 +133,8 @@ def family_of(name: str) -> Family:
 def tie(family: Family, n_components: int, n_traits: int) -> Array:
     """Matrix from a linear family's free coordinates to the full ones, (K D + K D(D-1)/2, n_free).
 
-    The columns are orthogonal within a block, so that ``pinv`` of it reads free coordinates off full ones.
+    The rows of the diagonals come first; each of the other rows has at most a single one. The pseudoinverse reads free
+    coordinates off full ones.
     """
     k, size = n_components, n_traits
     turns = size * (size - 1) // 2

@@ -54,7 +54,13 @@ def _tie_of(family: Family, n_components: int, n_traits: int) -> tuple[Tie, Arra
     matrix = tie(family, n_components, n_traits)
     rows, columns = np.nonzero(matrix)
     starts = np.searchsorted(rows, np.arange(len(matrix) + 1)).astype(np.int64)
-    reader: Array = np.linalg.pinv(matrix)
+    head = n_components * n_traits
+    below = matrix[head:]
+    turns = below.any(axis=0)
+    reader = np.zeros(matrix.shape[::-1])
+    reader[~turns, :head] = np.linalg.pinv(matrix[:head, ~turns])
+    # columns of ones that share no row: a singular value decomposition of all would take half a minute at fifty traits
+    reader[turns, head:] = below[:, turns].T / below[:, turns].sum(axis=0)[:, None]
     return Tie(starts, columns.astype(np.int64), matrix[rows, columns], matrix.shape[1]), reader
 
 
