@@ -54,6 +54,7 @@ PREDICTORS: Final = "predictors"
 
 # further results
 ODDS_RATIOS: Final = "odds_ratios"
+BAYES_FACTOR: Final = "log10_bayes_factor"
 RESPONSIBILITIES: Final = "responsibilities"
 LOG_POSTERIOR: Final = "log_posterior"
 LOG_LIKELIHOOD: Final = "log_likelihood"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from bayesgmm import names
-from bayesgmm.analysis.savage_dickey import log_posterior_of_none
+from bayesgmm.analysis.savage_dickey import BayesFactors
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 
@@ -66,6 +66,7 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
     draws = _draws(result)
     shifts = _trait_shifts(problem, draws)
     centre = shifts.mean(axis=0) if fit is None else _trait_shifts(problem, _as_one_draw(fit))[0]
+    factors = BayesFactors(problem, result.map if fit is None else fit)  # type: ignore[union-attr]
     rows: list[dict[str, Any]] = []
     for p, predictor in enumerate(problem.predictor_names):
         for label, high, low in _pairs(problem, contrasts):
@@ -76,8 +77,8 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
                 point = float(_contrast(problem, fit.params[names.EFFECTS].values, high, low)[p])
                 summary = _summarise_normal(point, _standard_error(fit, p, high, low), level)
             row = {"predictor": predictor, names.CONTRAST: label, **summary}
-            row["log10_bayes_factor"] = _log10_bayes_factor(
-                values if fit is None else None, summary, _log_prior_of_none(problem, p, high, low)
+            row["log10_bayes_factor"] = factors.log10(
+                p, high, low, summary["log_odds_ratio"], summary["sd"], values if fit is None else None
             )
             for d, trait in enumerate(problem.trait_names):
                 tails = np.quantile(shifts[:, p, d], [(1 - level) / 2, (1 + level) / 2])
@@ -157,14 +158,6 @@ def _contrast(problem: Any, effects: Array, high: int, low: int) -> Array:
     return result
 
 
-def _log_prior_of_none(problem: Any, p: int, high: int, low: int) -> float:
-    """Log prior density of a pairwise log odds ratio at zero; NaN under a flat prior."""
-    if not np.isfinite(problem.priors.effect_sd[p]):
-        return float("nan")
-    mean = float(_contrast(problem, problem.priors.effect_mean[p], high, low))
-    return float(problem.priors.pairwise_effect(p).log_density(mean))
-
-
 def _standard_error(fit: MapFit, p: int, high: int, low: int) -> float:
     """Standard error of one pairwise log odds ratio from the inverse observed information."""
     problem = fit.problem
@@ -204,13 +197,6 @@ def _with_odds(estimate: float, sd: float, lower: float, upper: float, direction
         "or_upper": float(odds[2]),
         "probability_of_direction": direction,
     }
-
-
-def _log10_bayes_factor(values: Array | None, summary: dict[str, float], log_prior: float) -> float:
-    if not np.isfinite(log_prior):
-        return float("nan")
-    log_posterior = log_posterior_of_none(values, None, summary["log_odds_ratio"], summary["sd"])
-    return float((log_prior - log_posterior) / np.log(10.0))
 
 
 def _weights_at(problem: Any, draws: xr.Dataset, row: Array) -> Array:

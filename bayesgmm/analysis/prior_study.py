@@ -166,7 +166,7 @@ def prior_study(
     if engine == "nuts" and posterior is None:
         posterior = model.sample(study, init=fit, draws=1000 if draws is None else draws, seed=seed, **sampler)
     own: MapFit | Posterior = fit if posterior is None else posterior
-    found = sensitivity(model, study, grid, base=own, **options)
+    found = sensitivity(model, study, grid, base=own, bayes_factors=True, **options)
     return PriorStudy(
         model=model,
         result=own,

@@ -1,4 +1,4 @@
-"""Densities of an effect at none: what a Savage-Dickey Bayes factor is the ratio of (Dickey 1971)."""
+"""Savage-Dickey Bayes factors of an effect against none (Dickey 1971): prior over posterior density at zero."""
 
 from __future__ import annotations
 
@@ -6,11 +6,80 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde, norm
 
+from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.marginal import EffectsAtNone
+from bayesgmm.problem import Problem
+
 Array = NDArray[np.float64]
 
-_FAR = 4.0  # posterior sds from the mean beyond which a kernel density of draws is not to be trusted
+_FAR = 2.0  # posterior sds from the mean beyond which a kernel density of draws is rough
 _FEWEST = 2.0  # effective draws without which there is no kernel density
 _LEAST = 1e-300
+
+
+class BayesFactors:
+    """Bayes factors of the pairwise effects of one problem.
+
+    The posterior density at zero is a kernel estimate where there are draws around. Beyond 2 sds from the mean, and
+    without draws, it is Laplace's (:mod:`bayesgmm.inference.marginal`), which follows the density out to zero; where
+    that does not apply, the normal's.
+
+    Parameters
+    ----------
+    problem : Problem
+    fit : MapFit
+        Near the mode.
+    """
+
+    def __init__(self, problem: Problem, fit: MapFit) -> None:
+        self._problem, self._fit = problem, fit
+        self._at_none: EffectsAtNone | None = None
+
+    def log10(
+        self,
+        p: int,
+        high: int,
+        low: int,
+        mean: float,
+        sd: float,
+        values: Array | None = None,
+        weights: Array | None = None,
+    ) -> float:
+        """Bayes factor, log10, of predictor ``p``'s log odds ratio of component ``high`` against ``low``.
+
+        NaN under a flat prior, and where the prior density at zero is infinite (a learned scale).
+
+        Parameters
+        ----------
+        p, high, low : int
+        mean, sd : float
+            Of the posterior of that log odds ratio; NaN where it has none, and so no Bayes factor.
+        values : ndarray (n,), optional
+            Draws of it.
+        weights : ndarray (n,), optional
+            Importance weights that sum to one.
+        """
+        log_prior = log_prior_of_none(self._problem, p, high, low)
+        if not (np.isfinite(log_prior) and np.isfinite(mean) and sd > 0.0):
+            return float("nan")
+        kernel = None if values is None or abs(mean) > _FAR * sd else kernel_of(values, weights)
+        if kernel is not None:
+            log_posterior = float(np.log(max(float(kernel(0.0)[0]), _LEAST)))
+        else:
+            if self._at_none is None:
+                self._at_none = EffectsAtNone(self._problem, self._fit.parameters)
+            log_posterior = self._at_none.log_density(p, high, low)
+            if not np.isfinite(log_posterior):
+                log_posterior = float(norm.logpdf(0.0, mean, sd))
+        return float((log_prior - log_posterior) / np.log(10.0))
+
+
+def log_prior_of_none(problem: Problem, p: int, high: int, low: int) -> float:
+    """Log prior density of a pairwise log odds ratio at zero; NaN under a flat prior."""
+    if not np.isfinite(problem.priors.effect_sd[p]):
+        return float("nan")
+    means = np.insert(problem.priors.effect_mean[p], problem.reference, 0.0)
+    return float(problem.priors.pairwise_effect(p).log_density(float(means[high] - means[low])))
 
 
 def kernel_of(values: Array, weights: Array | None) -> gaussian_kde | None:
@@ -27,24 +96,3 @@ def kernel_of(values: Array, weights: Array | None) -> gaussian_kde | None:
     if effective < _FEWEST or np.ptp(kept) == 0.0:
         return None
     return gaussian_kde(values, weights=weights)
-
-
-def log_posterior_of_none(values: Array | None, weights: Array | None, mean: float, sd: float) -> float:
-    """Log posterior density of an effect at zero.
-
-    From draws a kernel estimate within 4 sds of the mean, the normal tail beyond; without draws the normal's.
-
-    Parameters
-    ----------
-    values : ndarray (n,) or None
-        Draws; None: the posterior is taken for normal.
-    weights : ndarray (n,), optional
-        Importance weights that sum to one.
-    mean, sd : float
-        Of the posterior; NaN where it has none.
-    """
-    kernel = None if values is None or abs(mean) > _FAR * sd else kernel_of(values, weights)
-    if kernel is None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return float(norm.logpdf(0.0, mean, sd))
-    return float(np.log(max(float(kernel(0.0)[0]), _LEAST)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.analysis.answers import Answer, SampledStudy, laplace_answer, sampled_posterior
 from bayesgmm.analysis.compare import same_weights
+from bayesgmm.analysis.savage_dickey import BayesFactors
 from bayesgmm.analysis.settings import SETTING, Grid, Settings
 from bayesgmm.analysis.summaries import SUMMARY, Summaries, Z, of_draws, of_modes
+from bayesgmm.core.effect_density import NORMAL
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.search import fit_map, with_a_mode
@@ -32,7 +34,8 @@ Quantity = Callable[[xr.Dataset], xr.DataArray]
 
 ENGINES = ("map", "laplace", "nuts")
 
-_SWEEPS = 3  # times that settings are held against their neighbours' modes
+_AFRESH = 4  # starts of the settings that are fitted afresh
+_SWEEPS = 10  # times that settings are held against their neighbours' modes
 _HIGHER = 1e-4  # log posterior units by which a neighbour's mode must be higher to be climbed from
 
 
@@ -47,6 +50,7 @@ def sensitivity(
     seed: int | None = None,
     draws: int | None = None,
     base: MapFit | Posterior | None = None,
+    bayes_factors: bool | None = None,
     reweight: bool = True,
     progress: bool = False,
     sample_weight: Any = None,
@@ -77,6 +81,9 @@ def sensitivity(
         Draws of each setting's Laplace posterior (2,000), or of each chain (1,000).
     base : MapFit or Posterior, optional
         An earlier answer under the model's own priors, to save doing it again.
+    bayes_factors : bool, optional
+        Whether to find the Bayes factor of every effect against none. None: with draws; by modes they take several
+        times the study itself.
     reweight : bool, default True
         With "nuts": reweight draws to neighbouring settings where k-hat is at most 0.5 and a quarter of them is still
         effective. False, and where scales of the effects are learned: sample every setting.
@@ -91,9 +98,9 @@ def sensitivity(
     xarray.Dataset
         Dims: the hyperparameters' paths (``effects_prior`` for a whole prior; ``setting`` for a list), those of the
         parameters, and ``summary`` (estimate, sd, lower, upper). Variables: ``effects``, ``odds_ratios``, ``weights``,
-        ``means``, ``covariances``, ``shifts`` and your quantities; ``log10_bayes_factor`` and
-        ``probability_of_direction`` (predictor, contrast); ``effects_density``: density of (effect - estimate) / sd at
-        ``z``; ``classification``: share of people assigned as under the model's own priors; ``log_posterior`` and
+        ``means``, ``covariances``, ``shifts`` and your quantities; ``probability_of_direction`` and, where asked for,
+        ``log10_bayes_factor`` (predictor, contrast); ``effects_density``: density of (effect - estimate) / sd at ``z``;
+        ``classification``: share of people assigned as under the model's own priors; ``log_posterior`` and
         ``log_likelihood`` at the mode, ``converged``; ``log_evidence`` and its error ("laplace"), ``pareto_k``,
         ``ess``; and ``how`` each setting was answered. Attributes: ``engine``, ``level``, ``n_fits``, ``n_sampled``.
 
@@ -131,7 +138,7 @@ def sensitivity(
     fits = climb_settings(own, starts, settings, progress=progress)
     if engine == "map":
         found = _Found(
-            of_modes(own.problem, fits, level, quantities or {}, seed),
+            of_modes(own.problem, fits, level, quantities or {}, seed, bayes_factors=bool(bayes_factors)),
             own.responsibilities.values,
             [fit.problem.responsibilities(fit.parameters) for fit in fits],
             ["MAP"] * len(fits),
@@ -151,7 +158,9 @@ def sensitivity(
             watched = track(fits, "NUTS at each setting", enabled=progress)
             answers = [sampled.answer(*each) for each in zip(problems, watched, names_of, strict=True)]
             own_members, n_sampled = posterior.responsibilities.values, sampled.n_sampled + 1
-        found = _of_answers(problems, answers, own_members, n_sampled, level, quantities or {}, engine)
+        wanted = bayes_factors is None or bayes_factors
+        factors = [BayesFactors(p, fit) if wanted else None for p, fit in zip(problems, fits, strict=True)]
+        found = _of_answers(problems, answers, own_members, n_sampled, level, quantities or {}, engine, factors)
     result = _laid_out(found.values, settings, own.problem)
     columns = found.numbers | {
         "classification": [_agreement(own.problem, found.own_members, m) for m in found.members],
@@ -193,10 +202,14 @@ def _of_answers(
     level: float,
     quantities: Mapping[str, Quantity],
     engine: str,
+    factors: list[BayesFactors | None],
 ) -> _Found:
     kept = ("pareto_k", "ess") + (("log_evidence", "log_evidence_error") if engine == "laplace" else ())
     return _Found(
-        [of_draws(p, a.draws, a.weights, level, quantities) for p, a in zip(problems, answers, strict=True)],
+        [
+            of_draws(p, a.draws, a.weights, level, quantities, f)
+            for p, a, f in zip(problems, answers, factors, strict=True)
+        ],
         own_members,
         [a.membership for a in answers],
         [a.how for a in answers],
@@ -232,7 +245,7 @@ def sensitivity_table(found: xr.Dataset, variable: str = names.EFFECTS) -> pd.Da
     array = found[variable]
     wide = array.to_dataset(dim=names.SUMMARY)
     if variable in (names.EFFECTS, names.ODDS_RATIOS):
-        wide = wide.assign({n: found[n] for n in ("log10_bayes_factor", "probability_of_direction")})
+        wide = wide.assign({n: found[n] for n in (names.BAYES_FACTOR, "probability_of_direction") if n in found})
     wide = wide.assign(how=found["how"])
     order = [str(d) for d in array.dims if d != names.SUMMARY]
     table = wide.to_dataframe(dim_order=order).reset_index()
@@ -240,25 +253,48 @@ def sensitivity_table(found: xr.Dataset, variable: str = names.EFFECTS) -> pd.Da
 
 
 def climb_settings(own: MapFit, problems: list[Problem], settings: Settings, *, progress: bool = False) -> list[MapFit]:
-    """Fit every setting from the mode of one already fitted, and again from a neighbour's where that is higher.
+    """Highest modes that are found at every setting.
 
-    A mode of one prior is nearly one of the next, so a fit takes a few of Newton's steps.
+    A mode of one prior is nearly one of the next, so a fit that starts there takes a few of Newton's steps. But another
+    mode may be the higher one under another prior: the first and the last setting are fitted afresh as well, and every
+    setting is held against its neighbours' modes and the model's own, and climbed from those that are higher there.
     """
     fits: list[MapFit] = []
     for j, problem in enumerate(track(problems, "MAP at each setting", enabled=progress)):
-        before = [i for i in settings.neighbours(j) if i < j]
-        fits.append(fit_map(problem, init=fits[before[-1]] if before else own))
+        before = [fits[i] for i in settings.neighbours(j) if i < j][-1:]
+        fits.append(highest_mode(problem, before or [own]))
+        if j in (0, len(problems) - 1):
+            fits[j] = _higher(fits[j], fit_map(problem, seed=own.seed, restarts=_AFRESH))
     for _ in range(_SWEEPS):
         moved = False
         for j, fit in enumerate(fits):
             shift = fit.problem.log_prior_shift + fit.problem.log_likelihood_shift
-            heights = {i: fit.problem.arrays.log_posterior(fits[i].parameters) + shift for i in settings.neighbours(j)}
-            best = max(heights, key=lambda i: heights[i], default=j)
-            if best != j and heights[best] > float(fit.log_posteriors[-1]) + _HIGHER:
-                fits[j], moved = fit_map(fit.problem, init=fits[best]), True
+            others = [own, *(fits[i] for i in settings.neighbours(j))]
+            heights = [fit.problem.arrays.log_posterior(other.parameters) + shift for other in others]
+            best = int(np.argmax(heights))
+            if heights[best] > float(fit.log_posteriors[-1]) + _HIGHER:
+                fits[j], moved = highest_mode(fit.problem, [others[best]]), True
         if not moved:
             break
     return fits
+
+
+def highest_mode(problem: Problem, starts: Sequence[MapFit]) -> MapFit:
+    """The highest mode reached from the starts; under heavy tails or a kink also from effects at their prior means.
+
+    Such a prior may have two modes of one effect: near its mean, and where the data have it.
+    """
+    if (problem.priors.effect_kind != NORMAL).any() and problem.n_components > 1:
+        at_mean = replace(starts[0].parameters, beta=problem.arrays.weights_prior.effect_mean)
+        starts = [*starts, replace(starts[0], parameters=at_mean, information=None)]
+    best = fit_map(problem, init=starts[0])
+    for start in starts[1:]:
+        best = _higher(best, fit_map(problem, init=start))
+    return best
+
+
+def _higher(one: MapFit, other: MapFit) -> MapFit:
+    return other if float(other.log_posteriors[-1]) > float(one.log_posteriors[-1]) + _HIGHER else one
 
 
 def refuse_without_mode(problems: Sequence[Problem]) -> None:

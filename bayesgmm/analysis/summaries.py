@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bayesgmm import names
-from bayesgmm.analysis.savage_dickey import kernel_of, log_posterior_of_none
+from bayesgmm.analysis.savage_dickey import BayesFactors, kernel_of
 from bayesgmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,12 @@ Summaries = dict[str, tuple[tuple[str, ...], Array]]
 
 
 def of_draws(
-    problem: Problem, draws: xr.Dataset, weights: Array | None, level: float, quantities: Mapping[str, Quantity]
+    problem: Problem,
+    draws: xr.Dataset,
+    weights: Array | None,
+    level: float,
+    quantities: Mapping[str, Quantity],
+    factors: BayesFactors | None = None,
 ) -> Summaries:
     """Summaries of the parameters, odds ratios and quantities of one set of draws.
 
@@ -63,6 +68,8 @@ def of_draws(
         Of the intervals.
     quantities : mapping
         Further functions of the draws.
+    factors : BayesFactors, optional
+        Without them there are none among the summaries.
 
     Returns
     -------
@@ -82,12 +89,18 @@ def of_draws(
         lower, upper = weighted_quantiles(flat, weights, tails)
         data[name] = ((*dims, names.SUMMARY), np.stack((mean, sd, lower, upper), axis=-1))
         if name == names.EFFECTS:
-            data |= _of_effects(problem, data[name], flat, weights)
+            data |= _of_effects(problem, data[name], flat, weights, factors)
     return data
 
 
 def of_modes(
-    problem: Problem, fits: list[MapFit], level: float, quantities: Mapping[str, Quantity], seed: int
+    problem: Problem,
+    fits: list[MapFit],
+    level: float,
+    quantities: Mapping[str, Quantity],
+    seed: int,
+    *,
+    bayes_factors: bool = False,
 ) -> list[Summaries]:
     """The same from posterior modes, by the delta method; all fits are of the data of ``problem``.
 
@@ -124,7 +137,8 @@ def of_modes(
             lower, upper = _interval(name, value, reach * sd)
             data[name] = ((*dims, names.SUMMARY), np.stack((value, sd, lower, upper), axis=-1))
             if name == names.EFFECTS:
-                data |= _of_effects(fit.problem, data[name], None, None)
+                factors = BayesFactors(fit.problem, fit) if bayes_factors else None
+                data |= _of_effects(fit.problem, data[name], None, None, factors)
         if quantities:
             data |= _quantities_of_mode(fit, quantities, level, seed)
         results.append(data)
@@ -181,44 +195,43 @@ def _flat(array: xr.DataArray) -> tuple[Array, tuple[str, ...]]:
     return values.reshape(-1, *values.shape[2:]), dims
 
 
-def log_prior_of_no_effect(problem: Problem) -> Array:
-    """Log prior density of each reported log odds ratio at zero (predictor, contrast); NaN where flat."""
-    priors = problem.priors
-    result = np.full(priors.effect_mean.shape, np.nan)
-    for p in np.flatnonzero(np.isfinite(priors.effect_sd)):
-        result[p] = priors.pairwise_effect(int(p)).log_density(priors.effect_mean[p])
-    return result
-
-
 def _of_effects(
-    problem: Problem, effects: tuple[tuple[str, ...], Array], flat: Array | None, weights: Array | None
+    problem: Problem,
+    effects: tuple[tuple[str, ...], Array],
+    flat: Array | None,
+    weights: Array | None,
+    factors: BayesFactors | None,
 ) -> Summaries:
-    """Odds ratios, Savage-Dickey Bayes factors and probabilities of direction; see :func:`bayesgmm.associations`.
+    """Odds ratios, densities, probabilities of direction and, where asked for, Bayes factors.
 
-    The odds ratios' estimate and interval are exponentiated; their sd is that of the log odds ratio.
+    The odds ratios' estimate and interval are exponentiated; their sd is by the delta method.
     """
     dims, summary = effects
     mean, sd = summary[..., 0], summary[..., 1]
     with np.errstate(over="ignore"):
         odds = np.exp(summary)
-    odds[..., 1] = sd
+        odds[..., 1] = odds[..., 0] * sd
     with np.errstate(invalid="ignore", divide="ignore"):
         direction = np.asarray(norm.cdf(np.abs(mean) / sd))
-    log_posterior = np.empty(mean.shape)
     density = np.broadcast_to(norm.pdf(Z), (*mean.shape, len(Z))).copy()
     if flat is not None:
         above = np.average(flat > 0.0, axis=0, weights=weights)
         direction = np.maximum(above, 1.0 - above)
-    for place in np.ndindex(mean.shape):
-        draws = None if flat is None else flat[(slice(None), *place)]
-        log_posterior[place] = log_posterior_of_none(draws, weights, float(mean[place]), float(sd[place]))
-        kernel = None if draws is None else kernel_of(draws, weights)
-        if kernel is not None:
-            density[place] = sd[place] * kernel(mean[place] + Z * sd[place])
-    factor = (log_prior_of_no_effect(problem) - log_posterior) / np.log(10.0)
-    return {
+        for place in np.ndindex(mean.shape):
+            kernel = kernel_of(flat[(slice(None), *place)], weights)
+            if kernel is not None:
+                density[place] = sd[place] * kernel(mean[place] + Z * sd[place])
+    found: Summaries = {
         "effects_density": ((*dims[:-1], "z"), density),
         names.ODDS_RATIOS: (dims, odds),
-        "log10_bayes_factor": (dims[:-1], factor),
         "probability_of_direction": (dims[:-1], direction),
     }
+    if factors is not None:
+        others = [k for k in range(problem.n_components) if k != problem.reference]
+        log10 = np.empty(mean.shape)
+        for p, c in np.ndindex(mean.shape):
+            draws = None if flat is None else flat[:, p, c]
+            at = (p, others[c], problem.reference, float(mean[p, c]), float(sd[p, c]))
+            log10[p, c] = factors.log10(*at, draws, weights)
+        found[names.BAYES_FACTOR] = (dims[:-1], log10)
+    return found

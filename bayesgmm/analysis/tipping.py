@@ -15,7 +15,14 @@ from scipy.stats import norm
 
 from bayesgmm import names
 from bayesgmm.analysis.answers import SampledStudy, laplace_answer, sampled_posterior
-from bayesgmm.analysis.sensitivity import ENGINES, base_of, refuse_without_mode, sensitivity, sensitivity_table
+from bayesgmm.analysis.sensitivity import (
+    ENGINES,
+    base_of,
+    highest_mode,
+    refuse_without_mode,
+    sensitivity,
+    sensitivity_table,
+)
 from bayesgmm.analysis.summaries import of_draws, of_modes
 from bayesgmm.core.effect_density import NORMAL, Pairwise
 from bayesgmm.errors import InputError
@@ -235,7 +242,7 @@ def _answerer(
 ) -> Callable[[Problem], Array]:
     """Function from a problem to its effects' estimate, sd and interval (predictor, contrast, 4).
 
-    Each fit starts where the last one ended.
+    Each fit starts where the last one ended, and from the model's own, so that one search does not lead astray another.
     """
     last = own
     sampled: SampledStudy | None = None
@@ -250,7 +257,7 @@ def _answerer(
 
     def answer(problem: Problem) -> Array:
         nonlocal last
-        last = fit_map(with_a_mode(problem), init=last)
+        last = highest_mode(with_a_mode(problem), [last] if last is own else [last, own])
         if engine == "map":
             return of_modes(problem, [last], level, {}, seed)[0][names.EFFECTS][1]
         if sampled is None:
@@ -362,7 +369,7 @@ def bayes_factor_curve(
         if predictor not in names_known:
             raise InputError(f"predictors: {predictor!r} is not one; the predictors are {', '.join(names_known)}")
         path = f"effects.{argument}.{predictor}"
-        table = sensitivity_table(sensitivity(model, study, {path: scales.tolist()}, **options))
+        table = sensitivity_table(sensitivity(model, study, {path: scales.tolist()}, bayes_factors=True, **options))
         parts.append(table[table["predictor"] == predictor].rename(columns={path: "scale"}))
     found = pd.concat(parts, ignore_index=True)[["predictor", names.CONTRAST, "scale", "log10_bayes_factor"]]
     top = found.groupby(["predictor", names.CONTRAST])["log10_bayes_factor"].transform("max")

@@ -157,7 +157,9 @@ def plot_sensitivity_heatmap(
     contrast = _contrast(plane[names.CONTRAST].values, contrast)
     cell = plane.sel(predictor=predictor, contrast=contrast).transpose(up, across, ...)
     odds = cell[names.ODDS_RATIOS]
-    if quantity == "log10_bayes_factor":
+    if quantity == names.BAYES_FACTOR and quantity not in cell:
+        raise InputError("the study has no Bayes factors; run bg.sensitivity(..., bayes_factors=True)")
+    if quantity == names.BAYES_FACTOR:
         values, label = cell[quantity].values, "log10 Bayes factor against no effect"
     elif quantity in ("estimate", "lower", "upper"):
         values, label = odds.sel(summary=quantity).values, f"odds ratio ({quantity})"
