@@ -17,7 +17,7 @@ from bayesgmm.analysis.inclusion import inclusion
 from bayesgmm.analysis.scales import effective_effects, group_scales
 from bayesgmm.core.effect_density import SPIKE_SLAB
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
-from bayesgmm.errors import MissingExtraError
+from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.laplace import LaplacePosterior
 from bayesgmm.io.atomic import write_text
 from bayesgmm.report_parts import Section, html_table, picture
@@ -60,6 +60,13 @@ def write_report(
     -------
     pathlib.Path
     """
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.study import Study
+
+    if not isinstance(fit, MapFit):
+        raise InputError(f"fit is a {type(fit).__name__}; write_report takes the path, then a MapFit")
+    if study is not None and not isinstance(study, Study):
+        raise InputError(f"study is a {type(study).__name__}; give the bayesgmm.Study that was fitted, or leave it out")
     try:
         from jinja2 import Environment
     except ImportError as error:

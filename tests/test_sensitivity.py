@@ -153,7 +153,9 @@ def test_study_survives_files(tmp_path, made, model, fit):
         ({"effects.scale": [1.0]}, {}, "LogOddsNormal, which has sd, mean"),
         ({"effects.sd": [0.0]}, {}, "sd"),
         ({"effects.sd.rs9": [1.0]}, {}, "rs9"),
-        ([{"effects.sd": 1.0}, {"effects.mean": 1.0}], {}, "same hyperparameters"),
+        ([{"effects.sd": 1.0}, 3], {}, "a list of settings"),
+        ({"effects.sd": [1.0]}, {"seed": -1}, "seed"),
+        ({"effects.sd": [1.0]}, {"engine": "laplace", "draws": 0}, "draws"),
         ({"effects.sd": [1.0]}, {"engine": "gibbs"}, "engine"),
         ({"effects.sd": [1.0]}, {"level": 1.0}, "level"),
         ({"effects.sd": [1.0]}, {"chains": 2}, "chains"),
@@ -165,6 +167,55 @@ def test_study_survives_files(tmp_path, made, model, fit):
 def test_what_cannot_be_studied_is_named(made, model, fit, grid, options, match):
     with pytest.raises(bg.InputError, match=match):
         bg.sensitivity(model, made, grid, base=fit, **options)
+
+
+def test_settings_of_a_list_may_name_different_hyperparameters(made, model, fit):
+    found = bg.sensitivity(model, made, [{"effects.sd": 0.1}, {"weights.concentration": 9.0}], base=fit)
+    assert found.coords["effects.sd"].values.tolist() == ["0.1", "as in the model"]
+    alone = bg.sensitivity(model, made, {"weights.concentration": [9.0]}, base=fit)
+    second = found["effects"].isel(setting=1).values
+    assert np.allclose(second, alone["effects"].isel({"weights.concentration": 0}).values)
+
+
+def test_studies_keep_to_the_highest_mode(made):
+    """Under a narrow heavy-tailed prior an effect has two modes; from afar only the lower one is met."""
+    first = made.variant_names[0]
+    narrow = bg.Priors(effects=bg.LogOddsStudentT(0.02, df=4))
+    wide = bg.Mixture(2, weights=first, priors=bg.Priors(effects=bg.LogOddsStudentT(1.0, df=4)))
+    found = bg.sensitivity(wide, made, {"effects.scale": [1.0, 0.3, 0.1, 0.05, 0.02]})
+    afresh = bg.Mixture(2, weights=first, priors=narrow).fit(made, seed=1)
+    assert float(found["log_posterior"].sel({"effects.scale": 0.02})) >= afresh.log_posterior - 1e-6
+    own = found["classification"].sel({"effects.scale": 1.0})
+    assert float(own) == 1.0
+    row = bg.tipping_points(wide, made).iloc[0]
+    assert 0.003 < row["tipping_scale"] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda model, made, fit: bg.tipping_points(model, made, level=95), "level"),
+        (lambda model, made, fit: bg.tipping_points(made, model), "bayesgmm.Mixture"),
+        (lambda model, made, fit: bg.bayes_factor_curve(bg.Mixture(2), made), "no predictors"),
+        (lambda model, made, fit: bg.bayes_factor_curve(model, made, "abc"), "scales"),
+        (lambda model, made, fit: bg.sensitivity(bg.Mixture(2), made, {"effects.sd": [1.0]}), "no effects"),
+        (lambda model, made, fit: bg.power_scaling(model), "a fit or a posterior"),
+        (lambda model, made, fit: bg.occupied(fit), "give a posterior"),
+        (lambda model, made, fit: bg.compare(fit.laplace(200), fit), "MapFit"),
+        (lambda model, made, fit: bg.write_report(fit, "report.html"), "the path"),
+        (lambda model, made, fit: bg.prior_study(bg.Mixture(2, priors=bg.Priors.flat()), made), "say what to vary"),
+    ],
+)
+def test_mistakes_of_a_moment_are_named(made, model, fit, call, match):
+    with pytest.raises(bg.InputError, match=match):
+        call(model, made, fit)
+
+
+def test_no_search_over_the_scale_of_a_spike_and_slab(made):
+    spiked = bg.Mixture(2, weights=made.variant_names[0], priors=bg.Priors(effects=bg.LogOddsSpikeSlab()))
+    for search in (bg.tipping_points, bg.bayes_factor_curve):
+        with pytest.raises(bg.InputError, match=r"many modes.*bg.inclusion"):
+            search(spiked, made)
 
 
 def test_base_of_another_model_is_refused(made, model, fit):
@@ -196,7 +247,7 @@ def test_interval_ends_at_no_effect_at_the_tipping_scale_and_mean(made, model, f
         assert there.loc[0, "lower"] == pytest.approx(0.0, abs=2e-3)
     # the closed form supposes a normal likelihood, which holds well here
     assert first["sceptical_sd"] == pytest.approx(first["tipping_scale"], rel=0.15)
-    assert "holds unless" in first["verdict"]
+    assert "excludes an odds ratio of 1 unless" in first["verdict"]
 
 
 def test_sceptical_limit_is_matthews_formula(made, model, fit):
@@ -237,7 +288,7 @@ def test_power_scaling_tells_conflict_from_agreement(made, model, fit):
     assert calm.loc["means[0, trait0]", "diagnosis"] == "decided by the data"
     against = bg.Priors(effects=bg.LogOddsNormal(mean=-0.5, sd=0.15))
     pulled = bg.power_scaling(bg.Mixture(2, weights=model.weights, priors=against).fit(made), prior="effects")
-    assert pulled.set_index("parameter").loc[label, "diagnosis"] == "possible prior-data conflict"
+    assert pulled.set_index("parameter").loc[label, "diagnosis"] == "informative prior or prior-data conflict"
     strong = bg.Priors(effects=bg.LogOddsNormal(sd=0.02))
     held = bg.power_scaling(bg.Mixture(2, weights=model.weights, priors=strong).fit(made), prior="effects")
     second = f"effects[{made.variant_names[1]}, 1 vs 0]"

@@ -13,14 +13,14 @@ from scipy.stats import gaussian_kde
 from bayesgmm import names
 from bayesgmm.errors import InputError
 from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
+from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.summary import summarise_array
 from bayesgmm.inference.tidy import parameter_index, parameter_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from bayesgmm.inference.map_fit import MapFit
-    from bayesgmm.inference.posterior import Posterior
     from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -117,12 +117,16 @@ def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
     -----
     Verdicts, the first that holds: *not converged* (R-hat above 1.01 or an effective sample size below 400);
     *more than one mode* (the density of the draws has a second peak of at least a fifth of the first, with a valley
-    below three quarters of it); *prior-dominated* (an effect whose posterior sd is over 0.8 of its prior sd);
-    *skewed* (skewness beyond 0.5); *shifted* (the MAP over half a posterior sd from the mean, without skewness);
+    below three quarters of it); *prior-dominated* (an effect whose posterior sd is over 0.8 of its prior sd, and whose
+    mean is within a prior sd of its prior mean); *skewed* (skewness beyond 0.5); *shifted* (the MAP over half a
+    posterior sd from the mean, without skewness);
     else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy, and
     Laplace's draws are *not to be trusted* when k-hat is above 0.7 or an interval of theirs differs from the sampler's
     by more than a quarter of its width.
     """
+    if not isinstance(fit, MapFit) or not all(isinstance(p, Posterior) for p in posteriors):
+        given = ", ".join(type(x).__name__ for x in (fit, *posteriors))
+        raise InputError(f"compare: given {given}; give a MapFit, then one posterior or two")
     if not 1 <= len(posteriors) <= 2:
         raise InputError(f"compare: {len(posteriors)} posteriors; give one, or Laplace's and the sampler's")
     for other in posteriors:
@@ -143,12 +147,13 @@ def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
         values = draws[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
         estimate = float(at_map[name])
         numbers = summarise_array(values)
-        prior_sd = (
-            posterior.problem.priors.pairwise_effect(where[names.PREDICTOR]).sd if variable == names.EFFECTS else np.inf
-        )
-        verdict = parameter_verdict(
-            values, estimate, prior_sd, numbers["r_hat"], numbers["ess_bulk"], numbers["ess_tail"]
-        )
+        prior_sd, prior_mean = np.inf, 0.0
+        if variable == names.EFFECTS:
+            p, c = where[names.PREDICTOR], where[names.CONTRAST]
+            prior_sd = posterior.problem.priors.pairwise_effect(p).sd
+            prior_mean = float(posterior.problem.priors.effect_mean[p, c])
+        of_chains = (numbers["r_hat"], numbers["ess_bulk"], numbers["ess_tail"])
+        verdict = parameter_verdict(values, estimate, prior_sd, *of_chains, prior_mean)
         about = {"map_quantile": float((values < estimate).mean()), "verdict": verdict}
         rows.append({"parameter": name, "variable": variable, "map": estimate, **numbers, **about})
     table = pd.DataFrame(rows)
@@ -203,7 +208,13 @@ def same_weights(one: Problem, other: Problem) -> bool:
 
 
 def parameter_verdict(
-    values: Array, estimate: float, prior_sd: float, r_hat: float, ess_bulk: float, ess_tail: float
+    values: Array,
+    estimate: float,
+    prior_sd: float,
+    r_hat: float,
+    ess_bulk: float,
+    ess_tail: float,
+    prior_mean: float = 0.0,
 ) -> str:
     """Verdict on one parameter from its draws (chain, draw) and its MAP; see :func:`compare`."""
     if (np.isfinite(r_hat) and r_hat > R_HAT_LIMIT) or min(ess_bulk, ess_tail) < min(ESS_LIMIT, 0.2 * values.size):
@@ -214,7 +225,7 @@ def parameter_verdict(
         return AGREE
     if has_several_modes(flat):
         return SEVERAL_MODES
-    if sd > PRIOR_SHARE_LIMIT * prior_sd:
+    if sd > PRIOR_SHARE_LIMIT * prior_sd and abs(float(flat.mean()) - prior_mean) < prior_sd:
         return PRIOR_DOMINATED
     skewness = float((((flat - flat.mean()) / sd) ** 3).mean())
     if abs(skewness) > SKEWNESS_LIMIT:
@@ -274,7 +285,8 @@ def _whole(
         findings.append(NOT_CONVERGED)
         sentences.append(
             f"Not converged: {len(unconverged)} parameters have R-hat above {R_HAT_LIMIT} or too few effective draws, "
-            f"{posterior.n_divergences} divergences; do not read the intervals, draw more."
+            f"the log posterior has R-hat {invariant_r_hat:.3f}, {posterior.n_divergences} divergences; do not read "
+            "the intervals, draw more."
         )
     if not fit.converged:
         findings.append(NOT_CONVERGED)

@@ -36,7 +36,8 @@ def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per predictor: ``predictor``, ``prior`` and posterior ``probability`` of the slab,
-        ``log10_bayes_factor`` of the slab against the spike (above 1 strong; NaN from a mode), ``engine`` and ``note``.
+        ``log10_bayes_factor`` of the slab against the spike (above 1 strong; NaN from a mode), ``engine`` and ``note``
+        (where no draw was on the other side, the Bayes factor is bounded by the number of draws).
 
     Raises
     ------
@@ -48,7 +49,12 @@ def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
     spiked, odds = _log_odds(problem, result.params if isinstance(result, MapFit) else result.posterior)
     prior = problem.priors.effect_shape[spiked, 0]
     log_in, log_out = (logsumexp(log_expit(x), axis=0) - np.log(len(odds)) for x in (odds, -odds))
-    gained = log_in - log_out - np.log(prior) + np.log1p(-prior)
+    # where no draw was near the other side, all that is known is that it is rarer than one draw in so many
+    most = np.log(len(odds))
+    bounded = np.abs(log_in - log_out) > most
+    gained = np.clip(log_in - log_out, -most, most) - np.log(prior) + np.log1p(-prior)
+    at_mode_note = "at the mode, one of possibly many; sample the posterior"
+    beyond = np.where(log_in > log_out, "at least: no draw was at the spike", "at most: no draw was in the slab")
     return pd.DataFrame(
         {
             names.PREDICTOR: [problem.predictor_names[p] for p in spiked],
@@ -56,7 +62,7 @@ def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
             "probability": np.exp(log_in),
             "log10_bayes_factor": np.full(len(spiked), np.nan) if at_mode else gained / np.log(10.0),
             "engine": "map" if at_mode else "posterior",
-            "note": "at the mode, one of possibly many; sample the posterior" if at_mode else "",
+            "note": at_mode_note if at_mode else np.where(bounded, beyond, ""),
         }
     )
 

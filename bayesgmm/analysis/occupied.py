@@ -57,6 +57,8 @@ def occupied(posterior: Posterior, *, seed: int | None = None, draws: int = 2000
     """
     if draws < 1:
         raise InputError(f"draws = {draws}; it must be at least 1")
+    if not hasattr(posterior, "tree"):
+        raise InputError(f"occupied: given a {type(posterior).__name__}; give a posterior (Mixture.sample)")
     problem = posterior.problem
     people = problem.arrays.sample.repeats
     whole = np.rint(people).astype(np.int64)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -13,21 +11,19 @@ from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.draws import log_likelihood_of
 from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
 from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.tidy import parameter_index
-
-if TYPE_CHECKING:
-    from bayesgmm.inference.posterior import Posterior
 
 THRESHOLD = 0.05  # sensitivity from which it counts (Kallioinen et al. 2023, section 3.2)
 
 STRONG_PRIOR = "strong prior or weak likelihood"
-CONFLICT = "possible prior-data conflict"
+CONFLICT = "informative prior or prior-data conflict"
 DATA = "decided by the data"
 WEAK = "neither prior nor data say much of it"
 UNKNOWN = "not told"
 _MEANING = {
     STRONG_PRIOR: "the prior decides it as much as the data do; state the prior with it",
-    CONFLICT: "prior and data pull it apart; see what each alone says",
+    CONFLICT: "both prior and data move it; where they pull it apart, see what each alone says (bg.prior_conflict)",
     DATA: "the prior hardly matters",
     WEAK: "it does not move with either",
     UNKNOWN: "Laplace's draws are not to be trusted here; sample the posterior (Mixture.sample)",
@@ -66,6 +62,8 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
         from arviz_stats import psense
     except ImportError as error:
         raise MissingExtraError(f"power_scaling needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
+    if not isinstance(result, MapFit | Posterior):
+        raise InputError(f"power_scaling: given a {type(result).__name__}; give a fit or a posterior")
     posterior = result.laplace() if isinstance(result, MapFit) else result
     log_prior = posterior.tree["log_prior"].to_dataset()
     if prior != "all" and prior not in log_prior:

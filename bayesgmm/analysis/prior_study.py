@@ -14,9 +14,10 @@ from bayesgmm.analysis.power_scaling import CONFLICT, STRONG_PRIOR, UNKNOWN, pow
 from bayesgmm.analysis.prior_checks import LEAST_P, prior_conflict
 from bayesgmm.analysis.sensitivity import base_of, sensitivity
 from bayesgmm.analysis.settings import Grid
-from bayesgmm.analysis.tipping import bayes_factor_curve, scale_argument, tipping_points
+from bayesgmm.analysis.tipping import bayes_factor_curve, refuse_spike, scale_argument, tipping_points
 from bayesgmm.errors import InputError
 from bayesgmm.model import as_study
+from bayesgmm.priors import Dirichlet
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
@@ -46,8 +47,8 @@ class PriorStudy:
     power_scaling, prior_checks : pandas.DataFrame or None
         From :func:`bayesgmm.power_scaling` and :func:`bayesgmm.prior_conflict`; None where the prior cannot be drawn
         from: it is improper, or the covariance family cannot be sampled.
-    not_drawn : str
-        Why, where they are None.
+    not_drawn, not_tipped : str
+        Why, where they are None, or the tipping points and curves are.
     """
 
     model: Mixture
@@ -58,6 +59,7 @@ class PriorStudy:
     power_scaling: pd.DataFrame | None
     prior_checks: pd.DataFrame | None
     not_drawn: str = ""
+    not_tipped: str = ""
 
     @property
     def findings(self) -> list[str]:
@@ -84,6 +86,8 @@ class PriorStudy:
             conflicts = self.prior_checks[self.prior_checks["p_value"] < LEAST_P]["quantity"]
             if len(conflicts):
                 told.append(f"The prior hardly foretells {', '.join(conflicts)}.")
+        if self.not_tipped:
+            told.append(f"Tipping points and Bayes factor curves were left out: {self.not_tipped}.")
         if self.not_drawn:
             told.append(f"Power scaling and prior checks were left out: {self.not_drawn}.")
         unanswered = [str(h) for h in np.unique(self.sensitivity["how"].values) if "not to be trusted" in str(h)]
@@ -155,13 +159,16 @@ def prior_study(
     not_drawn = _why_not_drawn(fit.problem)
     if not_drawn and engine != "map":
         raise InputError(f"engine = {engine!r}: {not_drawn}; use engine = 'map'")
-    effects = bool(fit.problem.predictor_names) and fit.problem.n_components > 1
-    try:
-        argument = scale_argument(model)
-    except InputError:
-        argument, effects = "", False
+    not_tipped, argument = "", ""
+    if fit.problem.predictor_names and fit.problem.n_components > 1:
+        try:
+            argument = scale_argument(model)
+            refuse_spike(model)
+        except InputError as reason:
+            not_tipped = str(reason)
+    effects = bool(argument) and not not_tipped
     if grid is None:
-        grid = {f"effects.{argument}": list(_SCALES)} if effects else {"weights.concentration": list(_CONCENTRATIONS)}
+        grid = _default_grid(model, argument)
     options: dict[str, Any] = {"engine": engine, "seed": seed, "draws": draws, "progress": progress, **sampler}
     if engine == "nuts" and posterior is None:
         posterior = model.sample(study, init=fit, draws=1000 if draws is None else draws, seed=seed, **sampler)
@@ -176,7 +183,20 @@ def prior_study(
         power_scaling=None if not_drawn else power_scaling(own),
         prior_checks=None if not_drawn else prior_conflict(model, study, base=fit, seed=seed),
         not_drawn=not_drawn,
+        not_tipped=not_tipped,
     )
+
+
+def _default_grid(model: Mixture, argument: str) -> Grid:
+    """Ten scales of the effects, or where they have none, six concentrations."""
+    if argument:
+        return {f"effects.{argument}": list(_SCALES)}
+    if not isinstance(model.priors.weights, Dirichlet):
+        raise InputError(
+            "grid: neither the effects' prior has a scale nor the weights' a concentration to vary; say what to vary, "
+            "as {'components.dof': [3, 10]} or {'effects': [bg.Flat(), bg.LogOddsNormal(1)]}"
+        )
+    return {"weights.concentration": list(_CONCENTRATIONS)}
 
 
 def _why_not_drawn(problem: Problem) -> str:

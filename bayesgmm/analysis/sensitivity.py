@@ -15,17 +15,17 @@ from bayesgmm import names
 from bayesgmm.analysis.answers import Answer, SampledStudy, laplace_answer, sampled_posterior
 from bayesgmm.analysis.compare import same_weights
 from bayesgmm.analysis.savage_dickey import BayesFactors
-from bayesgmm.analysis.settings import SETTING, Grid, Settings
+from bayesgmm.analysis.settings import SETTING, Grid, Settings, in_words
 from bayesgmm.analysis.summaries import SUMMARY, Summaries, Z, of_draws, of_modes
 from bayesgmm.core.effect_density import NORMAL
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.search import fit_map, with_a_mode
+from bayesgmm.model import Mixture
 from bayesgmm.progress import track
 
 if TYPE_CHECKING:
-    from bayesgmm.inference.posterior import Posterior
-    from bayesgmm.model import Mixture
     from bayesgmm.priors import Priors
     from bayesgmm.problem import Problem
 
@@ -34,7 +34,6 @@ Quantity = Callable[[xr.Dataset], xr.DataArray]
 
 ENGINES = ("map", "laplace", "nuts")
 
-_AFRESH = 4  # starts of the settings that are fitted afresh
 _SWEEPS = 10  # times that settings are held against their neighbours' modes
 _HIGHER = 1e-4  # log posterior units by which a neighbour's mode must be higher to be climbed from
 
@@ -125,8 +124,18 @@ def sensitivity(
     if sampler and engine != "nuts":
         raise InputError(f"{next(iter(sampler))} is an argument of the sampler; engine = {engine!r} has no use for it")
     seed = 0 if seed is None else seed
+    least = {"laplace": 100, "nuts": 4}.get(engine, 0)
+    if draws is not None and draws < least:
+        raise InputError(f"draws = {draws}; with engine = {engine!r} it must be at least {least}")
     settings = Settings.of(grid)
     own, posterior = base_of(model, study, base, seed, sample_weight)
+    if own.problem.n_components == 1 or not own.problem.predictor_names:
+        about_effects = [path for path in settings.paths if path.split(".")[0] == names.EFFECTS]
+        if about_effects:
+            raise InputError(
+                f"{about_effects[0]!r}: the model has no effects (no predictors of the weights, or one component), so "
+                "their prior changes nothing"
+            )
     problems = [own.problem.with_priors(_changed(model, s, own.problem.predictor_names)) for s in settings.values]
     if engine != "nuts":
         refuse_without_mode(problems)
@@ -264,7 +273,7 @@ def climb_settings(own: MapFit, problems: list[Problem], settings: Settings, *, 
         before = [fits[i] for i in settings.neighbours(j) if i < j][-1:]
         fits.append(highest_mode(problem, before or [own]))
         if j in (0, len(problems) - 1):
-            fits[j] = _higher(fits[j], fit_map(problem, seed=own.seed, restarts=_AFRESH))
+            fits[j] = _higher(fits[j], fit_map(problem, seed=own.seed))
     for _ in range(_SWEEPS):
         moved = False
         for j, fit in enumerate(fits):
@@ -317,6 +326,12 @@ def base_of(
     model: Mixture, study: Any, base: MapFit | Posterior | None, seed: int, sample_weight: Any
 ) -> tuple[MapFit, Posterior | None]:
     """The model's own fit, and its posterior where one was given."""
+    if not isinstance(model, Mixture):
+        raise InputError(f"model is a {type(model).__name__}; give a bayesgmm.Mixture, and then the study")
+    if base is not None and not isinstance(base, MapFit | Posterior):
+        raise InputError(f"base is a {type(base).__name__}; give a fit or a posterior of the model")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed = {seed!r}; it must be a whole number, at least 0")
     if base is None:
         return fit_map(with_a_mode(model.problem(study, sample_weight)), seed=seed), None
     fit = base if isinstance(base, MapFit) else base.map
@@ -324,13 +339,17 @@ def base_of(
     theirs = base.problem
     for name in ("family", "n_components", "predictor_names", "covariate_names"):
         if getattr(problem, name) != getattr(theirs, name):
-            raise InputError("base is of another model: its components, family, predictors or covariates differ")
+            raise InputError(
+                "base is of another model: its components, family, predictors or covariates differ (a fit under a "
+                "concentration below 1 has fewer components than were asked for: leave base out)"
+            )
     if list(theirs.sample_ids) != list(problem.sample_ids) or not same_weights(theirs, problem):
         raise InputError(
             "base is of other people or sample weights; give the study and the sample_weight that it was fitted with, "
             "or leave it out"
         )
-    if not theirs.priors.table().equals(problem.priors.table()):
+    own_tables = (problem.priors.table(), with_a_mode(problem).priors.table())
+    if not any(theirs.priors.table().equals(table) for table in own_tables):
         raise InputError("base is of other priors than the model's own; fit the model first, or leave it out")
     return fit, None if isinstance(base, MapFit) else base
 
@@ -354,11 +373,11 @@ def _by_name(priors: Priors, path: str, predictors: Sequence[str]) -> Priors:
 def _told(model: Mixture, path: str) -> str:
     section, *rest = path.split(".", 2)
     prior = getattr(model.priors, section)
-    return repr(getattr(prior, rest[0], prior) if rest else prior)
+    return in_words(getattr(prior, rest[0], prior) if rest else prior)
 
 
 def _named(setting: Mapping[str, Any]) -> str:
-    shown = {k: f"{v:g}" if isinstance(v, int | float) else repr(v) for k, v in setting.items()}
+    shown = {k: f"{v:g}" if isinstance(v, int | float) else in_words(v) for k, v in setting.items()}
     return ", ".join(f"{path} = {value}" for path, value in shown.items())
 
 

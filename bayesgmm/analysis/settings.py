@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from itertools import product
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bayesgmm.errors import InputError
 
 SETTING = "setting"
+OWN = "as in the model"  # the value of a hyperparameter that a setting of a list does not name
 
 Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | pd.DataFrame
 
@@ -27,7 +28,7 @@ class Settings:
     paths : tuple of str
         Hyperparameters that are varied.
     values : list of dict
-        One a setting: path to value.
+        One a setting: path to value; a list's settings may name different ones, the others are as in the model.
     dims : tuple of str
         The paths themselves for a grid (``effects_prior`` for a whole prior), ``("setting",)`` for a list.
     shape : tuple of int
@@ -60,14 +61,14 @@ class Settings:
             coords: dict[str, Any] = {_dim(path): _coordinate(v) for path, v in axes.items()}
             return cls(tuple(axes), values, tuple(coords), tuple(len(v) for v in axes.values()), coords)
         rows = grid.to_dict("records") if isinstance(grid, pd.DataFrame) else list(grid)
-        if not rows or not all(isinstance(row, Mapping) and set(row) == set(rows[0]) and row for row in rows):
+        if not rows or not all(isinstance(row, Mapping) and row for row in rows):
             raise InputError(
-                "grid: a list of settings must hold mappings that name the same hyperparameters, as "
-                "[{'effects.sd': 0.1}, {'effects.sd': 1.0}]"
+                "grid: a list of settings must hold mappings of hyperparameters to values, as "
+                "[{'effects.sd': 0.1}, {'effects.sd': 1.0, 'weights.concentration': 5}]"
             )
         design = [{str(k): v for k, v in row.items()} for row in rows]
-        paths = tuple(design[0])
-        coords = {_dim(path): (SETTING, _coordinate([row[path] for row in design])) for path in paths}
+        paths = tuple(dict.fromkeys(path for row in design for path in row))
+        coords = {_dim(path): (SETTING, _coordinate([row.get(path, OWN) for row in design])) for path in paths}
         coords[SETTING] = np.arange(len(design))
         return cls(paths, design, (SETTING,), (len(design),), coords)
 
@@ -100,4 +101,23 @@ def _coordinate(values: Sequence[Any]) -> NDArray[Any]:
     """Labels of an axis: numbers as they are, priors and lists in words."""
     if all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in values):
         return np.array(values, dtype=float)
-    return np.array([v if isinstance(v, str) else repr(v) for v in values], dtype=object)
+    if OWN in values and all(isinstance(v, int | float | np.number) or v is OWN for v in values):
+        return np.array([f"{v:g}" if v is not OWN else OWN for v in values], dtype=object)
+    return np.array([v if isinstance(v, str) else in_words(v) for v in values], dtype=object)
+
+
+def in_words(value: Any) -> str:
+    """A prior by what differs from its defaults; anything else as it prints."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(value)
+    told = []
+    for f in fields(value):
+        given = getattr(value, f.name)
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        if (f.default is MISSING and f.default_factory is MISSING) or not _same(given, default):
+            told.append(f"{f.name}={given!r}")
+    return f"{type(value).__name__}({', '.join(told)})"
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(np.all(one == other))

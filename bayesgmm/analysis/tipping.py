@@ -25,15 +25,16 @@ from bayesgmm.analysis.sensitivity import (
 )
 from bayesgmm.analysis.summaries import of_draws, of_modes
 from bayesgmm.core.effect_density import NORMAL, Pairwise
+from bayesgmm.effect_priors import LogOddsSpikeSlab
 from bayesgmm.errors import InputError
 from bayesgmm.inference.search import fit_map, with_a_mode
+from bayesgmm.model import Mixture
 from bayesgmm.progress import track
 from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
-    from bayesgmm.model import Mixture
     from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -54,6 +55,8 @@ def scale_argument(model: Mixture) -> str:
     InputError
         If that prior has no scale, or learns it.
     """
+    if not isinstance(model, Mixture):
+        raise InputError(f"model is a {type(model).__name__}; give a bayesgmm.Mixture, and then the study")
     prior = model.priors.effects
     if isinstance(prior, LogOddsGroups | LogOddsHorseshoe):
         raise InputError(
@@ -133,7 +136,10 @@ def tipping_points(
     """
     if engine not in ENGINES:
         raise InputError(f"engine = {engine!r}; it must be one of {', '.join(ENGINES)}")
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level = {level!r}; it must be between 0 and 1")
     scale_argument(model)
+    refuse_spike(model)
     seed = 0 if seed is None else seed
     own, posterior = base_of(model, study, base, seed, sample_weight)
     problem = own.problem.with_priors(model.priors)
@@ -141,12 +147,7 @@ def tipping_points(
         raise InputError("tipping_points: the model has no predictors of the weights or only one component")
     if engine != "nuts":
         refuse_without_mode([problem])
-    chosen = list(problem.predictor_names) if predictors is None else list(predictors)
-    unknown = [p for p in chosen if p not in problem.predictor_names]
-    if unknown:
-        raise InputError(
-            f"predictors: {unknown[0]!r} is not one; the predictors are {', '.join(problem.predictor_names)}"
-        )
+    chosen = _chosen(predictors, problem.predictor_names)
     quick = _answerer(model, own, None, "map", level, seed, draws, {})
     answer = quick if engine == "map" else _answerer(model, own, posterior, engine, level, seed, draws, sampler)
     search = _Search(own, problem, engine, level, answer, quick, answer(problem))
@@ -288,6 +289,32 @@ def unopposed_effects(own: MapFit, predictor: str, level: float = 0.95) -> Array
     return of_modes(own.problem, [fit], level, {}, 0)[0][names.EFFECTS][1]
 
 
+def _chosen(predictors: Sequence[str] | str | None, known: Sequence[str]) -> list[str]:
+    """Predictors asked for: all, one by its name, or several."""
+    if predictors is None:
+        return list(known)
+    chosen = [predictors] if isinstance(predictors, str) else list(predictors)
+    unknown = [p for p in chosen if p not in known]
+    if unknown:
+        raise InputError(f"predictors: {unknown[0]!r} is not one; the predictors are {', '.join(known) or '(none)'}")
+    return chosen
+
+
+def refuse_spike(model: Mixture) -> None:
+    """Raise where no search over the scale is to be trusted.
+
+    Raises
+    ------
+    InputError
+        Under a spike and slab.
+    """
+    if isinstance(model.priors.effects, LogOddsSpikeSlab):
+        raise InputError(
+            "the posterior under a spike and slab has many modes, among which a search over its scale would jump; ask "
+            "bg.inclusion for the probability of an effect, or give another prior"
+        )
+
+
 def _crossing(function: Callable[[float], float], ladder: Array, tolerance: float) -> float:
     """Where a function first changes sign along a ladder; NaN where it does not."""
     before = function(float(ladder[0]))
@@ -311,26 +338,29 @@ def _sceptical(lower: float, upper: float) -> float:
 def _verdict(row: dict[str, Any], reach: float) -> str:
     """A tipping point in words; ``reach`` is how far, in scales, 95% of log odds ratios lie from the prior's mean."""
     scale, own_scale, own_mean = row["tipping_scale"], row["prior_scale"], row["prior_mean"]
-    excludes, now = row["excludes_none"], f"(now {own_scale:.3g})"
+    excludes, now = row["excludes_none"], f"now {own_scale:.3g}"
+    told = f"the interval {'excludes' if excludes else 'includes'} an odds ratio of 1"
+    if np.isnan(row["lower"]):
+        return "exactly at an odds ratio of 1 under this prior, where there is no interval"
     if np.isnan(scale):
-        told = f"{'leaves out' if excludes else 'includes'} no effect whatever the prior's scale"
+        told += f" at every prior scale looked at ({_SCALES.min():g} to {_SCALES.max():g})"
     elif excludes and scale <= own_scale:
         with np.errstate(over="ignore"):
             low, high = np.exp([own_mean - reach * scale, own_mean + reach * scale])
         low_told = f"1/{high:.2f}" if own_mean == 0.0 else f"{low:.2f}"
-        told = (
-            f"holds unless 95% of odds ratios are believed within {low_told} and {high:.2f} beforehand (scale "
-            f"{scale:.3g}, now {own_scale:.3g})"
+        told += (
+            f" unless 95% of odds ratios are believed within {low_told} and {high:.2f} beforehand (a prior scale of "
+            f"{scale:.3g}, {now})"
         )
     elif excludes:
-        told = f"leaves out no effect because of the prior: above a scale of {scale:.3g} {now} it includes it"
+        told += f" because of the prior: above a scale of {scale:.3g} ({now}) it includes 1"
     elif scale >= own_scale:
-        told = f"includes no effect because the prior is narrow: above a scale of {scale:.3g} {now} it leaves it out"
+        told += f" because the prior is narrow: above a scale of {scale:.3g} ({now}) it excludes 1"
     else:
-        told = f"leaves out no effect only where the prior is narrow: below a scale of {scale:.3g} {now}"
+        told += f"; below a prior scale of {scale:.3g} ({now}) it excludes 1"
     if np.isfinite(row["tipping_mean"]):
-        change = "includes" if excludes else "leaves out"
-        told += f"; {change} no effect from a prior odds ratio of {np.exp(row['tipping_mean']):.3g} on"
+        change = "include" if excludes else "exclude"
+        told += f"; with a prior centred at an odds ratio of {np.exp(row['tipping_mean']):.3g} it would {change} 1"
     return told
 
 
@@ -362,12 +392,16 @@ def bayes_factor_curve(
         this kind says for an effect (Edwards, Lindman and Savage 1963).
     """
     argument = scale_argument(model)
-    scales = np.geomspace(0.02, 10.0, 30) if scales is None else np.asarray(scales, dtype=float)
-    names_known = model.problem(study).predictor_names
+    refuse_spike(model)
+    try:
+        scales = np.geomspace(0.02, 10.0, 30) if scales is None else np.atleast_1d(np.asarray(scales, dtype=float))
+    except (TypeError, ValueError):
+        raise InputError(f"scales = {scales!r}; they must be numbers above 0") from None
+    problem = model.problem(study, options.get("sample_weight"))
+    if not problem.predictor_names or problem.n_components < 2:
+        raise InputError("bayes_factor_curve: the model has no predictors of the weights or only one component")
     parts = []
-    for predictor in names_known if predictors is None else predictors:
-        if predictor not in names_known:
-            raise InputError(f"predictors: {predictor!r} is not one; the predictors are {', '.join(names_known)}")
+    for predictor in _chosen(predictors, problem.predictor_names):
         path = f"effects.{argument}.{predictor}"
         table = sensitivity_table(sensitivity(model, study, {path: scales.tolist()}, bayes_factors=True, **options))
         parts.append(table[table["predictor"] == predictor].rename(columns={path: "scale"}))
