@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.effect_density import LAPLACE, N_SHAPES, NORMAL, SPIKE_SLAB, STUDENT_T
-from bayesgmm.core.learned_scales import ScaleModel
+from bayesgmm.core.scale_model import ScaleModel
 from bayesgmm.errors import InputError
 
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm.core.effect_density import LAPLACE, N_SHAPES, NORMAL, SPIKE_SLAB, STUDENT_T, Pairwise
 from bayesgmm.core.families import family_of
 from bayesgmm.core.gaussian import NiwPrior
-from bayesgmm.core.learned_scales import LearnedPairwise, ScaleModel
+from bayesgmm.core.scale_model import LearnedPairwise, ScaleModel
 from bayesgmm.core.weights import WeightsPrior
 from bayesgmm.errors import PropernessError
 from bayesgmm.properness import Propriety, judge

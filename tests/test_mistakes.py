@@ -8,7 +8,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.errors import DataWarning, InputError
-from bayesgmm.inference.search import _explicit_start
+from bayesgmm.inference.given_start import explicit_start
 from bayesgmm.study import Study
 from tests.test_options import two_clouds
 
@@ -79,7 +79,7 @@ def test_a_start_with_another_reference_is_read_against_its_own():
     other = bg.Mixture(2, weights="rs1", reference=1)
     # other people, so that units differ and the start goes through the traits' own
     problem = other.problem(Study(traits.iloc[:200], dosage.iloc[:200]))
-    _, start = _explicit_start(problem, fit)
+    _, start = explicit_start(problem, fit)
     assert problem.labelled(start)["effects"].values == pytest.approx(-fit.params["effects"].values)
     with pytest.raises(InputError, match="reference"):
         other.sample(Study(traits, dosage), init=fit)

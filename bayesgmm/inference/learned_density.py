@@ -16,9 +16,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.learned_scales import ScaleModel
 from bayesgmm.core.objective import Parameters, Stacked
 from bayesgmm.core.posterior import value_and_gradient
+from bayesgmm.core.scale_model import ScaleModel
 from bayesgmm.core.weights import WeightsPrior
 from bayesgmm.errors import InputError
 from bayesgmm.inference.density import LEAST_CURVATURE, FusedDensity, WhitenedDensity

@@ -24,9 +24,10 @@ from bayesgmm import names
 from bayesgmm.core.effect_density import LAPLACE, NORMAL, SPIKE_SLAB, STUDENT_T
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import NiwPrior
-from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales, ScaleModel
+from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.scale_model import ScaleModel
 from bayesgmm.errors import InputError
 from bayesgmm.inference.likelihood_op import marginal_mixture_likelihood, sample_inputs
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.learned_scales import ScaleModel
+from bayesgmm.core.scale_model import ScaleModel
 from bayesgmm.errors import FitWarning
 from bayesgmm.inference.learned_density import standard_effects
 from bayesgmm.inference.map_fit import MapFit

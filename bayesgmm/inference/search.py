@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm import names
@@ -23,9 +22,10 @@ from bayesgmm.core.starts import (
     start_from,
     whitened,
 )
-from bayesgmm.errors import FitWarning, InputError, first_few
+from bayesgmm.errors import FitWarning, InputError
 from bayesgmm.inference.boundary import Survivors, refuse_labelled_effects, survivors_from
 from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
+from bayesgmm.inference.given_start import by_row, explicit_start
 from bayesgmm.inference.map_fit import Emptied, MapFit
 from bayesgmm.inference.scale_search import with_fitted_scales
 from bayesgmm.problem import Problem
@@ -78,7 +78,7 @@ def fit_map(
             problem, restarts, seed, init, max_iterations, tolerance, progress
         )
     elif init is not None:
-        run, table = _climb_from(problem, *_explicit_start(problem, init), max_iterations, tolerance)
+        run, table = _climb_from(problem, *explicit_start(problem, init), max_iterations, tolerance)
     else:
         run, table = _climb_all(problem, restarts, seed, max_iterations, tolerance, progress)
     run = _in_order(problem, run, max_iterations, tolerance)
@@ -170,10 +170,10 @@ def _climb_to_the_boundary(
     """Fit what is left when components die, from the highest starts under a prior that lets none; and tell of all."""
     refuse_labelled_effects(problem)
     if init is not None:
-        method, given = _explicit_start(problem, init)
+        method, given = explicit_start(problem, init)
         parameters = given if isinstance(given, Parameters) else None
         if not isinstance(given, Parameters):
-            parameters = start_from(problem.arrays, problem.start_points(), _by_row(problem, given))
+            parameters = start_from(problem.arrays, problem.start_points(), by_row(problem, given))
         starts = [(method, parameters)]
     else:
         starts = _screened(with_a_mode(problem), restarts, seed, max_iterations, progress)
@@ -233,46 +233,6 @@ def _screened(
     return [(partitions[j][0], _parameters(runs[j])) for j in chosen[:most]]
 
 
-def _explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array]:
-    """Parameters, or responsibilities of the people with traits, of a start that was given."""
-    if isinstance(init, MapFit):
-        earlier = init.problem
-        if earlier.n_components != problem.n_components or earlier.trait_names != problem.trait_names:
-            raise InputError("init is a fit of another number of components or of other traits")
-        same = (earlier.predictor_names, earlier.covariate_names) == (problem.predictor_names, problem.covariate_names)
-        if same and earlier.family == problem.family:
-            if earlier.has_units_of(problem):
-                return "earlier fit", init.parameters
-            return "earlier fit", problem.parameters(init.params, earlier.reference)
-        absent = set(problem.sample_ids.tolist()) - set(earlier.sample_ids.tolist())
-        if absent:
-            raise InputError(
-                f"init is a fit of another model without the people {first_few(sorted(absent))}; give labels or "
-                "responsibilities"
-            )
-        return "earlier fit", init.responsibilities.sel(sample=problem.sample_ids).values[problem.people]
-    given = np.asarray(init)
-    if given.ndim == 1 and len(given) == problem.n_samples:
-        if pd.isna(given).any():
-            raise InputError("init has missing labels; give every person one")
-        labels, coded = np.unique(given, return_inverse=True)
-        if len(labels) != problem.n_components:
-            raise InputError(
-                f"init has {len(labels)} different labels for {problem.n_components} components; every component needs "
-                "somebody to start from"
-            )
-        given = np.eye(problem.n_components)[coded]
-    if given.shape != (problem.n_samples, problem.n_components):
-        raise InputError(
-            f"init has shape {np.asarray(init).shape}; it must be labels ({problem.n_samples},) or responsibilities "
-            f"({problem.n_samples}, {problem.n_components})"
-        )
-    given = np.asarray(given, dtype=float)
-    if not ((given >= 0.0).all() and np.allclose(given.sum(axis=1), 1.0, atol=1e-3)):
-        raise InputError("init has responsibilities that are negative, missing, or do not sum to one for somebody")
-    return "given partition", given[problem.people]
-
-
 def _climb_from(
     problem: Problem, method: str, start: Parameters | Array, max_iterations: int, tolerance: float
 ) -> tuple[Climb, list[dict[str, Any]]]:
@@ -282,7 +242,7 @@ def _climb_from(
     if isinstance(start, Parameters):
         parameters = start
     else:
-        parameters = start_from(arrays, problem.start_points(), _by_row(problem, start))
+        parameters = start_from(arrays, problem.start_points(), by_row(problem, start))
     if parameters is None:
         raise InputError(_no_start(problem, _COLLAPSED))
     try:
@@ -290,20 +250,6 @@ def _climb_from(
     except SingularComponentError as error:
         raise InputError(_no_start(problem, str(error))) from error
     return run, _table([method], [run], [""], {0}, {})
-
-
-def _by_row(problem: Problem, responsibilities: Array) -> Array:
-    """Responsibilities of every row from those of the people with traits: averages over the people it stands for."""
-    row_of, n_rows = problem.row_of, problem.arrays.n_rows
-    if isinstance(row_of, slice):
-        return responsibilities
-    weight = np.ones(len(responsibilities))
-    if problem.sample_weight is not None:
-        weight = problem.sample_weight[problem.people]
-    total = np.zeros((n_rows, responsibilities.shape[1]))
-    np.add.at(total, row_of, weight[:, None] * responsibilities)
-    average: Array = total / np.bincount(row_of, weight, n_rows)[:, None]
-    return average
 
 
 def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) -> list[tuple[str, Labels]]:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import beta, invgamma, t
 
 from bayesgmm.core.effect_density import LAPLACE, NORMAL, SPIKE_SLAB, STUDENT_T, Pairwise
-from bayesgmm.core.learned_scales import LEARNED, LearnedPairwise
+from bayesgmm.core.scale_model import LEARNED, LearnedPairwise
 from bayesgmm.plots.style import colour, line, pyplot, tidy
 
 if TYPE_CHECKING:

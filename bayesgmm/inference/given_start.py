@@ -1,0 +1,70 @@
+"""Starts that are given: an earlier fit, labels, or responsibilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesgmm.core.objective import Parameters
+from bayesgmm.errors import InputError, first_few
+from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+
+def explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array]:
+    """Parameters, or responsibilities of the people with traits, of a start that was given."""
+    if isinstance(init, MapFit):
+        earlier = init.problem
+        if earlier.n_components != problem.n_components or earlier.trait_names != problem.trait_names:
+            raise InputError("init is a fit of another number of components or of other traits")
+        same = (earlier.predictor_names, earlier.covariate_names) == (problem.predictor_names, problem.covariate_names)
+        if same and earlier.family == problem.family:
+            if earlier.has_units_of(problem):
+                return "earlier fit", init.parameters
+            return "earlier fit", problem.parameters(init.params, earlier.reference)
+        absent = set(problem.sample_ids.tolist()) - set(earlier.sample_ids.tolist())
+        if absent:
+            raise InputError(
+                f"init is a fit of another model without the people {first_few(sorted(absent))}; give labels or "
+                "responsibilities"
+            )
+        return "earlier fit", init.responsibilities.sel(sample=problem.sample_ids).values[problem.people]
+    given = np.asarray(init)
+    if given.ndim == 1 and len(given) == problem.n_samples:
+        if pd.isna(given).any():
+            raise InputError("init has missing labels; give every person one")
+        labels, coded = np.unique(given, return_inverse=True)
+        if len(labels) != problem.n_components:
+            raise InputError(
+                f"init has {len(labels)} different labels for {problem.n_components} components; every component needs "
+                "somebody to start from"
+            )
+        given = np.eye(problem.n_components)[coded]
+    if given.shape != (problem.n_samples, problem.n_components):
+        raise InputError(
+            f"init has shape {np.asarray(init).shape}; it must be labels ({problem.n_samples},) or responsibilities "
+            f"({problem.n_samples}, {problem.n_components})"
+        )
+    given = np.asarray(given, dtype=float)
+    if not ((given >= 0.0).all() and np.allclose(given.sum(axis=1), 1.0, atol=1e-3)):
+        raise InputError("init has responsibilities that are negative, missing, or do not sum to one for somebody")
+    return "given partition", given[problem.people]
+
+
+def by_row(problem: Problem, responsibilities: Array) -> Array:
+    """Responsibilities of every row from those of the people with traits: averages over the people it stands for."""
+    row_of, n_rows = problem.row_of, problem.arrays.n_rows
+    if isinstance(row_of, slice):
+        return responsibilities
+    weight = np.ones(len(responsibilities))
+    if problem.sample_weight is not None:
+        weight = problem.sample_weight[problem.people]
+    total = np.zeros((n_rows, responsibilities.shape[1]))
+    np.add.at(total, row_of, weight[:, None] * responsibilities)
+    average: Array = total / np.bincount(row_of, weight, n_rows)[:, None]
+    return average
