@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_WORTH_TELLING = 1.1  # people per distinct row from which the fit says that it compressed
-
 
 @dataclass(frozen=True)
 class Emptied:
@@ -449,42 +447,9 @@ class MapFit:
         return table
 
     def __repr__(self) -> str:
-        problem = self.problem
-        state = "converged" if self.converged else "NOT converged"
-        lines = [
-            f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)} ({problem.family_name}), "
-            f"{_people_told(problem)}, {state}",
-            f"log posterior {self.log_posterior:.4f}, log likelihood {self.log_likelihood:.4f}, BIC {self.bic:.2f}",
-        ]
-        weights = self.params[names.WEIGHTS].values
-        shares = np.average(self.responsibilities.values, axis=0, weights=problem.sample_weight)
-        for k, weight in enumerate(weights):
-            means = ", ".join(
-                f"{t} {m:.4g} (sd {s:.3g})"
-                for t, m, s in zip(
-                    problem.trait_names,
-                    self.params[names.MEANS].values[k],
-                    np.sqrt(np.diag(self.params[names.COVARIANCES].values[k])),
-                    strict=True,
-                )
-            )
-            whose = f" for the average person, {100 * shares[k]:.0f}% of people" if problem.predictor_names else ""
-            lines.append(f"  component {k}: weight {weight:.3f}{whose}, {means}")
-        for predictor in problem.predictor_names:
-            for contrast in problem.contrasts:
-                value = float(self.params[names.EFFECTS].sel(predictor=predictor, contrast=contrast))
-                lines.append(f"  {predictor}, {contrast}: log odds ratio {value:.4f}")
-        for covariate in problem.covariate_names:
-            slopes = self.params[names.SHIFTS].sel(covariate=covariate)
-            shown = ", ".join(f"{t} {float(v):.4g}" for t, v in zip(problem.trait_names, slopes.values, strict=True))
-            lines.append(f"  {covariate}, shift of every mean: {shown}")
-        if problem.compression >= _WORTH_TELLING:
-            lines.append(f"  computed on {problem.arrays.n_rows} distinct rows, {problem.compression:.1f} people each")
-        for row in problem.genotype_account.to_dict("records"):
-            told = ((row["n_averaged"], "averaged over what it may be"), (row["n_mean"], "set to what is expected"))
-            lines += [f"  {row['variant']}: {n} people without a certain genotype, {done}" for n, done in told if n]
-        lines += [f"  note: {message}" for message in self.flags["message"]]
-        return "\n".join(lines)
+        from bayesgmm.inference.fit_words import words_of
+
+        return words_of(self)
 
     def _label_membership(self, values: Array, samples: Sequence[str] | NDArray[Any]) -> xr.DataArray:
         return xr.DataArray(
@@ -508,13 +473,3 @@ class MapFit:
         from bayesgmm.inference.storage import save_tree
 
         save_tree(self.to_tree(), path)
-
-
-def _people_told(problem: Problem) -> str:
-    """How many people there are, whom rows stand for, and how much of their traits is missing."""
-    with_traits = int(problem.observed.sum())
-    told = f"{with_traits} people with traits ({problem.n_samples} in all)"
-    if problem.sample_weight is not None:
-        told = f"{with_traits} rows with traits, standing for {problem.n_effective:g} people"
-    missing = np.isnan(problem.traits[problem.people]).mean()
-    return told + (f", {100 * missing:.1f}% of their traits missing" if missing > 0.0 else "")

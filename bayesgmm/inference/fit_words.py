@@ -1,0 +1,65 @@
+"""A fit in words: what is printed of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayesgmm import names
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.problem import Problem
+
+_WORTH_TELLING = 1.1  # people per distinct row from which the fit says that it compressed
+
+
+def words_of(fit: MapFit) -> str:
+    """A fit in words: what it is of, how good, and every parameter."""
+    problem = fit.problem
+    state = "converged" if fit.converged else "NOT converged"
+    lines = [
+        f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)} ({problem.family_name}), "
+        f"{_people_told(problem)}, {state}",
+        f"log posterior {fit.log_posterior:.4f}, log likelihood {fit.log_likelihood:.4f}, BIC {fit.bic:.2f}",
+    ]
+    weights = fit.params[names.WEIGHTS].values
+    shares = np.average(fit.responsibilities.values, axis=0, weights=problem.sample_weight)
+    for k, weight in enumerate(weights):
+        means = ", ".join(
+            f"{t} {m:.4g} (sd {s:.3g})"
+            for t, m, s in zip(
+                problem.trait_names,
+                fit.params[names.MEANS].values[k],
+                np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])),
+                strict=True,
+            )
+        )
+        whose = f" for the average person, {100 * shares[k]:.0f}% of people" if problem.predictor_names else ""
+        lines.append(f"  component {k}: weight {weight:.3f}{whose}, {means}")
+    for predictor in problem.predictor_names:
+        for contrast in problem.contrasts:
+            value = float(fit.params[names.EFFECTS].sel(predictor=predictor, contrast=contrast))
+            lines.append(f"  {predictor}, {contrast}: log odds ratio {value:.4f}")
+    for covariate in problem.covariate_names:
+        slopes = fit.params[names.SHIFTS].sel(covariate=covariate)
+        shown = ", ".join(f"{t} {float(v):.4g}" for t, v in zip(problem.trait_names, slopes.values, strict=True))
+        lines.append(f"  {covariate}, shift of every mean: {shown}")
+    if problem.compression >= _WORTH_TELLING:
+        lines.append(f"  computed on {problem.arrays.n_rows} distinct rows, {problem.compression:.1f} people each")
+    for row in problem.genotype_account.to_dict("records"):
+        told = ((row["n_averaged"], "averaged over what it may be"), (row["n_mean"], "set to what is expected"))
+        lines += [f"  {row['variant']}: {n} people without a certain genotype, {done}" for n, done in told if n]
+    lines += [f"  note: {message}" for message in fit.flags["message"]]
+    return "\n".join(lines)
+
+
+def _people_told(problem: Problem) -> str:
+    """How many people there are, whom rows stand for, and how much of their traits is missing."""
+    with_traits = int(problem.observed.sum())
+    told = f"{with_traits} people with traits ({problem.n_samples} in all)"
+    if problem.sample_weight is not None:
+        told = f"{with_traits} rows with traits, standing for {problem.n_effective:g} people"
+    missing = np.isnan(problem.traits[problem.people]).mean()
+    return told + (f", {100 * missing:.1f}% of their traits missing" if missing > 0.0 else "")
