@@ -71,6 +71,15 @@ def test_a_weighted_fit_starts_itself_again():
         bg.Mixture(2).sample(frame, init=fit)
 
 
+def test_people_who_stand_for_many_are_simulated_as_often():
+    y, _, rng = two_clouds(200)
+    age = pd.DataFrame({"age": rng.standard_normal(200)}, index=people(200))
+    weight = np.where(age["age"] > 0.0, 9.0, 1.0)
+    study = Study(pd.DataFrame(y, index=people(200), columns=["a", "b"]), covariates=age)
+    new = bg.Mixture(2, weights="age").fit(study, sample_weight=weight).simulate(20_000, seed=1)
+    assert new["age"].mean() == pytest.approx(np.average(age["age"], weights=weight), abs=0.03)
+
+
 def test_a_start_with_another_reference_is_read_against_its_own():
     y, z, rng = two_clouds(300)
     dosage = pd.DataFrame({"rs1": rng.binomial(2, np.where(z, 0.7, 0.2)).astype(float)}, index=people(300))

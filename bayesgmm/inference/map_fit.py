@@ -396,7 +396,7 @@ class MapFit:
     def simulate(self, n: int, seed: int | None = None) -> pd.DataFrame:
         """Simulate new people from the fit.
 
-        Predictors and covariates are drawn with replacement from the study's people.
+        Predictors and covariates are drawn with replacement from the study's people, as many of each as it stands for.
 
         Parameters
         ----------
@@ -408,24 +408,9 @@ class MapFit:
         pandas.DataFrame
             ``component``, one column per trait, and one per predictor and covariate (not centred).
         """
-        rng = np.random.default_rng(seed)
-        problem = self.problem
-        chosen = rng.integers(problem.n_samples, size=n)
-        cumulative = np.exp(problem.log_weights(self.parameters)[chosen]).cumsum(axis=1)
-        component = (rng.random(n)[:, None] > cumulative[:, :-1]).sum(axis=1)
-        means, covariances = self.params[names.MEANS].values, self.params[names.COVARIANCES].values
-        factors = np.linalg.cholesky(covariances)
-        noise = rng.standard_normal((n, means.shape[1]))
-        traits = means[component] + np.einsum("nde,ne->nd", factors[component], noise)
-        traits += problem.covariates[chosen] @ self.params[names.SHIFTS].values
-        frame = pd.DataFrame(traits, columns=list(problem.trait_names))
-        frame.insert(0, names.COMPONENT, component)
-        frame[list(problem.predictor_names)] = problem.predictors[chosen] + problem.predictor_centers
-        extra = [c for c in problem.covariate_names if c not in problem.predictor_names]
-        columns = problem.covariates[chosen] + problem.covariate_centers
-        for name in extra:
-            frame[name] = columns[:, problem.covariate_names.index(name)]
-        return frame
+        from bayesgmm.inference.prediction import simulate
+
+        return simulate(self.problem, self.parameters, n, np.random.default_rng(seed))
 
     def assign(self) -> pd.DataFrame:
         """Likeliest component of each person and its probability, indexed by sample id."""

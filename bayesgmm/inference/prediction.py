@@ -1,4 +1,4 @@
-"""Memberships and densities of new people under a fit."""
+"""Memberships and densities of new people under a fit, and new people drawn from it."""
 
 from __future__ import annotations
 
@@ -158,3 +158,27 @@ def _columns(what: str, wanted: Sequence[str], study: Study | None, given: Any, 
         where = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         raise InputError(f"predict: {what} are missing or infinite in rows {first_few(where)}")
     return rows
+
+
+def simulate(problem: Problem, parameters: Parameters, n: int, rng: np.random.Generator) -> pd.DataFrame:
+    """New people; see :meth:`bayesgmm.MapFit.simulate`."""
+    if problem.sample_weight is None:
+        chosen = rng.integers(problem.n_samples, size=n)
+    else:
+        chosen = rng.choice(problem.n_samples, size=n, p=problem.sample_weight / problem.sample_weight.sum())
+    params = problem.labelled(parameters)
+    cumulative = np.exp(problem.log_weights(parameters)[chosen]).cumsum(axis=1)
+    component = (rng.random(n)[:, None] > cumulative[:, :-1]).sum(axis=1)
+    means, covariances = params[names.MEANS].values, params[names.COVARIANCES].values
+    factors = np.linalg.cholesky(covariances)
+    noise = rng.standard_normal((n, means.shape[1]))
+    traits = means[component] + np.einsum("nde,ne->nd", factors[component], noise)
+    traits += problem.covariates[chosen] @ params[names.SHIFTS].values
+    frame = pd.DataFrame(traits, columns=list(problem.trait_names))
+    frame.insert(0, names.COMPONENT, component)
+    frame[list(problem.predictor_names)] = problem.predictors[chosen] + problem.predictor_centers
+    extra = [c for c in problem.covariate_names if c not in problem.predictor_names]
+    columns = problem.covariates[chosen] + problem.covariate_centers
+    for name in extra:
+        frame[name] = columns[:, problem.covariate_names.index(name)]
+    return frame
