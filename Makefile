@@ -34,6 +34,7 @@ test: lint
 
 test-slow: env
 	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	BAYESGMM_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) tests/test_properties.py
 
 notebooks: env
 	$(BIN)/python notebooks/execute.py

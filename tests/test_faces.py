@@ -82,6 +82,11 @@ def card(tmp_path: Path, text: str) -> Path:
         ("[model]\nn_components = 2\n[fit]\nseed = 'x'", "fit.seed = 'x'"),
         ("[model\n", "not valid TOML"),
         ("", "the key 'model' is missing"),
+        (
+            '[model]\nn_components = 2\n[sensitivity]\nsettings = [{ "effects.sd" = 1 }]\n[sensitivity.grid]\n'
+            '"effects.sd" = [1]',
+            "sensitivity: grid and settings are both given",
+        ),
     ],
 )
 def test_faulty_cards_are_told_by_key(tmp_path, text, message):
@@ -95,6 +100,16 @@ def test_cards_describe_the_model():
     assert model == bg.Mixture(2, weights="D5M357 + D13M147", priors=bg.Priors(effects=bg.LogOddsNormal(sd=100.0)))
     with pytest.raises(InputError, match="no model card 'listerya'"):
         bg.Mixture.from_card("listerya")
+
+
+def test_files_that_a_card_names_lie_beside_it(tmp_path):
+    (tmp_path / "sets.tsv").write_text("rs1\tlipids\nrs2\tlipids\n")
+    text = '[model]\nn_components = 2\nweights = "rs1 + rs2"\n[priors.shifts]\nfamily = "flat"\n'
+    named = load_card(card(tmp_path, text + '[priors.effects]\nfamily = "groups"\ngroups = "sets.tsv"'))
+    made = bg.simulate_study(60, allele_frequencies=[0.3, 0.4], effects=[[0.5], [0.0]], seed=1).study
+    problem = named.mixture().problem(made)
+    assert problem.priors.scales.groups == ("lipids",)
+    assert named.mixture().priors.shifts == bg.Flat()
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -178,11 +193,12 @@ def test_the_card_of_every_key_names_every_key(tmp_path):
     assert card.model.means == "sex"
     told_of = card.model_dump(exclude_unset=True)
     for block in others:
-        # other families of the effects, whose keys do not go together
+        # other families of the effects, and lists of settings, whose keys do not go together
         (tmp_path / "card.toml").write_text(f'[card]\nname = "x"\n[model]\nn_components = 2\n{block}')
         other = load_card(tmp_path / "card.toml")
         told_of["priors"]["effects"] |= other.priors.effects.model_dump(exclude_unset=True)
-        assert not isinstance(other.mixture().priors.effects, bg.LogOddsNormal)
+        told_of["sensitivity"] |= other.sensitivity.model_dump(exclude_unset=True)
+        assert other.sensitivity.settings or not isinstance(other.mixture().priors.effects, bg.LogOddsNormal)
 
     def keys(section, told):
         for name in type(section).model_fields:

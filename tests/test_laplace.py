@@ -237,3 +237,15 @@ def test_comparison_says_where_laplace_is_not_to_be_trusted(rng):
     found = bg.compare(fit, fit.laplace(seed=1), model.sample(y, init=fit, draws=300, chains=2, seed=1))
     assert "Laplace not to be trusted" in found.findings
     assert "use NUTS" in found.verdict
+
+
+def test_a_report_of_laplaces_posterior_and_of_one_chain_has_no_ranks(tmp_path):
+    y = np.concatenate([np.random.default_rng(1).normal(m, 1.0, 60) for m in (0.0, 5.0)])
+    model = bg.Mixture(2)
+    fit = model.fit(y, seed=1)
+    page = bg.write_report(tmp_path / "laplace.html", fit, fit.laplace(seed=1)).read_text()
+    assert "Independent draws, without chains" in page
+    one = model.sample(y, init=fit, chains=1, draws=100, tune=100, seed=1, log_likelihood=False)
+    assert "One chain, which has none to agree with" in bg.write_report(tmp_path / "one.html", fit, one).read_text()
+    with pytest.raises(bg.InputError, match="sample two or more"):
+        bg.plots.plot_rank(one)

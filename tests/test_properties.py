@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -154,8 +155,11 @@ def cases(**fixed):
 
 
 def examples(most: int):
+    """So many examples where `make test-slow` asks for them all, else a third: every run draws others."""
     return settings(
-        max_examples=most, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+        max_examples=most if os.environ.get("BAYESGMM_THOROUGH") else most // 3,
+        deadline=None,
+        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
     )
 
 

@@ -11,6 +11,8 @@ from scipy.stats import gaussian_kde, invwishart
 import bayesgmm as bg
 from bayesgmm import names
 from bayesgmm.analysis.settings import Settings
+from bayesgmm.analysis.summaries import of_draws
+from bayesgmm.analysis.tipping import unopposed_effects
 from bayesgmm.inference.prior_draws import draw_prior
 from bayesgmm.simulate import simulate_study
 
@@ -134,6 +136,17 @@ def test_whole_priors_lists_of_settings_and_own_quantities(made, model, fit):
     assert {"estimate", "lower", "upper", "log10_bayes_factor", "how", f"effects.sd.{first}"} <= set(table)
 
 
+def test_the_weight_of_one_component_is_known_and_one_draw_has_no_density(made, model, fit, rng):
+    one = bg.sensitivity(bg.Mixture(1), rng.normal(size=40), {"components.strength": [0.1]})
+    assert one["weights"].values.ravel().tolist() == [1.0, 0.0, 1.0, 1.0]
+    draws = fit.normal_draws(50, seed=1)
+    alone = np.zeros(50)
+    alone[7] = 1.0
+    told = of_draws(fit.problem, draws, alone, 0.95, {})
+    assert np.allclose(told["effects"][1][..., 0], draws["effects"].values[0, 7])
+    assert np.isfinite(told["effects_density"][1]).all()
+
+
 def test_study_survives_files(tmp_path, made, model, fit):
     import xarray as xr
 
@@ -161,7 +174,11 @@ def test_study_survives_files(tmp_path, made, model, fit):
         ({"effects.sd": [1.0]}, {"chains": 2}, "chains"),
         ({"weights.concentration": [0.5]}, {}, "concentration"),
         ({"effects": [bg.Flat()]}, {"engine": "laplace"}, "flat"),
+        ({"effects.sd": 1.0}, {}, "grid"),
+        ({"effects.sd": "0.5"}, {}, "grid"),
         ({"effects.sd": [1.0]}, {"quantities": {"q": lambda draws: 1.0}}, "quantities"),
+        ({"effects.sd": [1.0]}, {"quantities": {"means": lambda draws: draws["means"]}}, "which a study has already"),
+        ({"effects.sd": [1.0]}, {"sample_weight": np.full(600, 2.0)}, "sample weights"),
     ],
 )
 def test_what_cannot_be_studied_is_named(made, model, fit, grid, options, match):
@@ -216,6 +233,74 @@ def test_no_search_over_the_scale_of_a_spike_and_slab(made):
     for search in (bg.tipping_points, bg.bayes_factor_curve):
         with pytest.raises(bg.InputError, match=r"many modes.*bg.inclusion"):
             search(spiked, made)
+
+
+def test_a_value_may_be_a_list_beside_numbers_and_a_setting_alone_is_drawn(made, model, fit):
+    found = bg.sensitivity(model, made, {"weights.concentration": [2.0, [1.0, 3.0]]}, base=fit)
+    assert found["weights.concentration"].values.tolist() == ["2.0", "[1.0, 3.0]"]
+    priors = bg.Priors(weights=bg.Dirichlet([1.0, 3.0]))
+    cold = bg.Mixture(2, weights=model.weights, priors=priors).fit(made, seed=3)
+    assert np.allclose(found["weights"].isel({"weights.concentration": 1}).sel(summary="estimate"), cold.params.weights)
+    drawn = bg.plots.plot_sensitivity(bg.sensitivity(model, made, {"effects.sd": [1.0]}, base=fit)).axes[0]
+    assert drawn.containers  # an interval with ends, where a line of one point would not be seen
+    unsorted = bg.sensitivity(
+        model, made, {"effects.sd": [0.5, 1.0], "weights.concentration": [5.0, 1.0, 2.0]}, base=fit
+    )
+    one = bg.plots.plot_sensitivity(unsorted, over="effects.sd", at={"weights.concentration": 1.9}).axes[0]
+    held = unsorted.sel({"weights.concentration": 2.0})["odds_ratios"].isel(predictor=0, contrast=0)
+    assert any(
+        np.allclose(line.get_ydata(), held.sel(summary="estimate")) for line in one.lines if len(line.get_xdata()) > 1
+    )
+    with pytest.raises(bg.InputError, match="contrast = '2 vs 0'"):
+        bg.plots.plot_ridges(unsorted, contrast="2 vs 0")
+
+
+def test_one_predictors_scale_moves_where_all_are_given_as_a_sequence_or_others_were_moved(made):
+    first, second = made.variant_names
+    by_list, by_name = (
+        bg.Mixture(2, weights=f"{first} + {second}", priors=bg.Priors(effects=bg.LogOddsNormal(sd=sd)))
+        for sd in ([0.4, 0.3], {first: 0.4, second: 0.3})
+    )
+    grid = {f"effects.sd.{first}": [0.1, 1.0]}
+    one, other = (bg.sensitivity(model, made, grid) for model in (by_list, by_name))
+    assert np.array_equal(one["effects"], other["effects"])
+    assert bg.tipping_points(by_list, made).equals(bg.tipping_points(by_name, made))
+    # a predictor that no path names keeps the number for all, whichever others are named
+    moved = bg.Priors(effects=bg.LogOddsNormal(sd=0.3)).with_value("effects.sd.a", 1.0).with_value("effects.sd.b", 2.0)
+    assert moved.effects.resolve(["a", "b", "c"]).scale.tolist() == [1.0, 2.0, 0.3]
+
+
+def test_weights_count_people_in_every_part_of_a_study_of_the_prior(made, model):
+    times = np.random.default_rng(3).integers(0, 3, made.n_samples)
+    rows = np.repeat(np.arange(made.n_samples), times)
+    people = bg.Study(
+        pd.DataFrame(made.dataset["traits"].values[rows], columns=made.trait_names),
+        pd.DataFrame(made.dataset["dosages"].values[rows], columns=made.variant_names),
+    )
+    weighted = bg.prior_study(model, made, {"effects.sd": [0.1, 1.0]}, sample_weight=times.astype(float))
+    repeated = bg.prior_study(model, people, {"effects.sd": [0.1, 1.0]})
+    assert np.allclose(weighted.sensitivity["effects"], repeated.sensitivity["effects"], atol=1e-4)
+    for name in ("tipping_scale", "sceptical_sd", "lower"):
+        assert np.allclose(weighted.tipping[name], repeated.tipping[name], atol=1e-3, equal_nan=True)
+    observed = [s.prior_checks.set_index("quantity")["observed"] for s in (weighted, repeated)]
+    assert np.allclose(*observed, atol=1e-3)
+
+
+def test_a_family_that_cannot_be_sampled_has_its_study_by_modes_and_is_told(made, tmp_path):
+    model = bg.Mixture(2, weights=made.variant_names[0], covariance="VEE")
+    two = np.column_stack((made.dataset["traits"].values[:, 0], np.random.default_rng(0).normal(size=made.n_samples)))
+    dosages = pd.DataFrame(made.dataset["dosages"].values, columns=made.variant_names)
+    study = bg.Study(pd.DataFrame(two, columns=["a", "b"]), dosages)
+    fit = model.fit(study, seed=1)
+    found = bg.prior_study(model, study, {"effects.sd": [0.1, 1.0]}, base=fit)
+    assert found.power_scaling is None
+    assert found.prior_checks is None
+    assert "cannot be sampled" in str(found)
+    assert np.isfinite(found.tipping["tipping_scale"]).all()
+    page = bg.write_report(tmp_path / "report.html", fit, study=study, prior_study=found).read_text()
+    assert "Power scaling and prior checks were left out" in page
+    with pytest.raises(bg.InputError, match="engine = 'laplace'"):
+        bg.prior_study(model, study, base=fit, engine="laplace")
 
 
 def test_base_of_another_model_is_refused(made, model, fit):
@@ -273,6 +358,32 @@ def test_bayes_factor_curve_peaks_near_the_effect(made, model):
     assert curve["log10_bayes_factor"].iloc[0] < top["log10_bayes_factor"] > curve["log10_bayes_factor"].iloc[-1]
 
 
+def test_likelihood_of_an_effect_does_not_depend_on_the_priors_family(made, model, fit):
+    expected = unopposed_effects(fit, made.variant_names[1])[1]
+    for prior in (bg.LogOddsSpikeSlab(inclusion=0.05), bg.LogOddsStudentT(scale=[1.0, 0.2]), bg.LogOddsLaplace(0.3)):
+        other = bg.Mixture(2, weights=model.weights, priors=bg.Priors(effects=prior)).fit(made, seed=1)
+        # the other predictor's prior still differs, and moves this one's effect a little
+        assert np.allclose(unopposed_effects(other, made.variant_names[1])[1], expected, atol=0.03)
+
+
+def test_a_prior_that_makes_the_effect_says_which_way_it_tips(made):
+    none = made.variant_names[1]  # no effect in the data
+    sure = bg.Priors(effects=bg.LogOddsNormal(mean=0.7, sd=0.05))
+    model = bg.Mixture(2, weights=none, priors=sure)
+    row = bg.tipping_points(model, made).iloc[0]
+    assert row["excludes_none"]
+    assert row["tipping_scale"] > 0.05
+    assert row["verdict"].startswith("leaves out no effect because of the prior: above a scale of")
+    wider = bg.Priors(effects=bg.LogOddsNormal(mean=0.7, sd=1.2 * row["tipping_scale"]))
+    assert bg.associations(bg.Mixture(2, weights=none, priors=wider).fit(made, seed=1)).loc[0, "lower"] < 0.0
+
+
+def test_tipping_has_no_mode_to_climb_to_below_a_concentration_of_one(made):
+    sparse = bg.Mixture(2, weights=made.variant_names[0], priors=bg.Priors(weights=bg.Dirichlet(0.5)))
+    with pytest.raises(bg.InputError, match="no mode to climb to"):
+        bg.tipping_points(sparse, made)
+
+
 def test_tipping_needs_a_scale(made):
     flat = bg.Mixture(2, weights=made.variant_names[0], priors=bg.Priors(effects=bg.Flat()))
     with pytest.raises(bg.InputError, match="has no scale"):
@@ -295,6 +406,13 @@ def test_power_scaling_tells_conflict_from_agreement(made, model, fit):
     assert held.set_index("parameter").loc[second, "diagnosis"] == "strong prior or weak likelihood"
     with pytest.raises(bg.InputError, match="shift"):
         bg.power_scaling(fit, prior="shifts")
+
+
+def test_draws_that_are_not_to_be_trusted_diagnose_nothing(made, model):
+    few = bg.Priors(effects=bg.LogOddsHorseshoe(expected=1.0))
+    poor = bg.Mixture(2, weights=model.weights, priors=few).fit(made, seed=1).laplace(seed=1)
+    assert poor.pareto_k > 0.7
+    assert (bg.power_scaling(poor)["diagnosis"] == "not told").all()
 
 
 def test_power_scaling_of_a_normal_mean_is_the_known_one(rng):
