@@ -23,7 +23,7 @@ WEAK = "neither prior nor data say much of it"
 UNKNOWN = "not told"
 _MEANING = {
     STRONG_PRIOR: "the prior decides it as much as the data do; state the prior with it",
-    CONFLICT: "both prior and data move it; where they pull it apart, see what each alone says (bg.prior_conflict)",
+    CONFLICT: "the prior moves it, by shrinking it or against the data; bayesgmm.prior_conflict tells which",
     DATA: "the prior hardly matters",
     WEAK: "it does not move with either",
     UNKNOWN: "Laplace's draws are not to be trusted here; sample the posterior (Mixture.sample)",
@@ -56,7 +56,8 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
     -----
     Kallioinen, Paananen, Burkner and Vehtari (2023), Statistics and Computing 34:57: draws are reweighted to the prior
     (likelihood) raised to powers near one; from 0.05 a parameter counts as sensitive. Sensitive to both: prior and data
-    disagree. To the prior alone: it is strong, or the likelihood weak. Computed by ArviZ.
+    may disagree, but what is merely shrunk is called so too. To the prior alone: it is strong, or the likelihood weak.
+    Computed by ArviZ.
     """
     try:
         from arviz_stats import psense
