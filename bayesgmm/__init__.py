@@ -26,16 +26,16 @@ _HOMES = {
     "LogOddsHorseshoe": "priors",
     "read_groups": "io.groups",
     "Flat": "priors",
-    "Jeffreys": "reference_priors",
-    "JeffreysWeights": "reference_priors",
-    "propriety": "properness",
+    "Jeffreys": "priors",
+    "JeffreysWeights": "priors",
+    "propriety": "priors",
     "Priors": "priors",
-    "read_earlier_effects": "earlier",
-    "EarlierEffects": "earlier",
-    "log_odds_from_trait_shift": "trait_scale",
-    "sd_for_odds_ratio": "elicit",
-    "normal_for_odds_ratios": "elicit",
-    "sd_by_frequency": "elicit",
+    "read_earlier_effects": "knowledge.earlier",
+    "EarlierEffects": "knowledge.earlier",
+    "log_odds_from_trait_shift": "knowledge.trait_scale",
+    "sd_for_odds_ratio": "knowledge.elicit",
+    "normal_for_odds_ratios": "knowledge.elicit",
+    "sd_by_frequency": "knowledge.elicit",
     "Mixture": "model",
     "MapFit": "inference.map_fit",
     "read_fit": "inference.fit_storage",
@@ -90,18 +90,21 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.scales import effective_effects, group_scales
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
-    from bayesgmm.earlier import EarlierEffects, read_earlier_effects
-    from bayesgmm.elicit import normal_for_odds_ratios, sd_by_frequency, sd_for_odds_ratio
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
     from bayesgmm.inference.fit_storage import read_fit
     from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
     from bayesgmm.io.groups import read_groups
+    from bayesgmm.knowledge.earlier import EarlierEffects, read_earlier_effects
+    from bayesgmm.knowledge.elicit import normal_for_odds_ratios, sd_by_frequency, sd_for_odds_ratio
+    from bayesgmm.knowledge.trait_scale import log_odds_from_trait_shift
     from bayesgmm.model import Mixture
     from bayesgmm.priors import (
         Dirichlet,
         Flat,
+        Jeffreys,
+        JeffreysWeights,
         LogOddsCauchy,
         LogOddsGroups,
         LogOddsHorseshoe,
@@ -112,13 +115,11 @@ if TYPE_CHECKING:
         NormalInverseWishart,
         Priors,
         ShiftsNormal,
+        propriety,
     )
-    from bayesgmm.properness import propriety
-    from bayesgmm.reference_priors import Jeffreys, JeffreysWeights
     from bayesgmm.report import write_report
     from bayesgmm.simulate import simulate_study
     from bayesgmm.study import Study, read_study
-    from bayesgmm.trait_scale import log_odds_from_trait_shift
 
 
 def __getattr__(name: str) -> Any:

@@ -12,23 +12,29 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from bayesgmm.effect_priors import (
+from bayesgmm.errors import InputError
+from bayesgmm.knowledge.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
+from bayesgmm.model import Mixture
+from bayesgmm.priors import (
+    Dirichlet,
     EffectsPrior,
+    Flat,
+    Jeffreys,
+    JeffreysWeights,
     LogOddsCauchy,
+    LogOddsGroups,
+    LogOddsHorseshoe,
     LogOddsLaplace,
     LogOddsNormal,
     LogOddsSpikeSlab,
     LogOddsStudentT,
+    NormalInverseWishart,
+    Priors,
+    ShiftsNormal,
 )
-from bayesgmm.errors import InputError
-from bayesgmm.model import Mixture
-from bayesgmm.priors import Dirichlet, Flat, NormalInverseWishart, Priors, ShiftsNormal
-from bayesgmm.reference_priors import Jeffreys, JeffreysWeights
-from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
-from bayesgmm.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
 
 if TYPE_CHECKING:
-    from bayesgmm.earlier import EarlierEffects
+    from bayesgmm.knowledge.earlier import EarlierEffects
     from bayesgmm.study import Study
 
 Number = int | float
@@ -297,7 +303,7 @@ class Card(_Section):
         return self._read[1]
 
     def _read_earlier(self, study: Study, effects: EffectsSection) -> EarlierEffects:
-        from bayesgmm.earlier import read_earlier_effects
+        from bayesgmm.knowledge.earlier import read_earlier_effects
 
         own = {"family", "earlier", "frequency_power", "alleles", *_NUMBERS}
         options: dict[str, Any] = effects.model_dump(exclude=own)
@@ -336,7 +342,7 @@ class Card(_Section):
                 "priors.effects.frequency_power: the sd depends on allele frequencies of a study; give it, "
                 "load_card(path).mixture(study) or Mixture.from_card(path, study)"
             )
-        from bayesgmm.elicit import scale_of_predictors
+        from bayesgmm.knowledge.elicit import scale_of_predictors
 
         scale = scale_of_predictors(study, self.model.weights, prior, power=effects.frequency_power)
         return prior.with_scale(scale)

@@ -19,6 +19,7 @@ from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked
 from bayesgmm.core.one_component import mean_and_covariance, mean_and_variance
 from bayesgmm.core.weights import log_softmax
 from bayesgmm.errors import InputError
+from bayesgmm.priors.resolved import ResolvedPriors
 from bayesgmm.problem_checks import (
     constant_columns,
     family_for,
@@ -28,12 +29,11 @@ from bayesgmm.problem_checks import (
     without_absent,
 )
 from bayesgmm.problem_data import ProblemData, count_people, people_with_traits
-from bayesgmm.resolved_priors import ResolvedPriors
 
 if TYPE_CHECKING:
     from bayesgmm.model import Mixture
     from bayesgmm.priors import Priors
-    from bayesgmm.properness import Propriety
+    from bayesgmm.priors.properness import Propriety
     from bayesgmm.study import Study
 
 Array = NDArray[np.float64]

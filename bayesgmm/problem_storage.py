@@ -16,8 +16,8 @@ from bayesgmm.core.effect_density import N_SHAPES
 from bayesgmm.core.families import Family
 from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.learned_scales import scale_model_of
+from bayesgmm.priors.resolved import ResolvedPriors
 from bayesgmm.problem import Problem
-from bayesgmm.resolved_priors import ResolvedPriors
 
 Array = NDArray[np.float64]
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.stats import linregress, norm
 
 import bayesgmm as bg
-from bayesgmm.alleles import align, contig_name
 from bayesgmm.cards import load_card
 from bayesgmm.cli import main
 from bayesgmm.errors import DataWarning, InputError
+from bayesgmm.io.alleles import align, contig_name
 
 FACTS = pd.DataFrame(
     {

@@ -25,12 +25,12 @@ from bayesgmm.analysis.sensitivity import (
 )
 from bayesgmm.analysis.summaries import of_draws, of_modes
 from bayesgmm.core.effect_density import NORMAL, Pairwise
-from bayesgmm.effect_priors import LogOddsSpikeSlab
 from bayesgmm.errors import InputError
 from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.model import Mixture
+from bayesgmm.priors.effects import LogOddsSpikeSlab
+from bayesgmm.priors.scales import LogOddsGroups, LogOddsHorseshoe
 from bayesgmm.progress import track
-from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri_exp
 from scipy.stats import norm
 
-from bayesgmm.alleles import contig_name
 from bayesgmm.errors import InputError, first_few
+from bayesgmm.io.alleles import contig_name
 from bayesgmm.io.summary_formats import FIELDS, FORMATS, PLAIN
 from bayesgmm.io.tables import MISSING
 
@@ -85,7 +85,7 @@ def read_summary_statistics(
     ids : set of str, optional
         Variants to keep by id.
     places : set of (contig, position), optional
-        Variants to keep by place, contigs named by :func:`bayesgmm.alleles.contig_name`.
+        Variants to keep by place, contigs named by :func:`bayesgmm.io.alleles.contig_name`.
     columns : mapping, optional
         Field (``summary_formats.FIELDS``) to the table's column, where the header is of no known format or another
         column is meant; None: the table has no such column.

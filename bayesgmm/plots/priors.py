@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesgmm.resolved_priors import ResolvedPriors
+    from bayesgmm.priors.resolved import ResolvedPriors
 
 _SHOWN = 0.97  # share of a heavy-tailed prior of a log odds ratio that is drawn
 _MOST_LINES = 6  # different priors of odds ratios; the table of priors has them all

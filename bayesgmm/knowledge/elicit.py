@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bayesgmm.effect_priors import EffectsPrior, LogOddsNormal
 from bayesgmm.errors import InputError, first_few
+from bayesgmm.priors.effects import EffectsPrior, LogOddsNormal
 
 if TYPE_CHECKING:
     from bayesgmm.study import Study

@@ -14,7 +14,7 @@ from bayesgmm.core.families import family_of
 
 if TYPE_CHECKING:
     from bayesgmm.model import Mixture
-    from bayesgmm.resolved_priors import ResolvedPriors
+    from bayesgmm.priors.resolved import ResolvedPriors
 
 ALL = "all"  # stands for every component in the table
 

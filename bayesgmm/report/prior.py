@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm import names
 from bayesgmm.analysis.sensitivity import sensitivity_table
-from bayesgmm.report_parts import Section, html_table, picture
+from bayesgmm.report.parts import Section, html_table, picture
 
 if TYPE_CHECKING:
     from bayesgmm.analysis.prior_study import PriorStudy

@@ -14,9 +14,8 @@ import pandas as pd
 from bayesgmm import names
 from bayesgmm.errors import DataWarning, InputError, first_few
 from bayesgmm.io.summary_statistics import SummaryStatistics, effects_of, read_summary_statistics
-from bayesgmm.priors import LogOddsNormal
-from bayesgmm.trait_scale import shift_per_log_odds
-from bayesgmm.variant_matching import (
+from bayesgmm.knowledge.trait_scale import shift_per_log_odds
+from bayesgmm.knowledge.variant_matching import (
     ABSENT,
     COLUMNS,
     DROPPED,
@@ -32,10 +31,11 @@ from bayesgmm.variant_matching import (
     match_variant,
     variant_facts_of,
 )
+from bayesgmm.priors import LogOddsNormal
 
 if TYPE_CHECKING:
+    from bayesgmm.knowledge.trait_scale import Components
     from bayesgmm.study import Study
-    from bayesgmm.trait_scale import Components
 
 _LARGE = 1.0  # log odds ratio beyond which the slope at the average person is not the regression's
 

@@ -20,8 +20,8 @@ from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.laplace import LaplacePosterior
 from bayesgmm.io.atomic import write_text
-from bayesgmm.report_parts import Section, html_table, picture
-from bayesgmm.report_prior import prior_sections
+from bayesgmm.report.parts import Section, html_table, picture
+from bayesgmm.report.prior import prior_sections
 
 if TYPE_CHECKING:
     from bayesgmm.analysis.prior_study import PriorStudy

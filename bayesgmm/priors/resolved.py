@@ -15,7 +15,7 @@ from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.scale_model import LearnedPairwise, ScaleModel
 from bayesgmm.core.weights import WeightsPrior
 from bayesgmm.errors import PropernessError
-from bayesgmm.properness import Propriety, judge
+from bayesgmm.priors.properness import Propriety, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm import names
-from bayesgmm.alleles import align, clean_allele, contig_name
 from bayesgmm.checks import VARIANT_FACTS
 from bayesgmm.errors import InputError, first_few
+from bayesgmm.io.alleles import align, clean_allele, contig_name
 from bayesgmm.io.tables import read_table
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import numpy as np
 
 from bayesgmm.core.effect_density import NORMAL
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
-from bayesgmm.effect_priors import ByPredictor, EffectNumbers, EffectsPrior, PredictorFacts
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.io.groups import read_groups
+from bayesgmm.priors.effects import ByPredictor, EffectNumbers, EffectsPrior, PredictorFacts
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class LogOddsGroups(EffectsPrior):
     _scale = "sd"
 
     def resolve(self, predictors: Sequence[str], facts: PredictorFacts | None = None) -> EffectNumbers:
-        """Numbers for these predictors; see :meth:`bayesgmm.effect_priors.EffectsPrior.resolve`."""
+        """Numbers for these predictors; see :meth:`bayesgmm.priors.effects.EffectsPrior.resolve`."""
         numbers = super().resolve(predictors, facts)
         if not np.isfinite(numbers.scale).all():
             raise InputError(f"effects prior: sd = {self.sd!r}; every sd must be finite where scales are learned")
@@ -133,7 +133,7 @@ class LogOddsHorseshoe(EffectsPrior):
     _scale = "slab"
 
     def resolve(self, predictors: Sequence[str], facts: PredictorFacts | None = None) -> EffectNumbers:
-        """Numbers for these predictors; see :meth:`bayesgmm.effect_priors.EffectsPrior.resolve`."""
+        """Numbers for these predictors; see :meth:`bayesgmm.priors.effects.EffectsPrior.resolve`."""
         for name in ("slab", "slab_df", *(() if self.pseudo_sd is None else ("pseudo_sd",))):
             value = getattr(self, name)
             if not (_is_number(value) and 0.0 < value < np.inf):

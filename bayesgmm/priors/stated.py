@@ -1,7 +1,7 @@
 r"""Priors of the mixture: what a person states, and the numbers it resolves to once the data are known.
 
 The families and their defaults are those of the design: Dirichlet baseline weights, Normal-Inverse-Wishart
-components, and label-invariant effects on the log odds (:mod:`bayesgmm.effect_priors`), normal unless told otherwise.
+components, and label-invariant effects on the log odds (:mod:`bayesgmm.priors.effects`), normal unless told otherwise.
 """
 
 from __future__ import annotations
@@ -16,38 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm.core.effect_density import N_SHAPES, NORMAL
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import UNRESTRICTED, NiwPrior
-from bayesgmm.effect_priors import (
+from bayesgmm.errors import InputError
+from bayesgmm.priors.effects import (
     EffectNumbers,
     EffectsPrior,
-    LogOddsCauchy,
-    LogOddsLaplace,
     LogOddsNormal,
-    LogOddsSpikeSlab,
-    LogOddsStudentT,
     PredictorFacts,
     Spread,
 )
-from bayesgmm.errors import InputError
-from bayesgmm.reference_priors import Jeffreys, JeffreysWeights
-from bayesgmm.resolved_priors import ResolvedPriors
-from bayesgmm.scale_priors import LogOddsGroups, LogOddsHorseshoe
+from bayesgmm.priors.reference import Jeffreys, JeffreysWeights
+from bayesgmm.priors.resolved import ResolvedPriors
 
 Array = NDArray[np.float64]
-
-__all__ = [
-    "Dirichlet",
-    "Flat",
-    "LogOddsCauchy",
-    "LogOddsGroups",
-    "LogOddsHorseshoe",
-    "LogOddsLaplace",
-    "LogOddsNormal",
-    "LogOddsSpikeSlab",
-    "LogOddsStudentT",
-    "NormalInverseWishart",
-    "Priors",
-    "ShiftsNormal",
-]
 
 
 @dataclass(frozen=True)
@@ -259,7 +239,7 @@ class Priors:
         """Jeffreys' rule given memberships, for the weights (``Dirichlet(0.5)``) and each Gaussian (``Jeffreys()``).
 
         Improper: the MAP warns, a mixture cannot be sampled, one component with enough people can. Effects and slopes
-        keep their proper defaults. See :mod:`bayesgmm.reference_priors`.
+        keep their proper defaults. See :mod:`bayesgmm.priors.reference`.
         """
         return cls(weights=Dirichlet(0.5), components=Jeffreys())
 
