@@ -359,6 +359,10 @@ def _grid(vary: list[str] | None) -> dict[str, list[Any]]:
     grid: dict[str, list[Any]] = {}
     for given in vary or []:
         path, _, values = given.partition("=")
+        if path.strip() in grid:
+            raise InputError(
+                f"--vary names {path.strip()!r} twice; give all of its values at once, as effects.sd=0.1,1"
+            )
         try:
             grid[path.strip()] = [float(value) for value in values.split(",")]
         except ValueError:

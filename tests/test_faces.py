@@ -151,6 +151,31 @@ def test_the_card_and_the_folders_files_end_in_a_report(tmp_path, capsys, data_d
     assert "effects[D5M357, 1 vs 0]" in out
 
 
+def test_a_study_of_the_prior_from_the_command_line(tmp_path, capsys):
+    run(capsys, "simulate", "--out", tmp_path, "--n", 150, "--separation", 5, "--seed", 2)
+    files = ("--traits", tmp_path / "traits.tsv", "--genotypes", tmp_path / "genotypes.tsv", "--out", tmp_path / "out")
+    study = ("sensitivity", tmp_path / "card.toml", *files)
+    code, out, _ = run(capsys, *study, "--vary", "effects.sd=0.1,1", "--vary", "weights.concentration=2,5")
+    assert code == 0
+    assert "PriorStudy" in out
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    tables = ("sensitivity", "tipping", "bayes_factors", "power_scaling", "prior_checks")
+    assert written >= {"sensitivity.nc", "report.html", *(f"{name}.tsv" for name in tables)}
+    table = pd.read_csv(tmp_path / "out" / "sensitivity.tsv", sep="\t")
+    assert len(table) == 4 * 2  # settings and predictors
+    assert set(table["weights.concentration"]) == {2.0, 5.0}
+    for wrong, message in (
+        (("effects.sd",), "write a hyperparameter and its values"),
+        (("effects.scale=1",), "which has sd, mean"),
+        (("effects.sd=1", "--vary", "effects.sd=2"), "twice"),
+    ):
+        code, _, err = run(capsys, *study, "--vary", *wrong)
+        assert code == 2
+        assert message in err
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
 def test_errors_are_one_line(tmp_path, capsys):
     code, out, err = run(capsys, "fit", "listeria", "--traits", tmp_path / "none.csv", "--out", tmp_path)
     assert (code, out) == (2, "")
@@ -171,7 +196,7 @@ def test_a_fit_that_did_not_converge_leaves_with_its_own_code(tmp_path, capsys):
     assert "warning: the fit did not converge" in err
 
 
-@pytest.mark.parametrize("command", ["demo", "fit", "sample", "compare", "report", "simulate"])
+@pytest.mark.parametrize("command", ["demo", "fit", "sample", "compare", "sensitivity", "report", "simulate"])
 def test_help_teaches_by_example(command, capsys):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0

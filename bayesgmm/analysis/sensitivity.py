@@ -154,18 +154,15 @@ def sensitivity(
         )
     else:
         if engine == "laplace":
-            n_draws = 2000 if draws is None else draws
             watched = track(fits, "Laplace at each setting", enabled=progress)
-            answers = [laplace_answer(fit, n_draws, seed) for fit in watched]
+            answers = [laplace_answer(fit, 2000 if draws is None else draws, seed) for fit in watched]
             own_members, n_sampled = own.responsibilities.values, len(answers)
         else:
             options = {"draws": 1000 if draws is None else draws, "seed": seed, **sampler}
             if posterior is None:
                 posterior = sampled_posterior(own.problem.with_priors(model.priors), own, options)
             sampled = SampledStudy(posterior, options, reweight=reweight)
-            names_of = [_named(setting) for setting in settings.values]
-            watched = track(fits, "NUTS at each setting", enabled=progress)
-            answers = [sampled.answer(*each) for each in zip(problems, watched, names_of, strict=True)]
+            answers = _sampled_answers(sampled, problems, fits, settings, progress=progress)
             own_members, n_sampled = posterior.responsibilities.values, sampled.n_sampled + 1
         wanted = bayes_factors is None or bayes_factors
         factors = [BayesFactors(p, fit) if wanted else None for p, fit in zip(problems, fits, strict=True)]
@@ -176,19 +173,23 @@ def sensitivity(
         names.LOG_POSTERIOR: [fit.log_posterior for fit in fits],
         names.LOG_LIKELIHOOD: [fit.log_likelihood for fit in fits],
         "converged": [fit.converged for fit in fits],
+        "how": found.how,
     }
     for name, column in columns.items():
-        result[name] = (settings.dims, np.array(column).reshape(settings.shape))
-    result["how"] = (settings.dims, np.array(found.how, dtype=object).reshape(settings.shape))
-    result.attrs = {
-        "engine": engine,
-        "level": level,
-        "seed": seed,
-        "n_fits": len(fits) + 1,
-        "n_sampled": found.n_sampled,
-        "base": "; ".join(f"{path} = {_told(model, path)}" for path in settings.paths),
-    }
-    return result
+        values = np.array(column, dtype=object if name == "how" else None).reshape(settings.shape)
+        result[name] = (settings.dims, values)
+    base_told = "; ".join(f"{path} = {_told(model, path)}" for path in settings.paths)
+    about = {"engine": engine, "level": level, "seed": seed, "n_fits": len(fits) + 1, "n_sampled": found.n_sampled}
+    return result.assign_attrs(**about, base=base_told)
+
+
+def _sampled_answers(
+    sampled: SampledStudy, problems: list[Problem], fits: list[MapFit], settings: Settings, *, progress: bool
+) -> list[Answer]:
+    """Answers of the settings in turn; draws of one may serve those to come."""
+    told = [_named(setting) for setting in settings.values]
+    watched = track(fits, "NUTS at each setting", enabled=progress)
+    return [sampled.answer(*each) for each in zip(problems, watched, told, strict=True)]
 
 
 @dataclass(frozen=True)
