@@ -373,7 +373,7 @@ def test_a_prior_that_makes_the_effect_says_which_way_it_tips(made):
     row = bg.tipping_points(model, made).iloc[0]
     assert row["excludes_none"]
     assert row["tipping_scale"] > 0.05
-    assert row["verdict"].startswith("leaves out no effect because of the prior: above a scale of")
+    assert "excludes an odds ratio of 1 because of the prior: above a scale of" in row["verdict"]
     wider = bg.Priors(effects=bg.LogOddsNormal(mean=0.7, sd=1.2 * row["tipping_scale"]))
     assert bg.associations(bg.Mixture(2, weights=none, priors=wider).fit(made, seed=1)).loc[0, "lower"] < 0.0
 
