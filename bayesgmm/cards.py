@@ -241,7 +241,7 @@ class SampleOptions(_Section):
 
 
 class SensitivityOptions(_Section):
-    """``[sensitivity]``: options of :func:`bayesgmm.prior_study`, for ``bayesgmm sensitivity``."""
+    """``[sensitivity]``: options of :func:`bayesgmm.prior_study`, for ``bayesgmm sensitivity`` and, where it is given, ``report``."""
 
     engine: Literal["map", "laplace", "nuts"] = "map"
     grid: dict[str, list[Any]] | None = None
@@ -265,7 +265,7 @@ class Card(_Section):
     priors: PriorsSection = Field(default_factory=PriorsSection)
     fit: FitOptions = Field(default_factory=FitOptions)
     sample: SampleOptions = Field(default_factory=SampleOptions)
-    sensitivity: SensitivityOptions = Field(default_factory=SensitivityOptions)
+    sensitivity: SensitivityOptions | None = None
     _folder: Path = PrivateAttr(default_factory=Path)
     _read: tuple[Study, EarlierEffects] | None = PrivateAttr(default=None)
 

@@ -169,17 +169,11 @@ def sensitivity_command(
     Example: `bayesgmm sensitivity two-humps --traits traits.tsv --genotypes genotypes.tsv --out results --vary
     effects.sd=0.1,0.3,1,3 --vary weights.concentration=1,2,5`
     """
-    from bayesgmm.analysis.prior_study import prior_study
     from bayesgmm.report import write_report
 
     loaded, study = _load(card, traits, genotypes, covariates)
     start = _fit(loaded, study, out, seed)
-    options: dict[str, Any] = loaded.sensitivity.model_dump()
-    listed = options.pop("settings")
-    options["grid"] = _grid(vary) or options["grid"] or listed
-    options |= {k: v for k, v in (("engine", engine), ("seed", seed)) if v is not None}
-    found = prior_study(loaded.mixture(study), study, base=start, progress=True, **options)
-    _write_prior_study(found, out)
+    found = _prior_study(loaded, study, start, out, vary, engine, seed)
     typer.echo(repr(found))
     with _status("writing the report"):
         path = write_report(out / "report.html", start, study=study, prior_study=found, title=loaded.card.name)
@@ -199,6 +193,8 @@ def report(
     seed: Seed = None,
 ) -> None:
     """Fit, sample, compare, and write one self-contained report.html with pictures, tables and priors.
+
+    A card with a `[sensitivity]` table has its study of the prior in the report too.
 
     Example: `bayesgmm report listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
     """
@@ -220,8 +216,11 @@ def report(
         posterior = _sample(loaded, study, start, out, draws, chains, seed)
         good = _compare(start, posterior, out)
         typer.echo(compare(start, posterior).verdict)
+    studied = None if loaded.sensitivity is None else _prior_study(loaded, study, start, out, seed=seed)
     with _status("writing the report"):
-        path = write_report(out / "report.html", start, posterior, study=study, title=loaded.card.name)
+        path = write_report(
+            out / "report.html", start, posterior, study=study, prior_study=studied, title=loaded.card.name
+        )
     typer.echo(f"report: {path}")
     _leave(good)
 
@@ -370,6 +369,29 @@ def _grid(vary: list[str] | None) -> dict[str, list[Any]]:
                 f"--vary {given!r}: write a hyperparameter and its values, as effects.sd=0.1,0.3,1"
             ) from None
     return grid
+
+
+def _prior_study(
+    card: Card,
+    study: Study,
+    start: MapFit,
+    out: Path,
+    vary: list[str] | None = None,
+    engine: str | None = None,
+    seed: int | None = None,
+) -> PriorStudy:
+    """The study of the prior that the card describes, and its tables in the folder."""
+    from bayesgmm.analysis.prior_study import prior_study
+    from bayesgmm.cards import SensitivityOptions
+
+    options: dict[str, Any] = (card.sensitivity or SensitivityOptions()).model_dump()
+    listed = options.pop("settings")
+    options["grid"] = _grid(vary) or options["grid"] or listed
+    options |= {k: v for k, v in (("engine", engine), ("seed", seed)) if v is not None}
+    base = None if start.n_emptied else start
+    found = prior_study(card.mixture(study), study, base=base, progress=True, **options)
+    _write_prior_study(found, out)
+    return found
 
 
 def _write_prior_study(found: PriorStudy, out: Path) -> None:

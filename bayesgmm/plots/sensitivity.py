@@ -48,9 +48,8 @@ def plot_sensitivity(
     over: str | None = None,
     at: Mapping[str, Any] | None = None,
     predictors: Sequence[str] | None = None,
-    tipping: pd.DataFrame | None = None,
 ) -> Figure:
-    """Draw each odds ratio with its interval over one hyperparameter.
+    """Draw each odds ratio with its interval over one hyperparameter, and where the interval comes to include 1.
 
     Parameters
     ----------
@@ -62,8 +61,6 @@ def plot_sensitivity(
         Where the other hyperparameters are held, by the nearest value; their middle value when not given.
     predictors : sequence of str, optional
         Those to draw; the first six when not given.
-    tipping : pandas.DataFrame, optional
-        From :func:`bayesgmm.tipping_points`: its scales are marked where the axis is a scale of the effects.
 
     Returns
     -------
@@ -87,8 +84,7 @@ def plot_sensitivity(
             ax.plot(x, middle, color=colour(c), linestyle=LINES[c % len(LINES)], label=str(contrast))
             if len(x) == 1:
                 ax.errorbar(x, middle, [middle - lower, upper - middle], color=colour(c), marker="o", capsize=3)
-            point = _tipping_of(tipping, predictor, str(contrast), over)
-            if np.isfinite(point) and x.min() <= point <= x.max():
+            for point in _crossings(x, lower, upper):
                 ax.axvline(point, color=MAP_COLOUR, linestyle=":", linewidth=1.5)
                 ax.annotate(
                     f"tips at {point:.2g}",
@@ -111,7 +107,7 @@ def plot_sensitivity(
     for ax in axes.ravel()[len(chosen) :]:
         ax.set_visible(False)
     level = f"{100 * float(found.attrs.get('level', 0.95)):g}%"
-    figure.supxlabel(f"prior: {over}", fontsize="medium")
+    figure.supxlabel(f"prior: {over}{_held_told(line, found, over)}", fontsize="medium")
     figure.supylabel(f"odds ratio, {level} interval", fontsize="medium")
     if line.sizes[names.CONTRAST] > 1:
         legend_below(figure, axes[0, 0])
@@ -165,7 +161,7 @@ def plot_sensitivity_heatmap(
         values, label = odds.sel(summary=quantity).values, f"odds ratio ({quantity})"
     else:
         raise InputError(f"quantity = {quantity!r}; it must be 'estimate', 'lower', 'upper' or 'log10_bayes_factor'")
-    figure, ax = canvas(ax, width=1.8 + 0.62 * values.shape[1], height=1.4 + 0.42 * values.shape[0])
+    figure, ax = canvas(ax, width=max(4.8, 1.8 + 0.62 * values.shape[1]), height=max(2.8, 1.4 + 0.42 * values.shape[0]))
     image = ax.imshow(values, origin="lower", aspect="auto", cmap="cividis")
     includes = (odds.sel(summary="lower").values <= 1.0) & (odds.sel(summary="upper").values >= 1.0)
     middle = 0.5 * (np.nanmin(values) + np.nanmax(values))
@@ -176,7 +172,9 @@ def plot_sensitivity_heatmap(
     ax.set_xticks(range(values.shape[1]), [_short(v) for v in cell[across].values], rotation=45, ha="right")
     ax.set_yticks(range(values.shape[0]), [_short(v) for v in cell[up].values])
     note = " (×: interval includes no effect)" if includes.any() else ""
-    ax.set(xlabel=f"prior: {across}", ylabel=f"prior: {up}", title=f"{predictor}, {contrast}{note}")
+    held = _held_told(cell, found, across, up)
+    ax.set(xlabel=f"prior: {across}{held}", ylabel=f"prior: {up}")
+    ax.set_title(f"{predictor}, {contrast}{note}", fontsize="medium", loc="left")
     figure.colorbar(image, ax=ax, label=label)
     return figure
 
@@ -399,12 +397,27 @@ def _contrast(known: Iterable[Any], given: str | None) -> str:
     return labels[0] if given is None else given
 
 
-def _tipping_of(tipping: pd.DataFrame | None, predictor: str, contrast: str, over: str) -> float:
-    section, *rest = over.split(".")
-    if tipping is None or section != names.EFFECTS or rest[0] not in ("sd", "scale"):
-        return float("nan")
-    rows = tipping[(tipping["predictor"] == predictor) & (tipping[names.CONTRAST] == contrast)]
-    return float(rows["tipping_scale"].iloc[0]) if len(rows) else float("nan")
+def _crossings(x: Array, lower: Array, upper: Array) -> list[float]:
+    """Where an interval of odds ratios comes to include 1, or to exclude it, between the points that are drawn.
+
+    With the other hyperparameters as they are in the picture; :func:`bayesgmm.tipping_points` moves one predictor's
+    prior alone.
+    """
+    found = []
+    on_log = x.min() > 0.0
+    at = np.log(x) if on_log else x
+    for end in (np.log(lower), np.log(upper)):
+        for i in np.flatnonzero((end[:-1] > 0.0) != (end[1:] > 0.0)):
+            if np.isfinite(end[i : i + 2]).all():
+                where = at[i] - end[i] * (at[i + 1] - at[i]) / (end[i + 1] - end[i])
+                found.append(float(np.exp(where) if on_log else where))
+    return found
+
+
+def _held_told(line: xr.Dataset, found: xr.Dataset, *drawn: str) -> str:
+    """At which values the hyperparameters that are not drawn are held."""
+    held = [f"{d} = {_short(line[d].item())}" for d in _grid_dims(found) if d not in drawn and d in line.coords]
+    return f"  (held: {', '.join(held)})" if held else ""
 
 
 def _odds_ticks(ax: Axes) -> None:

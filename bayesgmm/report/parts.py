@@ -19,6 +19,7 @@ class Picture:
 
     data: str
     caption: str
+    wide: bool = False
 
 
 @dataclass
@@ -29,16 +30,17 @@ class Section:
     text: str = ""
     figures: list[Picture] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
+    points: list[str] = field(default_factory=list)
 
 
-def picture(figure: Figure, caption: str) -> Picture:
-    """A figure for a section; it is closed."""
+def picture(figure: Figure, caption: str, *, wide: bool = False) -> Picture:
+    """A figure for a section, ``wide`` where it needs the whole width; it is closed."""
     from bayesgmm.plots.style import pyplot
 
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
     pyplot().close(figure)
-    return Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption)
+    return Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption, wide)
 
 
 def html_table(table: pd.DataFrame, *, text: bool = False) -> str:

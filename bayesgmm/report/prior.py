@@ -44,9 +44,7 @@ def _sensitivity_section(found: PriorStudy) -> Section:
     pictures, tables = [], []
     if names.EFFECTS in study:
         numeric = [d for d in dims if np.issubdtype(study[d].dtype, np.number) and d != "setting"]
-        pictures += [
-            picture(plot_sensitivity(study, over=d, tipping=found.tipping), f"Odds ratios over {d}") for d in numeric
-        ]
+        pictures += [picture(plot_sensitivity(study, over=d), f"Odds ratios over {d}", wide=True) for d in numeric]
         for predictor in study[names.PREDICTOR].values[:_DRAWN]:
             if len(dims) > 1:
                 pictures.append(
@@ -56,8 +54,9 @@ def _sensitivity_section(found: PriorStudy) -> Section:
         tables.append(html_table(sensitivity_table(study, names.ODDS_RATIOS)))
     tables += [html_table(sensitivity_table(study, name)) for name in (names.WEIGHTS, names.MEANS)]
     engine = {"map": "posterior modes and normal intervals", "laplace": "the Laplace engine", "nuts": "NUTS"}
-    text = f"Answered by {engine[str(study.attrs['engine'])]}; the model's own: {study.attrs['base']}. "
-    return Section("What the prior does to the answer", text + " ".join(found.findings), pictures, tables)
+    text = f"Answered by {engine[str(study.attrs['engine'])]}; the model's own: {study.attrs['base']}."
+    title = "What the prior does to the answer"
+    return Section(title, text, pictures, tables, found.findings)
 
 
 def _tipping_section(found: PriorStudy) -> Section:
@@ -73,9 +72,9 @@ def _tipping_section(found: PriorStudy) -> Section:
     ]
     return Section(
         "Tipping points",
-        "The prior scale, and the prior mean, at which the interval of an association first includes no effect (or "
-        "leaves it out); the sceptical limit is the odds ratio up to which a sceptic's prior must reach for these data "
-        "to convince them (Matthews 2001).",
+        "The prior scale, and the prior mean, at which the interval of an association comes to include an odds ratio "
+        "of 1, or to exclude it; in words above. The sceptical limit is the odds ratio up to which a sceptic's prior "
+        "must reach for these data to convince them (Matthews 2001).",
         pictures,
-        [html_table(found.tipping)],
+        [html_table(found.tipping.drop(columns="verdict"))],
     )
