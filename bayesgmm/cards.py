@@ -241,7 +241,7 @@ class SampleOptions(_Section):
 
 
 class SensitivityOptions(_Section):
-    """``[sensitivity]``: options of :func:`bayesgmm.prior_study`, for ``bayesgmm sensitivity`` and, where it is given, ``report``."""
+    """``[sensitivity]``: options of :func:`bayesgmm.prior_study`, for ``bayesgmm sensitivity`` and ``report``."""
 
     engine: Literal["map", "laplace", "nuts"] = "map"
     grid: dict[str, list[Any]] | None = None
