@@ -197,10 +197,14 @@ def test_covariance_cholesky_equals_mixture_of_mvnormal(case):
     ).eval()
     components = [pm.MvNormal.dist(case["means"][k], chol=chol[k]) for k in range(K)]
     weights = np.exp(log_softmax(case["logits"][0]))
-    np.testing.assert_allclose(value, pm.logp(pm.Mixture.dist(weights, components), y).eval(), rtol=1e-10)
+    np.testing.assert_allclose(
+        value, pm.logp(pm.Mixture.dist(weights, components), y).eval(mode="FAST_COMPILE"), rtol=1e-10
+    )
     scaled = bg.pymc.MarginalMixture.dist(logits=np.zeros(K), means=case["means"], sd=np.full((K, D), 0.7), n=40)
     joint = norm.logpdf(y[:, None, :], case["means"], 0.7).sum(-1)
-    np.testing.assert_allclose(pm.logp(scaled, y).eval(), logsumexp(joint, axis=1) - np.log(K), rtol=1e-10)
+    np.testing.assert_allclose(
+        pm.logp(scaled, y).eval(mode="FAST_COMPILE"), logsumexp(joint, axis=1) - np.log(K), rtol=1e-10
+    )
 
 
 def test_draws_have_the_moments_of_the_mixture(case):

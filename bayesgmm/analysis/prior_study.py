@@ -81,7 +81,7 @@ class PriorStudy:
             for diagnosis in (CONFLICT, STRONG_PRIOR):
                 named = self.power_scaling.loc[self.power_scaling["diagnosis"] == diagnosis, "parameter"]
                 if len(named):
-                    told.append(f"Power scaling finds a {diagnosis} for {', '.join(named)}.")
+                    told.append(f"By power scaling, {diagnosis}: {', '.join(named)}.")
         if self.prior_checks is not None:
             conflicts = self.prior_checks[self.prior_checks["p_value"] < LEAST_P]["quantity"]
             if len(conflicts):
