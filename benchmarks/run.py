@@ -1,6 +1,7 @@
 """Measure and print the tables of ``docs/performance.md``; each peer side by side in one run.
 
-Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw, posterior.
+Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw, posterior,
+sensitivity.
 """
 
 from __future__ import annotations
@@ -149,7 +150,20 @@ def worst(draws: object) -> float:
     return float(min(np.nanmin(sizes[name].values) for name in sizes.data_vars if sizes[name].size))
 
 
-SECTIONS = {"kernel": kernel, "fit": fit, "first-draw": first_draw, "posterior": posterior}
+def sensitivity() -> None:
+    """Time studies of the prior and the Laplace engine; see :mod:`benchmarks.sensitivity`."""
+    from benchmarks.sensitivity import main
+
+    main()
+
+
+SECTIONS = {
+    "kernel": kernel,
+    "fit": fit,
+    "first-draw": first_draw,
+    "posterior": posterior,
+    "sensitivity": sensitivity,
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or SECTIONS:
