@@ -233,3 +233,14 @@ def test_passes_over_draws_are_those_of_each(seed, everything):
     bare = pass_over(arrays.sample, Stacked.of(each))
     assert bare.pointwise.size == bare.agreement.size == bare.membership.size == 0
     np.testing.assert_array_equal(bare.log_likelihood, got.log_likelihood)
+
+
+def test_shorter_steps_are_taken_where_asked_for(demo, demo_fit):
+    model = bg.Mixture.from_card("two-humps")
+    usual, careful = (
+        model.sample(demo, init=demo_fit, draws=100, tune=200, chains=1, seed=1, target_accept=a).tree["sample_stats"]
+        for a in (None, 0.99)
+    )
+    assert float(careful["step_size"].mean()) < 0.8 * float(usual["step_size"].mean())
+    with pytest.raises(bg.InputError, match="target_accept"):
+        model.sample(demo, init=demo_fit, target_accept=1.5)

@@ -286,7 +286,7 @@ def _whole(
         sentences.append(
             f"Not converged: {len(unconverged)} parameters have R-hat above {R_HAT_LIMIT} or too few effective draws, "
             f"the log posterior has R-hat {invariant_r_hat:.3f}, {posterior.n_divergences} divergences; do not read "
-            "the intervals, draw more."
+            "the intervals, draw more, or with target_accept = 0.97."
         )
     if not fit.converged:
         findings.append(NOT_CONVERGED)

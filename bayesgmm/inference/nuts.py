@@ -30,6 +30,7 @@ from bayesgmm.problem import Problem
 Array = NDArray[np.float64]
 
 _POINTWISE_LIMIT = 25_000_000  # numbers of pointwise log likelihood kept unless asked for: 200 MB
+_USUAL = 0.8  # target acceptance of the sampler, its own default
 _CAREFUL = 0.9  # acceptance aimed at where scales are learned: longer steps would diverge near scales of zero
 _PEOPLE_FOR_LABELS = 2_000  # people whose memberships decide the labels of a draw
 _DRAWS_FOR_MEMBERSHIP = 400  # draws over which memberships are averaged
@@ -47,11 +48,14 @@ def sample_posterior(
     progress: bool = False,
     log_likelihood: bool | None = None,
     density: str = "fused",
+    target_accept: float | None = None,
 ) -> Posterior:
     """Sample; the arguments are those of :meth:`bayesgmm.Mixture.sample`."""
     for name, value, least in (("draws", draws, 4), ("tune", tune, 50), ("chains", chains, 1)):
         if value < least:
             raise InputError(f"{name} = {value}; it must be at least {least}")
+    if target_accept is not None and not 0.0 < target_accept < 1.0:
+        raise InputError(f"target_accept = {target_accept!r}; it must be between 0 and 1")
     if density not in ("fused", "pymc"):
         raise InputError(f"density = {density!r}; it must be 'fused' or 'pymc'")
     try:
@@ -80,7 +84,7 @@ def sample_posterior(
         seed=seed,
         progress_bar=progress,
         save_warmup=False,
-        **({"target_accept": _CAREFUL} if isinstance(target, LearnedDensity) else {}),
+        target_accept=target_accept or (_CAREFUL if isinstance(target, LearnedDensity) else _USUAL),
     )
     sampled = time.perf_counter()
     points = raw["posterior"][FLAT].values
