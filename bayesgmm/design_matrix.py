@@ -86,6 +86,7 @@ class Design:
     average: bool = True
     _dependence: dict[str, list[int]] = field(default_factory=dict)
     _spec: Any = None
+    _covariates: tuple[str, ...] = ()
     _levels: dict[str, set[str]] = field(default_factory=dict)
     _frequencies: dict[str, float] = field(default_factory=dict)
 
@@ -139,6 +140,7 @@ class Design:
             average=average,
             _dependence={v: _columns_depending(spec, v) for v in variants},
             _spec=spec,
+            _covariates=tuple(covariates),
             _levels={c: set(data[c].dropna()) for c in covariates if not pd.api.types.is_numeric_dtype(data[c])},
             _frequencies={v: _allele_frequency(data[v], study.sample_weight) for v in variants},
         )
@@ -159,8 +161,8 @@ class Design:
         if self.formula is None:
             return np.zeros((study.n_samples, 0)), Uncertain.nobody(0)
         data = study.columns()
-        used = [*self.variants, *self._spec.required_variables]
-        absent = [c for c in used if c not in data and c not in _CODINGS]
+        used = [*self.variants, *self._covariates]
+        absent = [c for c in used if c not in data]
         if absent:
             raise InputError(f"the study lacks {absent[0]!r}, which the formula {self.formula!r} uses")
         _refuse_missing_covariates(data, [c for c in study.covariate_names if c in used])
@@ -261,6 +263,7 @@ def _parse(quoted: str, data: pd.DataFrame, formula: str, role: str) -> tuple[An
     try:
         parsed = Formula(quoted)
         used = {str(v) for v in parsed.required_variables}
+        used = _with_dots(used, list(data.columns), quoted)
     except (FormulaicError, SyntaxError, AttributeError) as error:
         raise InputError(f"{role} = {formula!r} is not a formula: {str(error).splitlines()[0]}") from error
     if hasattr(parsed, "lhs") or not hasattr(parsed, "get_model_matrix"):
@@ -273,6 +276,15 @@ def _parse(quoted: str, data: pd.DataFrame, formula: str, role: str) -> tuple[An
         hint = f"; did you mean {near[0]!r}?" if near else known
         raise InputError(f"{role} = {formula!r}: {name!r} is neither a variant nor a covariate{hint}")
     return parsed, used
+
+
+def _with_dots(used: set[str], known: list[str], quoted: str) -> set[str]:
+    """Names that a formula uses; formulaic takes one with a dot for an attribute of what is before the dot."""
+    for name in known:
+        if "." in name and f"`{name}`" in quoted:
+            before = name.split(".")[0]
+            used = used | {name} if before in known else used - {before} | {name}
+    return used
 
 
 def _evaluate(spec: Any, data: pd.DataFrame, role: str) -> tuple[Array, Any]:

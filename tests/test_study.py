@@ -278,3 +278,21 @@ def test_listeria_keeps_the_mice_without_a_trait(listeria):
     assert absent.sum() == 4
     expected = np.exp(fit.problem.log_weights_at(fit.problem.predictors[absent], fit.parameters))
     np.testing.assert_allclose(fit.responsibilities.values[absent], expected)
+
+
+def test_names_with_dots_are_predictors(rng):
+    people = [f"P{i}" for i in range(60)]
+    study = Study(
+        pd.DataFrame({"y": rng.normal(size=60)}, index=people),
+        pd.DataFrame({"rs1.A": rng.integers(0, 3, 60).astype(float)}, index=people),
+        pd.DataFrame({"a.b": rng.normal(size=60), "a": rng.normal(size=60)}, index=people),
+    )
+    for formula, columns in (
+        ("rs1.A + a.b", ["rs1.A", "a.b"]),
+        ("`a.b` + a", ["a.b", "a"]),
+        ("a + rs1.A", ["a", "rs1.A"]),
+    ):
+        fit = bg.Mixture(2, weights=formula).fit(study, seed=1)
+        assert list(fit.problem.predictor_names) == columns
+        assert fit.predict_proba(study).shape == (60, 2)
+    assert fit.problem.variant_names == ("rs1.A",)
