@@ -246,3 +246,18 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, demo_fit, monk
         demo_fit.save(tmp_path / "fit.nc")
     assert (tmp_path / "fit.nc").read_bytes() == before
     assert list(tmp_path.iterdir()) == [tmp_path / "fit.nc"]
+
+
+def test_a_spike_of_equal_values_is_a_start(rng):
+    """Survivors at the end of a study: cuts along the axis put others with them, and EM does not let them go."""
+    y = np.concatenate([rng.normal(6.8, 0.5, 85), np.full(35, 8.04)])
+    fit = bg.Mixture(2).fit(y, seed=1)
+    spike = fit.starts.set_index("method").loc["spike"]
+    assert bool(spike["reached_best"])
+    assert fit.params["means"].values.ravel()[1] == pytest.approx(8.04, abs=0.02)
+    assert fit.assign()["component"].to_numpy()[85:].tolist() == [1] * 35
+    assert "spike" not in set(bg.Mixture(2).fit(rng.normal(size=60), seed=1).starts["method"])
+    two = np.column_stack([y, rng.normal(size=120)])
+    assert "spike" not in set(bg.Mixture(2).fit(two, seed=1).starts["method"])  # nobody is like another
+    many = bg.Mixture(4).fit(y, seed=1)
+    assert many.converged

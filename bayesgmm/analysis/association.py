@@ -53,10 +53,12 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
     Notes
     -----
     Savage-Dickey (Dickey 1971): the Bayes factor against no effect is the prior over the posterior density at zero.
-    From draws the posterior density is a kernel estimate within 4 sds of the mean and the normal tail beyond; from a
-    MAP fit it is the normal approximation's (Laplace). Under a spike and slab the alternative is the whole prior, spike
-    included; :func:`bayesgmm.inclusion` compares slab and spike. An effect that the MAP has exactly at the kink of a
-    Laplace prior has no sd, interval or Bayes factor (NaN): sample the posterior.
+    From draws that density is a kernel estimate within 2 sds of the mean; beyond, and from a MAP fit, it is Laplace's
+    approximation of the marginal density at zero (Tierney and Kadane 1986); where that does not apply, the normal's.
+    Where components overlap, or under sparse priors, a mode is a poor witness: take those of a posterior. Under a spike
+    and slab the alternative is the whole prior, spike included; :func:`bayesgmm.inclusion` compares slab and spike. An
+    effect that the MAP has exactly at the kink of a Laplace prior has no sd, interval or Bayes factor (NaN): sample the
+    posterior.
     """
     _check_level(level)
     problem = result.problem

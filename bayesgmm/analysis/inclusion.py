@@ -44,6 +44,11 @@ def inclusion(result: MapFit | Posterior) -> pd.DataFrame:
     InputError
         If no predictor has a spike-and-slab prior.
     """
+    if not hasattr(result, "problem"):
+        raise InputError(
+            f"inclusion: given a {type(result).__name__}; give a fit or a posterior under bg.LogOddsSpikeSlab (a "
+            "selection of predictors has its own table, .inclusion)"
+        )
     problem = result.problem
     at_mode = isinstance(result, MapFit)
     spiked, odds = _log_odds(problem, result.params if isinstance(result, MapFit) else result.posterior)

@@ -344,12 +344,16 @@ def _verdict(row: dict[str, Any], reach: float) -> str:
         return "exactly at an odds ratio of 1 under this prior, where there is no interval"
     if np.isnan(scale):
         told += f" at every prior scale looked at ({_SCALES.min():g} to {_SCALES.max():g})"
+    elif excludes and scale <= own_scale and own_mean != 0.0:
+        told += (
+            f" down to a prior scale of {scale:.3g} ({now}), where it comes to include 1; narrower priors pull it to "
+            f"their own mean, an odds ratio of {np.exp(own_mean):.3g}"
+        )
     elif excludes and scale <= own_scale:
         with np.errstate(over="ignore"):
-            low, high = np.exp([own_mean - reach * scale, own_mean + reach * scale])
-        low_told = f"1/{high:.2f}" if own_mean == 0.0 else f"{low:.2f}"
+            high = np.exp(reach * scale)
         told += (
-            f" unless 95% of odds ratios are believed within {low_told} and {high:.2f} beforehand (a prior scale of "
+            f" unless 95% of odds ratios are believed within 1/{high:.2f} and {high:.2f} beforehand (a prior scale of "
             f"{scale:.3g}, {now})"
         )
     elif excludes:

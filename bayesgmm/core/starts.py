@@ -95,6 +95,43 @@ def spread_partition(points: Array, repeats: Array, n_components: int) -> Labels
     return _cut((centred**2).sum(axis=0), repeats, n_components)
 
 
+def spike_partition(points: Array, repeats: Array, n_components: int) -> Labels | None:
+    """Rows of one value as a component of their own, the rest cut into equal parts; None where no value stands out.
+
+    Survivors at the end of a study, or values at a limit, are a spike that cuts along an axis do not find.
+
+    Parameters
+    ----------
+    points : ndarray (n_traits, n_rows)
+        Standardised traits.
+    repeats : ndarray (n_rows,)
+        What each row stands for; empty when one each.
+    n_components : int
+
+    Returns
+    -------
+    ndarray of int (n_rows,) or None
+    """
+    people = repeats if len(repeats) else np.ones(points.shape[1])
+    least = max(_SPIKE_PEOPLE, _SPIKE_SHARE * people.sum())
+    spike = np.ones(points.shape[1], dtype=bool)
+    for point in points:
+        # the commonest value of each trait among those who share the commonest of the traits before
+        values, group = np.unique(point[spike], return_inverse=True)
+        alike = np.bincount(group, people[spike])
+        if alike.max() < least:
+            return None
+        spike &= point == values[alike.argmax()]
+    if n_components < 2 or spike.all():
+        return None
+    labels = np.zeros(points.shape[1], dtype=np.int64)
+    labels[~spike] = 1
+    if n_components > 2:
+        rest = people[~spike] if len(repeats) else repeats
+        labels[~spike] += quantile_partition(points[:, ~spike], rest, n_components - 1)
+    return labels
+
+
 def fitted_partition(points: Array, repeats: Array, predictors: Array, n_components: int) -> Labels:
     """Cut rows into equal parts by what a linear regression on the predictors foretells of the first trait."""
     root = np.sqrt(repeats) if len(repeats) else np.ones(points.shape[1])
@@ -165,6 +202,9 @@ def kmeans_partition(points: Array, repeats: Array, n_components: int, rng: np.r
     labels = np.empty(points.shape[1], dtype=np.int64)
     _kmeans(np.ascontiguousarray(points), repeats, rng.random(n_components), labels)
     return labels
+
+
+_SPIKE_SHARE, _SPIKE_PEOPLE = 0.1, 5.0  # of people with one value, from which it starts a component of its own
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _FEW_VALUES = 3.0  # a component with fewer values of traits than this, per parameter of its own, is flagged
 _NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
 _SHOWN = 5  # predictors named in one message
+_NO_EFFECT = 1e-2  # log odds per sd of a predictor, below which an effect is next to none
 _WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
 
 
@@ -79,6 +80,19 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
         )
     found += _held_effects(fit)
     found += _given_scales(fit)
+    if (
+        problem.priors.scales is not None
+        and len(fit.parameters.beta)
+        and np.abs(fit.parameters.beta).max() < _NO_EFFECT
+    ):
+        found.append(
+            (
+                None,
+                "scales at nothing",
+                "the mode of the learned scales is next to nothing, and with it every effect; that is a property of "
+                "such modes and not of the data: sample the posterior",
+            )
+        )
     if not fit.converged:
         found.append((None, "not converged", f"not converged: {fit.reason}"))
     if not fit.strict:

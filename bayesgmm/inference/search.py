@@ -18,6 +18,7 @@ from bayesgmm.core.starts import (
     kmeans_partition,
     quantile_partition,
     random_partition,
+    spike_partition,
     spread_partition,
     start_from,
     whitened,
@@ -253,7 +254,7 @@ def _climb_from(
 
 
 def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) -> list[tuple[str, Labels]]:
-    """Starting partitions of the rows: quantiles, widths, a hierarchy, what predictors foretell, then k-means++."""
+    """Starting partitions of the rows: quantiles, equal values, widths, a hierarchy, predictors, then k-means++."""
     k, repeats, n_rows = arrays.n_components, arrays.sample.repeats, points.shape[1]
     if k == 1:
         return [("one component", np.zeros(n_rows, dtype=np.int64))]
@@ -261,10 +262,14 @@ def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) 
     white = whitened(points, repeats) if restarts > 1 else points
     made: list[tuple[str, Labels]] = [("quantiles", quantile_partition(points, repeats, k))]
     if restarts > 1:
+        spike = spike_partition(points, repeats, k)
+        if spike is not None:
+            made.append(("spike", spike))
+    if restarts > 1 and len(made) < restarts:
         made.append(("hierarchy", hierarchical_partition(white, repeats, k, rng)))
-    if restarts > 2:
+    if restarts > 2 and len(made) < restarts:
         made.append(("spread", spread_partition(points, repeats, k)))
-    if len(points) > 1 and restarts > 3:
+    if len(points) > 1 and restarts > 3 and len(made) < restarts:
         made.append(("quantiles", quantile_partition(points, repeats, k, 1)))
     if arrays.sample.predictors.shape[1] and len(made) < restarts and len(arrays.sample.mix_starts) == 0:
         rows = arrays.sample.predictors[arrays.sample.pattern]
