@@ -58,7 +58,6 @@ BAYES_FACTOR: Final = "log10_bayes_factor"
 RESPONSIBILITIES: Final = "responsibilities"
 LOG_POSTERIOR: Final = "log_posterior"
 LOG_LIKELIHOOD: Final = "log_likelihood"
-LOG_PRIOR: Final = "log_prior"
 
 # genotypes a diploid person can have, as counts of the effect allele
 GENOTYPES: Final = (0, 1, 2)

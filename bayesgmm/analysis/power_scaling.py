@@ -28,7 +28,6 @@ _MEANING = {
     WEAK: "it does not move with either",
     UNKNOWN: "Laplace's draws are not to be trusted here; sample the posterior (Mixture.sample)",
 }
-BLOCKS = ("all", names.WEIGHTS, "components", names.EFFECTS, "scales", names.SHIFTS)
 
 
 def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataFrame:

@@ -100,17 +100,23 @@ def _log_densities(
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _find_largest(joint: Array, size: int, largest: Array) -> None:
+    """Largest of each person's log joint densities (K, BLOCK), which exponentials are taken relative to."""
+    for i in range(size):
+        largest[i] = joint[0, i]
+    for k in range(1, joint.shape[0]):
+        for i in range(size):
+            largest[i] = max(largest[i], joint[k, i])
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
 def _normalise(joint: Array, size: int, largest: Array, total: Array) -> None:
     """Turn log joint densities (K, BLOCK) into responsibilities in place.
 
     ``largest + log(total)`` is each person's log marginal density afterwards.
     """
     n_components = joint.shape[0]
-    for i in range(size):
-        largest[i] = joint[0, i]
-    for k in range(1, n_components):
-        for i in range(size):
-            largest[i] = max(largest[i], joint[k, i])
+    _find_largest(joint, size, largest)
     for i in range(size):
         total[i] = 0.0
     for k in range(n_components):
@@ -128,11 +134,7 @@ def _normalise(joint: Array, size: int, largest: Array, total: Array) -> None:
 def _marginalise(joint: Array, size: int, largest: Array, total: Array) -> None:
     """Leave ``largest + log(total)`` as in :func:`_normalise`, and no responsibilities."""
     n_components = joint.shape[0]
-    for i in range(size):
-        largest[i] = joint[0, i]
-    for k in range(1, n_components):
-        for i in range(size):
-            largest[i] = max(largest[i], joint[k, i])
+    _find_largest(joint, size, largest)
     for i in range(size):
         total[i] = 0.0
     for k in range(n_components):
