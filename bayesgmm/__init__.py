@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Study": "study",
     "read_study": "study",
+    "DfGamma": "priors",
     "Dirichlet": "priors",
     "NormalInverseWishart": "priors",
     "ShiftsNormal": "priors",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from bayesgmm.knowledge.trait_scale import log_odds_from_trait_shift
     from bayesgmm.model import Mixture
     from bayesgmm.priors import (
+        DfGamma,
         Dirichlet,
         Flat,
         Jeffreys,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 class Mixture:
     """A Gaussian mixture of traits whose weights may depend on genotypes and covariates.
 
+    Components may have heavier tails (Student-t), and there may be two more of them: noise, and a spike at one value.
+
     Parameters
     ----------
     n_components : int
@@ -50,6 +53,16 @@ class Mixture:
         A person who lacks at most two of the genotypes in ``weights`` (or has probabilities instead) is averaged over
         what they may be, given the allele frequency; with more, or with "mean", the columns are set to what is
         expected. :attr:`MapFit.genotypes` says for how many.
+    noise : bool or float, default False
+        One more component, spread evenly over the box that holds the data (the smaller of the boxes along the axes and
+        along the principal components, as mclust's), for people who belong to none. A number is taken for the box's
+        volume. Predictors of the weights act on it as on any component.
+    spike : float or sequence of float, optional
+        One more component at exactly this value (one for each trait): survivors, zeros, values at a limit of
+        detection. Who has it is of that component for certain; predictors of the weights then say who is.
+    df : float or {"each", "shared"}, optional
+        Components are Student-t with these degrees of freedom, or with ones that are estimated: of each, or one for
+        all. ``covariances`` are then the scale matrices.
     compress : bool, optional
         Compute on distinct rows with counts where people are alike in everything; the answer is the same. None: when
         that saves at least a tenth of the rows.
@@ -77,6 +90,9 @@ class Mixture:
     reference: int = 0
     missing_genotypes: Literal["average", "mean"] = "average"
     compress: bool | None = None
+    noise: bool | float = False
+    spike: float | Sequence[float] | None = None
+    df: float | Literal["each", "shared"] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.n_components, bool) or not isinstance(self.n_components, int | np.integer):
@@ -96,12 +112,38 @@ class Mixture:
             raise InputError(f"missing_genotypes = {self.missing_genotypes!r}; it must be 'average' or 'mean'")
         if self.compress not in (None, True, False):
             raise InputError(f"compress = {self.compress!r}; it must be True, False or None")
-        if not 0 <= self.reference < self.n_components:
-            raise InputError(
-                f"reference = {self.reference}; it must be one of the components 0 to {self.n_components - 1}"
-            )
+        self._check_beyond_gaussian()
+        n_all = self.n_components + (self.noise is not False) + (self.spike is not None)
+        if not 0 <= self.reference < n_all:
+            raise InputError(f"reference = {self.reference}; it must be one of the components 0 to {n_all - 1}")
         if not isinstance(self.priors, Priors):
             raise InputError(f"priors = {self.priors!r}; it must be a bayesgmm.Priors")
+
+    def _check_beyond_gaussian(self) -> None:
+        """Raise where noise, spike or degrees of freedom are out of bounds."""
+        if not isinstance(self.noise, bool) and not (_is_number(self.noise) and self.noise > 0.0):
+            raise InputError(f"noise = {self.noise!r}; it must be True, False, or the volume of its box, above 0")
+        if self.spike is not None:
+            values = np.atleast_1d(np.asarray(self.spike, dtype=object))
+            if isinstance(self.spike, bool) or not all(_is_number(v) for v in values):
+                raise InputError(f"spike = {self.spike!r}; it must be a finite number, or one for each trait")
+        if self.df is not None and self.df not in ("each", "shared") and not (_is_number(self.df) and self.df > 0.0):  # type: ignore[operator]
+            raise InputError(f"df = {self.df!r}; it must be a number above 0, 'each', 'shared' or None")
+
+    def spike_at(self, n_traits: int) -> NDArray[np.float64] | None:
+        """The spike's value of each trait (n_traits,); None without a spike.
+
+        Raises
+        ------
+        InputError
+            If there are as many values as traits neither of one nor of all.
+        """
+        if self.spike is None:
+            return None
+        values = np.atleast_1d(np.asarray(self.spike, dtype=float))
+        if len(values) not in (1, n_traits):
+            raise InputError(f"spike has {len(values)} values for {n_traits} traits; give one number, or one per trait")
+        return np.broadcast_to(values, n_traits).copy()
 
     @classmethod
     def from_card(cls, path: str | PathLike[str], study: Study | None = None) -> Mixture:
@@ -276,6 +318,11 @@ class Mixture:
         from bayesgmm.inference.pymc_model import build_model
 
         return build_model(self.problem(study))
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return is_number and bool(np.isfinite(value))
 
 
 def as_study(given: StudyLike, sample_weight: Any = None) -> Study:

@@ -25,7 +25,15 @@ MEANS: Final = "means"
 COVARIANCES: Final = "covariances"
 EFFECTS: Final = "effects"
 SHIFTS: Final = "shifts"
-PARAMETERS: Final = (WEIGHTS, MEANS, COVARIANCES, EFFECTS, SHIFTS)
+DF: Final = "df"
+PARAMETERS: Final = (WEIGHTS, MEANS, COVARIANCES, EFFECTS, SHIFTS, DF)
+
+# components that have a mean and a covariance of their own, and what kind of density every component has
+LOCATED: Final = "located"
+KIND: Final = "kind"
+NOISE: Final = "noise"
+SPIKE: Final = "spike"
+FIXED_KINDS: Final = (NOISE, SPIKE)
 
 # scales of the effects, where they are learned
 GROUP: Final = "group"
@@ -63,6 +71,6 @@ LOG_LIKELIHOOD: Final = "log_likelihood"
 GENOTYPES: Final = (0, 1, 2)
 
 
-def contrast_label(component: int, reference: int) -> str:
-    """Name of the contrast of one component against another, e.g. ``"1 vs 0"``."""
+def contrast_label(component: int | str, reference: int | str) -> str:
+    """Name of the contrast of one component against another, e.g. ``"1 vs 0"`` or ``"noise vs 0"``."""
     return f"{component} vs {reference}"

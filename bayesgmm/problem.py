@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.checks import check_traits_can_be_fitted
+from bayesgmm.core.fixed import Box, Fixed
 from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked
@@ -49,12 +50,16 @@ class Problem(ProblemData):
     Attributes
     ----------
     n_components, reference : int
+        Noise and a spike are counted among the components.
     priors : ResolvedPriors
+    df : float, "each", "shared" or None
+        Degrees of freedom of Student-t components, as in :class:`bayesgmm.Mixture`.
     """
 
     n_components: int
     reference: int
     priors: ResolvedPriors
+    df: float | str | None = None
 
     @classmethod
     def build(cls, mixture: Mixture, study: Study) -> Problem:
@@ -70,18 +75,22 @@ class Problem(ProblemData):
         check_traits_can_be_fitted(traits, study.trait_names)
         weight = study.sample_weight
         observed = people_with_traits(traits)
+        shares = None if weight is None else weight[observed]
+        fixed, elsewhere, shares_elsewhere = _fixed_components(mixture, traits[observed], shares, study.trait_names)
         n_observed = count_people(traits, weight, observed)
-        if n_observed < mixture.n_components:
+        n_elsewhere = float(len(elsewhere) if shares_elsewhere is None else shares_elsewhere.sum())
+        if n_elsewhere < mixture.n_components:
             raise InputError(
-                f"n_components = {mixture.n_components}, but only {n_observed:g} people have traits; ask for at most "
-                f"{max(int(n_observed), 1)} components"
+                f"n_components = {mixture.n_components}, but only {n_elsewhere:g} people have traits"
+                f"{'' if fixed.spike is None else ' other than the spike'}; ask for at most "
+                f"{max(int(n_elsewhere), 1)} components"
             )
+        n_components = mixture.n_components + len(fixed)
         family = family_for(mixture.covariance, traits.shape[1])
         average = mixture.missing_genotypes == "average"
         design = study.design(mixture.weights, average=average)
         means_design = study.design(mixture.means, role="means", average=False)
-        shares = None if weight is None else weight[observed]
-        refuse_units_apart(family, study.trait_names, mean_and_variance(traits[observed], shares)[1])
+        refuse_units_apart(family, study.trait_names, mean_and_variance(elsewhere, shares_elsewhere)[1])
         centers, spreads = mean_and_variance(design.matrix[observed], shares)
         covariate_centers, variances = mean_and_variance(means_design.matrix[observed], shares)
         tell_constant(constant_columns(design.columns, design.matrix, centers, spreads))
@@ -90,8 +99,10 @@ class Problem(ProblemData):
         spread = np.sqrt(variances)
         uncertain = design.uncertain
         priors = mixture.priors.resolve(
-            *mean_and_covariance(traits[observed], shares, n_observed),
+            *mean_and_covariance(elsewhere, shares_elsewhere, n_elsewhere),
             mixture.n_components,
+            n_fixed=len(fixed),
+            df=mixture.df,
             trait_names=study.trait_names,
             predictors=design.columns,
             reference=mixture.reference,
@@ -107,9 +118,11 @@ class Problem(ProblemData):
             ids=None if study.is_bare else study.samples,
             trait_names=tuple(study.trait_names),
             predictor_names=tuple(design.columns),
-            n_components=mixture.n_components,
+            n_components=n_components,
             reference=mixture.reference,
             priors=priors,
+            df=mixture.df,
+            fixed=fixed,
             profiles=design.profiles - centers,
             variant_names=tuple(design.variants),
             variant_columns={variant: list(design.columns_of(variant)) for variant in design.variants},
@@ -138,7 +151,9 @@ class Problem(ProblemData):
         """
         resolved = priors.resolve(
             *self._sample_moments,
-            self.n_components,
+            self.n_located,
+            n_fixed=len(self.fixed),
+            df=self.df,
             trait_names=self.trait_names,
             predictors=self.predictor_names,
             reference=self.reference,
@@ -198,11 +213,16 @@ class Problem(ProblemData):
         """
         priors, size = self.priors, len(order)
         reference = min(self.reference, size - 1)
+        tails = priors.tails
+        if len(tails.df):
+            n_located = size - len(self.fixed)
+            tails = replace(tails, df=tails.df[:n_located], n_free=min(tails.n_free, n_located))
         left = replace(
             priors,
             concentration=priors.concentration[order],
             effect_mean=priors.effect_mean[:, : size - 1],
             reference=reference,
+            tails=tails,
         )
         other = replace(self, n_components=size, reference=reference, priors=left)
         return self._shared_with(other)
@@ -213,11 +233,22 @@ class Problem(ProblemData):
         other.__dict__.update({name: value for name, value in self.__dict__.items() if name in known})
         return other
 
+    @property
+    def n_located(self) -> int:
+        """Components that have a mean and a covariance of their own; noise and a spike come after them."""
+        return self.n_components - len(self.fixed)
+
+    @cached_property
+    def component_labels(self) -> tuple[str, ...]:
+        """What components are called: their number, or ``"noise"`` and ``"spike"``."""
+        return (*(str(k) for k in range(self.n_located)), *self.fixed.kinds)
+
     @cached_property
     def contrasts(self) -> tuple[str, ...]:
         """Labels of the contrasts: each other component against the reference."""
+        labels = self.component_labels
         others = [k for k in range(self.n_components) if k != self.reference]
-        return tuple(names.contrast_label(k, self.reference) for k in others)
+        return tuple(names.contrast_label(labels[k], labels[self.reference]) for k in others)
 
     def propriety(self) -> Propriety:
         """Whether the posterior has a finite integral, parameter by parameter and with reasons."""
@@ -235,6 +266,7 @@ class Problem(ProblemData):
             niw_prior=prior.niw().rescaled(self.centre, self.unit),
             shift_precision=np.ascontiguousarray((scale / prior.shift_sd) ** 2),
             floor=self._floor,
+            tails=prior.tails,
         )
 
     @property
@@ -247,7 +279,7 @@ class Problem(ProblemData):
     @cached_property
     def log_prior_shift(self) -> float:
         """The same for the prior density of means, covariances, effects and slopes."""
-        powers = self.arrays.niw_prior.unit_power(self.n_components)
+        powers = self.arrays.niw_prior.unit_power(self.n_located)
         shift = -float(powers @ np.log(self.unit)) + float(self.log_effects_shift.sum())
         proper = np.isfinite(self.priors.shift_sd)
         scale = np.log(self.unit[None, :] / self.covariate_unit[:, None])
@@ -257,19 +289,30 @@ class Problem(ProblemData):
 
     def labelled(self, parameters: Parameters) -> xr.Dataset:
         """Parameters in standardised coordinates as a labelled dataset in the traits' units."""
-        return self.dataset(
-            np.exp(parameters.log_pi), parameters.means, parameters.roots, parameters.beta, parameters.shifts
+        p = parameters
+        return self.dataset(Stacked(np.exp(p.log_pi), p.beta, p.means, p.roots, p.shifts, p.df))
+
+    def dataset(self, stacked: Stacked) -> xr.Dataset:
+        """Label standardised parameters, with any leading dims ``chain``, ``draw``.
+
+        The means and covariances of noise and of a spike are those of their densities, which nothing changes.
+        """
+        means = self.centre + self.unit * stacked.means
+        covariances = covariances_from_roots(stacked.roots) * np.outer(self.unit, self.unit)
+        return self.label(
+            stacked.pi,
+            self._with_fixed(means, self.fixed.means, -2),
+            self._with_fixed(covariances, self.fixed.covariances, -3),
+            stacked.beta / self.predictor_unit[:, None],
+            stacked.shifts * (self.unit[None, :] / self.covariate_unit[:, None]),
+            stacked.df if self.priors.tails.n_free else stacked.df[..., :0],
         )
 
-    def dataset(self, weights: Array, means: Array, roots: Array, beta: Array, shifts: Array) -> xr.Dataset:
-        """Label standardised parameters, with any leading dims ``chain``, ``draw``; ``beta`` is against component 0."""
-        return self.label(
-            weights,
-            self.centre + self.unit * means,
-            covariances_from_roots(roots) * np.outer(self.unit, self.unit),
-            beta / self.predictor_unit[:, None],
-            shifts * (self.unit[None, :] / self.covariate_unit[:, None]),
-        )
+    def _with_fixed(self, located: Array, fixed: Array, axis: int) -> Array:
+        """Parameters of components that have their own, and then of the others."""
+        if not len(self.fixed):
+            return located
+        return np.concatenate((located, np.broadcast_to(fixed, (*located.shape[:axis], *fixed.shape))), axis=axis)
 
     def draws(self, free: Array, near: Parameters) -> xr.Dataset:
         """Label the rows of free coordinates (n, n_free) as the draws of one chain; ``near`` as for ``of_free``."""
@@ -277,10 +320,11 @@ class Problem(ProblemData):
 
     def draws_of(self, stacked: Stacked) -> xr.Dataset:
         """Label standardised parameters (n, ...) as the draws of one chain."""
-        pi, beta, means, roots, shifts = (x[None] for x in stacked)
-        return self.dataset(pi, means, roots, beta, shifts)
+        return self.dataset(Stacked(*(x[None] for x in stacked)))
 
-    def label(self, weights: Array, means: Array, covariances: Array, beta: Array, shifts: Array) -> xr.Dataset:
+    def label(
+        self, weights: Array, means: Array, covariances: Array, beta: Array, shifts: Array, df: Array
+    ) -> xr.Dataset:
         """Label parameters in the traits' units; ``beta`` is against component 0."""
         leading = [names.CHAIN, names.DRAW][: weights.ndim - 1]
         full = np.concatenate((np.zeros((*beta.shape[:-1], 1)), beta), axis=-1)
@@ -293,6 +337,7 @@ class Problem(ProblemData):
                 names.COVARIANCES: ((*leading, names.COMPONENT, names.TRAIT, names.TRAIT_BIS), covariances),
                 names.EFFECTS: ((*leading, names.PREDICTOR, names.CONTRAST), effects),
                 names.SHIFTS: ((*leading, names.COVARIATE, names.TRAIT), shifts),
+                names.DF: ((*leading, names.LOCATED), df),
             },
             coords=self.coords,
         )
@@ -300,8 +345,14 @@ class Problem(ProblemData):
     @property
     def coords(self) -> dict[str, Any]:
         """Labels of the parameters' dims."""
+        kinds = {}
+        if len(self.fixed):
+            located = "Student-t" if len(self.priors.tails.df) else "normal"
+            kinds = {names.KIND: (names.COMPONENT, [located] * self.n_located + list(self.fixed.kinds))}
         return {
             names.COMPONENT: np.arange(self.n_components),
+            **kinds,
+            names.LOCATED: np.arange(self.n_located if self.priors.tails.n_free else 0),
             names.TRAIT: list(self.trait_names),
             names.TRAIT_BIS: list(self.trait_names),
             names.PREDICTOR: _labels(self.predictor_names),
@@ -316,21 +367,27 @@ class Problem(ProblemData):
         """
         # a weight of the average person may be too small for a number
         log_pi = np.log(np.maximum(dataset[names.WEIGHTS].values, np.finfo(float).tiny))
-        means = (dataset[names.MEANS].values - self.centre) / self.unit
-        covariances = dataset[names.COVARIANCES].values / np.outer(self.unit, self.unit)
+        located, tails = self.n_located, self.priors.tails
+        means = (dataset[names.MEANS].values[:located] - self.centre) / self.unit
+        covariances = dataset[names.COVARIANCES].values[:located] / np.outer(self.unit, self.unit)
         beta = self.beta(dataset[names.EFFECTS].values, reference) * self.predictor_unit[:, None]
         shifts = dataset[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :])
-        return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances), shifts)
+        df = dataset[names.DF].values if tails.n_free else tails.df
+        return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances), shifts, df, tails.n_free)
 
     def stacked(self, draws: xr.Dataset) -> Stacked:
         """Standardised parameters of labelled draws (chain, draw, ...)."""
-        covariances = draws[names.COVARIANCES].values / np.outer(self.unit, self.unit)
+        located, tails = self.n_located, self.priors.tails
+        covariances = draws[names.COVARIANCES].values[..., :located, :, :] / np.outer(self.unit, self.unit)
+        weights = draws[names.WEIGHTS].values
+        given = np.broadcast_to(tails.df, (*weights.shape[:-1], len(tails.df)))
         return Stacked(
-            draws[names.WEIGHTS].values,
+            weights,
             self.beta(draws[names.EFFECTS].values) * self.predictor_unit[:, None],
-            (draws[names.MEANS].values - self.centre) / self.unit,
+            (draws[names.MEANS].values[..., :located, :] - self.centre) / self.unit,
             precision_roots(covariances),
             draws[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :]),
+            draws[names.DF].values if tails.n_free else given,
         )
 
     def beta(self, effects: Array, reference: int | None = None) -> Array:
@@ -365,6 +422,31 @@ class Problem(ProblemData):
         if uncertain is None or len(uncertain.person) == 0:
             return certain
         return uncertain.mixed(at(uncertain.rows), len(predictors), certain)
+
+
+def _fixed_components(
+    mixture: Mixture, traits: Array, shares: Array | None, trait_names: Sequence[str]
+) -> tuple[Fixed, Array, Array | None]:
+    """Noise and spike of a specification, and traits and weights of the people who are not at the spike."""
+    fixed = Fixed(spike=mixture.spike_at(len(trait_names)))
+    there = fixed.at_spike(traits)
+    if fixed.spike is not None:
+        if not there.any():
+            raise InputError(
+                f"spike = {mixture.spike!r}, but nobody has this value; give the value as it is in the data, or leave "
+                "the spike out"
+            )
+        traits = traits[~there]
+        shares = None if shares is None else shares[~there]
+        if not len(traits):
+            raise InputError(f"spike = {mixture.spike!r}, and everybody is there; nothing is left to fit")
+        check_traits_can_be_fitted(traits, trait_names)
+    if mixture.noise is not False:
+        known = np.nanmax(traits, axis=0) - np.nanmin(traits, axis=0)
+        if not (known > 0.0).all():
+            raise InputError(f"noise: {trait_names[int(known.argmin())]!r} does not vary, so its box has no volume")
+        fixed = replace(fixed, noise=Box.around(traits, None if mixture.noise is True else float(mixture.noise)))
+    return fixed, traits, shares
 
 
 def _labels(given: Sequence[str]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm.core.families import SAMPLED, Family
+from bayesgmm.core.fixed import Fixed
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import precision_roots
 from bayesgmm.core.one_component import mean_and_covariance, mean_and_variance
@@ -69,6 +70,8 @@ class ProblemData:
         What predictors may be (centred), for people whose genotype is not certain.
     compress : bool or None
         Whether people who are alike are counted as one row; None: when that pays.
+    fixed : Fixed
+        Components whose density no parameter changes, after those that have a mean: noise and a spike.
     """
 
     traits: Array
@@ -93,6 +96,7 @@ class ProblemData:
     compress: bool | None = None
     design: Design | None = None
     means_design: Design | None = None
+    fixed: Fixed = field(default_factory=Fixed)
 
     @property
     def n_samples(self) -> int:
@@ -149,8 +153,17 @@ class ProblemData:
         return people_with_traits(self.traits)
 
     @cached_property
+    def _elsewhere(self) -> tuple[Array, Array | None]:
+        """Traits and weights of the people with traits who are not at the spike: whom means and covariances are of."""
+        traits, shares = self.traits[self.people], self._shares
+        there = self.fixed.at_spike(traits)
+        if not there.any():
+            return traits, shares
+        return traits[~there], None if shares is None else shares[~there]
+
+    @cached_property
     def _trait_moments(self) -> tuple[Array, Array]:
-        return mean_and_variance(self.traits[self.people], self._shares)
+        return mean_and_variance(*self._elsewhere)
 
     @property
     def centre(self) -> Array:
@@ -208,6 +221,7 @@ class ProblemData:
             centre=self.centre,
             scale=1.0 / self.unit,
             compress=self.compress,
+            fixed=self.fixed,
         )
 
     @property
@@ -223,8 +237,9 @@ class ProblemData:
 
     @cached_property
     def _sample_moments(self) -> tuple[Array, Array | None]:
-        """Mean and covariance of the traits of the people who have any, in the traits' units."""
-        return mean_and_covariance(self.traits[self.people], self._shares, self.n_effective)
+        """Mean and covariance of the traits of the people who have any, in the traits' units, a spike left out."""
+        traits, shares = self._elsewhere
+        return mean_and_covariance(traits, shares, float(len(traits) if shares is None else shares.sum()))
 
     @cached_property
     def _floor(self) -> Array:
@@ -252,8 +267,8 @@ class ProblemData:
 
     @cached_property
     def _log_units(self) -> Array:
-        """Sum of the logarithms of the units of each person's observed traits (people with traits)."""
-        logs: Array = (~np.isnan(self.traits[self.people])) @ np.log(self.unit)
+        """Sum of the logarithms of the units of each person's observed traits (people with traits); none at a spike."""
+        logs: Array = (~np.isnan(self.fixed.without_spike(self.traits[self.people]))) @ np.log(self.unit)
         return logs
 
     def pointwise(self, values: Array) -> Array:
@@ -264,7 +279,7 @@ class ProblemData:
     def log_likelihood_shift(self) -> float:
         """What the log likelihood gains when traits go back to their own units: minus the sum of log units."""
         shares = self._shares
-        if is_complete(self.traits):
+        if is_complete(self.traits) and self.fixed.spike is None:
             return -self.n_effective * float(np.log(self.unit).sum())
         return -float(self._log_units.sum() if shares is None else self._log_units @ shares)
 

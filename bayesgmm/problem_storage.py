@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.core.effect_density import N_SHAPES
 from bayesgmm.core.families import Family
+from bayesgmm.core.fixed import fixed_of_dict, fixed_to_dict
 from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.learned_scales import scale_model_of
 from bayesgmm.priors.resolved import ResolvedPriors
+from bayesgmm.priors.stated import tails_of
 from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -82,6 +84,9 @@ def problem_to_dataset(problem: Problem) -> xr.Dataset:
         "scales": None if priors.scales is None else priors.scales.to_dict(),
         "weights_jeffreys": priors.weights_jeffreys,
         "components_jeffreys": priors.components_jeffreys,
+        "df": problem.df,
+        "tails": [priors.tails.shape, priors.tails.rate],
+        "fixed": fixed_to_dict(problem.fixed),
     }
     return xr.Dataset(data, coords=coords, attrs={"problem": json.dumps(about)})
 
@@ -98,6 +103,7 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
 
     trait_names, predictors, covariates = labels(names.TRAIT), labels(names.PREDICTOR), labels(names.COVARIATE)
     n_samples, n_components = stored.sizes[names.SAMPLE], stored.sizes[names.COMPONENT]
+    fixed = fixed_of_dict(about.get("fixed") or {})
     priors = ResolvedPriors(
         concentration=array("prior_concentration"),
         mean=array("prior_mean"),
@@ -120,6 +126,8 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
         scales_at=np.asarray(about["scales_at"], dtype=float) if about.get("scales_at") else None,
         weights_jeffreys=about.get("weights_jeffreys", False),
         components_jeffreys=about.get("components_jeffreys", False),
+        tails=tails_of(n_components - len(fixed), about.get("df"), *about.get("tails", (1.0, 0.0))),
+        n_fixed=len(fixed),
     )
     uncertain = Uncertain.nobody(len(predictors))
     if "uncertain_person" in stored:
@@ -150,4 +158,6 @@ def problem_from_dataset(stored: xr.Dataset) -> Problem:
         sample_weight=array(names.SAMPLE_WEIGHT) if names.SAMPLE_WEIGHT in stored else None,
         uncertain=uncertain,
         compress=about["compress"],
+        df=about.get("df"),
+        fixed=fixed,
     )

@@ -50,7 +50,7 @@ def kernel() -> None:
         arrays = problem.arrays
         p = start_from(arrays, problem.start_points(), np.eye(k)[np.arange(n) % k])
         weights = np.full((len(arrays.sample.predictors), k), -np.log(k))
-        inputs = (arrays.sample, group_pass.address, weights, p.means, p.roots, p.shifts)
+        inputs = (arrays.sample, group_pass.address, weights, p.means, p.roots, p.shifts, p.df)
         out = (np.empty(k), np.empty((k, d)), np.empty((k, d, d)), NOTHING_2D, NOTHING_1D)
 
         def one(given: tuple[Any, ...] = inputs, results: tuple[Any, ...] = out) -> None:

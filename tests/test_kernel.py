@@ -42,7 +42,7 @@ def moments(y, pattern, log_weights, means, roots, *, passes=None, membership=Fa
     pointwise = np.empty(y.shape[1]) if membership else NOTHING_1D
     address = (passes or group_pass).address
     value = expectation.compiled(
-        sample, address, counts, means, roots, np.zeros((0, d)), mass, first, second, r, pointwise
+        sample, address, counts, means, roots, np.zeros((0, d)), NOTHING_1D, mass, first, second, r, pointwise
     )
     result = Moments(value, counts, mass, first, second)
     return (result, r, pointwise) if membership else result

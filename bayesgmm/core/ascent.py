@@ -25,6 +25,7 @@ from bayesgmm.core.moments import log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, call_at, f8
 from bayesgmm.core.posterior import ENGINE, HYPER, Engine, Hyper, components_gradient, pack, unpack
 from bayesgmm.core.sample import SAMPLE, Sample
+from bayesgmm.core.vectormath import digamma
 from bayesgmm.core.weights import add_weights_prior, call_newton
 
 Array = NDArray[np.float64]
@@ -38,6 +39,8 @@ _SETTLED = 3e-3  # gain per person below which EM has chosen its hill; a longer 
 _LONGEST = 3.0  # furthest that a proposal may move a coordinate from where the EM step puts it
 _FURTHER = 1000.0  # EM steps ahead along a ridge, where trust allows so many
 _TINY = 1e-300
+_LEAST_DF, _MOST_DF = 0.05, 1e6  # of a Student-t that is estimated; the last is a Gaussian but for rounding
+_BISECTIONS = 60
 # A gain below this share of the log posterior is rounding, not ascent or descent.
 ROUNDING = 64 * 2.220446049250313e-16
 
@@ -67,14 +70,16 @@ def _maximise_components(
     n_components, size = means.shape
     n_covariates = shifts.shape[0]
     strength = hyper.strength
+    # people as they weigh on a mean: of Student-t components by the precision each is expected to have
+    weighing = _weighing(hyper, mass)
     if n_covariates > 0:
-        _maximise_shifts(hyper, mass, first, second, means, shifts, roots)
+        _maximise_shifts(hyper, weighing, first, second, means, shifts, roots)
     for k in range(n_components):
-        total = mass[k] + strength
+        total = weighing[k] + strength
         if total > 0.0:
             for d in range(size):
                 step = (first[k, d] + strength * (hyper.mean[d] - means[k, d])) / total
-                _recentre(k, d, step, mass, first, second)
+                _recentre(k, d, step, weighing, first, second)
                 means[k, d] += step
     n, scatter = np.empty(n_components), np.empty((n_components, size, size))
     for k in range(n_components):
@@ -99,6 +104,38 @@ def _maximise_components(
             if not 1.0 / (roots[k, d, d] * roots[k, d, d]) > floor[d]:
                 return 0.0
     return least
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _weighing(hyper: Hyper, mass: Array) -> Array:
+    """Sum of ``r`` over people, of Student-t components of ``r E[u]``, of each component that has a mean."""
+    n_located = len(hyper.copies)
+    at = len(hyper.concentration) if len(hyper.df) > 0 else 0
+    return mass[at : at + n_located]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def maximise_df(hyper: Hyper, mass: Array, df: Array) -> None:
+    """M step of estimated degrees of freedom, in place: the root of a decreasing function, by bisection."""
+    n_df, n_located, at = hyper.n_df, len(df), len(hyper.concentration)
+    for j in range(n_df):
+        people, excess = 0.0, 0.0
+        for k in range(j, n_located, n_df):
+            people += mass[k]
+            excess += mass[at + n_located + k] - mass[at + k]
+        low, high = math.log(_LEAST_DF), math.log(_MOST_DF)
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            nu = math.exp(middle)
+            half = 0.5 * nu
+            slope = half * (people * (math.log(half) + 1.0 - digamma(half)) + excess)
+            slope += hyper.df_shape - 1.0 - hyper.df_rate * nu
+            if slope > 0.0:
+                low = middle
+            else:
+                high = middle
+        for k in range(j, n_located, n_df):
+            df[k] = math.exp(0.5 * (low + high))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -184,7 +221,7 @@ def maximise_weights(
     gradient: Array,
 ) -> None:
     """M step of the weights, in place; the gradient at the start is written."""
-    n_components = len(mass)
+    n_components = len(hyper.concentration)
     if n_components == 1:
         return
     if len(beta) > 0:
@@ -246,13 +283,15 @@ def _em_step(
     """
     n_components, size = len(hyper.concentration), len(hyper.mean)
     n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
-    alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
+    alpha, beta, means, shifts, roots, df = unpack(
+        full, n_components, len(hyper.copies), size, n_predictors, n_covariates, hyper.df, hyper.n_df
+    )
     log_weights_into(alpha, beta, sample.predictors, counts)
-    value, mass, first, second = moments_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
+    value, mass, first, second = moments_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts, df)
     value += hyper.constant
     head = (n_components - 1) * (1 + n_predictors)
     no = head < 0  # and not False: a literal would have functions compiled twice
-    value += components_gradient(means, shifts, roots, mass, first, second, hyper, no, gradient[head:])
+    value += components_gradient(means, shifts, roots, df, mass, first, second, hyper, no, gradient[head:])
     value += add_weights_prior(
         alpha,
         beta,
@@ -270,7 +309,8 @@ def _em_step(
         return value, 0.0
     maximise_weights(engine, hyper, sample.predictors, counts, mass, alpha, beta, gradient[:head])
     share = call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots)
-    pack(alpha, beta, means, shifts, roots, image)
+    maximise_df(hyper, mass, df)
+    pack(alpha, beta, means, shifts, roots, df, hyper.n_df, image)
     return value, share
 
 
@@ -285,7 +325,11 @@ def project(full: Array, engine: Engine, hyper: Hyper) -> bool:
     """Bring full coordinates back to the covariance family, in place: the member closest in relative entropy."""
     n_components, size = len(hyper.concentration), len(hyper.mean)
     n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
-    alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
+    n_located = len(hyper.copies)
+    alpha, beta, means, shifts, roots, df = unpack(
+        full, n_components, n_located, size, n_predictors, n_covariates, hyper.df, hyper.n_df
+    )
+    n_components = n_located
     near, people = np.empty((n_components, size, size)), np.empty(n_components)
     for k in range(n_components):
         people[k] = 1.0
@@ -296,7 +340,7 @@ def project(full: Array, engine: Engine, hyper: Hyper) -> bool:
     for k in range(n_components):
         if precision_root(out[k], roots[k]) <= 0.0:
             return False
-    pack(alpha, beta, means, shifts, roots, full)
+    pack(alpha, beta, means, shifts, roots, df, hyper.n_df, full)
     return True
 
 

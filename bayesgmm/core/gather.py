@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesgmm.core.fixed import Fixed
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.traits import is_complete
 
@@ -72,6 +73,7 @@ def gather(
     centre: Array,
     scale: Array,
     compress: bool | None = None,
+    fixed: Fixed | None = None,
 ) -> tuple[Sample, Long | slice]:
     """Bring people together as a sample.
 
@@ -91,6 +93,8 @@ def gather(
         What standardises the traits; see :class:`bayesgmm.core.sample.Sample`.
     compress : bool, optional
         Count people who are alike in everything as one row. None: when that saves at least a tenth of the rows.
+    fixed : Fixed, optional
+        Components whose density no parameter changes. People at a spike become a group without traits.
 
     Returns
     -------
@@ -99,6 +103,8 @@ def gather(
         Row of each person; a slice when it is the person's own number.
     """
     n = len(traits)
+    fixed = Fixed() if fixed is None else fixed
+    traits = fixed.without_spike(traits)
     group, masks = _groups(traits)
     pattern, table, mixes = _patterns(predictors, uncertain)
     own = pattern is None
@@ -155,6 +161,7 @@ def gather(
         mix_rows=mixes[1],
         mix_probabilities=mixes[2],
         covariates=np.require(covariates[chosen].T, np.float64, ("C", "W")),
+        fixed=fixed.log_densities(masks, 1.0 / scale),
         total=float(n) if weights is None else float(weights.sum()),
         own=own,
     )
@@ -267,7 +274,9 @@ def thinned(sample: Sample, most: int) -> Sample:
     values, offsets, starts, kept = [], [0], [0], []
     for g in range(len(sample.starts) - 1):
         begin, end = int(sample.starts[g]), int(sample.starts[g + 1])
-        block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(end - begin, -1)[::every]
+        block = sample.values[sample.offsets[g] : sample.offsets[g + 1]].reshape(
+            end - begin, int(sample.n_observed[g])
+        )[::every]
         values.append(block.ravel())
         offsets.append(offsets[-1] + block.size)
         kept.append(np.arange(begin, end, every))

@@ -8,6 +8,12 @@ For person :math:`i` with pattern of predictors :math:`u(i)` and covariates of t
 The pass returns :math:`\sum_i \ell_i` and the moments of the responsibilities. By Fisher's identity those moments are
 the gradient of the marginal log likelihood as well as what the M step needs.
 
+With Student-t components the density is that of a Gaussian of variance :math:`\Sigma_k / u` averaged over
+:math:`u \sim \mathrm{Gamma}(\nu_k/2, \nu_k/2)`, and the moments are those of :math:`r_{ik} E[u_{ik}]` (Lange, Little
+and Taylor 1989; Peel and McLachlan 2000), so that what is made of them, M step or gradient, stays the same.
+
+Components after those that have a mean have a density that no parameter changes: noise spread evenly over a box.
+
 People come in groups that have the same traits, sorted by pattern within a group, so that a block of people with the
 same predictors shares its log weights and the responsibilities per pattern add up without scattering. This file knows
 one group; :mod:`bayesgmm.core.moments` brings groups together.
@@ -23,7 +29,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, i1, i8
 from bayesgmm.core.sample import CHUNK
-from bayesgmm.core.vectormath import exp_nonpositive, log_normal
+from bayesgmm.core.vectormath import digamma, exp_nonpositive, log_normal
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int32]
@@ -97,6 +103,47 @@ def _log_densities(
             out[i] += z[i] * z[i]
     for i in range(size):
         out[i] = log_constant - 0.5 * out[i]
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _student(
+    size: int, n_traits: int, df: float, constant: float, out: Array, precision: Array, log_precision: Array
+) -> None:
+    r"""Turn a component's ``-delta / 2`` (BLOCK) into the log density of its Student-t, in place.
+
+    ``precision`` is filled with :math:`E[u]` of each person and ``log_precision`` with :math:`E[\log u]`, given that
+    they belong to the component.
+    """
+    half = 0.5 * (df + n_traits)
+    level = digamma(half) - math.log(0.5 * df)
+    for i in range(size):
+        ratio = 1.0 - 2.0 * out[i] / df
+        log_ratio = log_normal(ratio)
+        out[i] = constant - half * log_ratio
+        precision[i] = 2.0 * half / (df * ratio)
+        log_precision[i] = level - log_ratio
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _add_precisions(
+    r: Array, size: int, precision: Array, log_precision: Array, mass: Array, at: int, step: int
+) -> None:
+    """Add ``sum r E[u]`` and ``sum r E[log u]`` of one component, and turn ``r`` into ``r E[u]``."""
+    log_total, total = 0.0, 0.0
+    for i in range(size):
+        log_total += r[i] * log_precision[i]
+        r[i] *= precision[i]
+        total += r[i]
+    mass[at] += total
+    mass[at + step] += log_total
+
+
+@njit(cache=True, error_model="numpy", fastmath=_REDUCE)
+def _total(r: Array, size: int) -> float:
+    total = 0.0
+    for i in range(size):
+        total += r[i]
+    return total
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
@@ -198,12 +245,9 @@ def _add_counts(pattern: Index, row_shift: int, r: Array, k: int, counts: Array)
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
-def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array, weighted: Array) -> float:
-    """Add one component's moments over a block; return the sum of its responsibilities."""
+def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array, weighted: Array) -> None:
+    """Add one component's moments over a block."""
     n_traits = diff.shape[0]
-    count = 0.0
-    for i in range(size):
-        count += r[i]
     for d in range(n_traits):
         s = 0.0
         for i in range(size):
@@ -216,7 +260,6 @@ def _add_moments(r: Array, diff: Array, size: int, first: Array, second: Array, 
             for i in range(size):
                 s += weighted[i] * diff[e, i]
             second[d, e] += s
-    return count
 
 
 @njit(cache=True, error_model="numpy", fastmath=_REDUCE)
@@ -273,6 +316,8 @@ def _chunk(
     means: Array,
     roots: Array,
     shifts: Array,
+    df: Array,
+    fixed: Array,
     counts: Array,
     mass: Array,
     first: Array,
@@ -280,16 +325,24 @@ def _chunk(
     responsibilities: Array,
     pointwise: Array,
 ) -> float:
-    n_components, n_traits = means.shape
+    n_located, n_traits = means.shape
     n_covariates = covariates.shape[0]
+    n_components = n_located + len(fixed)
+    n_tailed = len(df)
     joint = np.empty((n_components, BLOCK))
-    diff = np.empty((n_components, n_traits, BLOCK))
+    diff = np.empty((n_located, n_traits, BLOCK))
+    precision, log_precision = np.empty((n_tailed, BLOCK)), np.empty((n_tailed, BLOCK))
     largest = np.empty(BLOCK)
     total = np.empty(BLOCK)
     traits = np.empty((n_traits, BLOCK))
-    log_constant = np.empty(n_components)
-    for k in range(n_components):
-        log_constant[k] = -n_traits * _HALF_LOG_2PI
+    log_constant = np.empty(n_located)
+    for k in range(n_located):
+        if n_tailed > 0:
+            half = 0.5 * df[k]
+            log_constant[k] = math.lgamma(half + 0.5 * n_traits) - math.lgamma(half)
+            log_constant[k] -= 0.5 * n_traits * math.log(math.pi * df[k])
+        else:
+            log_constant[k] = -n_traits * _HALF_LOG_2PI
         for d in range(n_traits):
             log_constant[k] += math.log(roots[k, d, d])
     value_only = len(mass) == 0
@@ -305,9 +358,20 @@ def _chunk(
         _load(values, begin, size, centre, scale, traits)
         if n_covariates > 0:
             _shift(traits, covariates, row, size, shifts)
-        for k in range(n_components):
+        for k in range(n_located):
             constant = log_constant[k] + log_weights[head, k] if same else log_constant[k]
-            _log_densities(traits, size, means[k], roots[k], constant, diff[k], joint[k])
+            if n_tailed > 0:
+                _log_densities(traits, size, means[k], roots[k], 0.0, diff[k], joint[k])
+                _student(size, n_traits, df[k], constant, joint[k], precision[k], log_precision[k])
+            else:
+                _log_densities(traits, size, means[k], roots[k], constant, diff[k], joint[k])
+            if not same and not few:
+                for i in range(size):
+                    joint[k, i] += log_weights[patterns[i], k]
+        for k in range(n_located, n_components):
+            constant = fixed[k - n_located] + log_weights[head, k] if same else fixed[k - n_located]
+            for i in range(size):
+                joint[k, i] = constant
             if not same and not few:
                 for i in range(size):
                     joint[k, i] += log_weights[patterns[i], k]
@@ -329,9 +393,7 @@ def _chunk(
         else:
             log_likelihood += _sum_of_logs(size, largest, total)
         for k in range(0 if value_only else n_components):
-            count = _add_moments(joint[k], diff[k], size, first[k], second[k], largest)
-            if n_covariates > 0:
-                _add_covariate_moments(joint[k], diff[k], covariates, row, size, first[k], second[k], largest)
+            count = _total(joint[k], size)
             mass[k] += count
             if own:
                 for i in range(size):
@@ -343,6 +405,12 @@ def _chunk(
             else:
                 for i in range(size):
                     counts[patterns[i] + row_shift, k] += joint[k, i]
+            if k < n_tailed:
+                _add_precisions(joint[k], size, precision[k], log_precision[k], mass, n_components + k, n_tailed)
+            if k < n_located:
+                _add_moments(joint[k], diff[k], size, first[k], second[k], largest)
+                if n_covariates > 0:
+                    _add_covariate_moments(joint[k], diff[k], covariates, row, size, first[k], second[k], largest)
     return log_likelihood
 
 
@@ -359,6 +427,8 @@ def _group_pass(
     means: Array,
     roots: Array,
     shifts: Array,
+    df: Array,
+    fixed: Array,
     counts: Array,
     mass: Array,
     first: Array,
@@ -382,17 +452,23 @@ def _group_pass(
         Every row has a pattern of its own. ``counts`` may then be the same array as ``log_weights``: what is read of a
         row is read before it is overwritten, so that n x K numbers serve for both.
     log_weights : ndarray (n_patterns, n_components)
-    means : ndarray (n_components, n_traits)
-    roots : ndarray (n_components, n_traits, n_traits)
-        Lower Cholesky factors of the precisions.
+        Of components that have a mean, then of those whose density no parameter changes.
+    means : ndarray (n_located, n_traits)
+    roots : ndarray (n_located, n_traits, n_traits)
+        Lower Cholesky factors of the precisions (Student-t: of the scale matrices' inverses).
     shifts : ndarray (n_covariates, n_traits)
+    df : ndarray (n_located,)
+        Degrees of freedom of Student-t components; empty where they are Gaussian.
+    fixed : ndarray (n_components - n_located,)
+        Log density that every person of the group has in each of the other components.
     counts : ndarray (n_patterns, n_components)
         Responsibilities summed over each pattern's people are added (when ``own``: written).
-    mass : ndarray (n_components,)
-        The same over everybody. Empty where only the value is wanted: counts and moments are then left as they are.
-    first : ndarray (n_components, n_traits + n_covariates)
-        ``sum_i r_ik (y_i - mu_k - c_i Delta)`` and ``sum_i r_ik c_i`` are added.
-    second : ndarray (n_components, n_traits + n_covariates, n_traits + n_covariates)
+    mass : ndarray (n_components,), Student-t: (n_components + 2 n_located,)
+        The same over everybody; then ``sum_i r_ik E[u_ik]`` and ``sum_i r_ik E[log u_ik]``. Empty where only the value
+        is wanted: counts and moments are then left as they are.
+    first : ndarray (n_located, n_traits + n_covariates)
+        ``sum_i r_ik (y_i - mu_k - c_i Delta)`` and ``sum_i r_ik c_i`` are added; Student-t: of ``r_ik E[u_ik]``.
+    second : ndarray (n_located, n_traits + n_covariates, n_traits + n_covariates)
         Second moments of the same, lower triangle, about the current means so that no digits cancel.
     responsibilities, pointwise
         Of every row of the sample, or empty.
@@ -421,6 +497,8 @@ def _group_pass(
             means,
             roots,
             shifts,
+            df,
+            fixed,
             counts,
             mass,
             first,
@@ -444,6 +522,8 @@ def _group_pass_threads(
     means: Array,
     roots: Array,
     shifts: Array,
+    df: Array,
+    fixed: Array,
     counts: Array,
     mass: Array,
     first: Array,
@@ -454,15 +534,16 @@ def _group_pass_threads(
     """The same with chunks of people shared among threads."""
     n_people = len(values) // len(centre)
     n_patterns = log_weights.shape[0]
-    n_components, n_both = first.shape
+    n_components = log_weights.shape[1]
+    n_located, n_both = first.shape
     n_masses = len(mass)
     n_chunks = (n_people + CHUNK - 1) // CHUNK
     # People are sorted by pattern, so pattern + chunk is a row no other chunk writes to.
     stride = np.int64(0 if own else 1)
     rows = counts if own else np.zeros((n_patterns + n_chunks, n_components))
     masses = np.zeros((n_chunks, n_masses))
-    firsts = np.zeros((n_chunks, n_components, n_both))
-    seconds = np.zeros((n_chunks, n_components, n_both, n_both))
+    firsts = np.zeros((n_chunks, n_located, n_both))
+    seconds = np.zeros((n_chunks, n_located, n_both, n_both))
     log_likelihoods = np.zeros(n_chunks)
     for c in prange(n_chunks):
         start = np.int64(c) * CHUNK
@@ -482,6 +563,8 @@ def _group_pass_threads(
             means,
             roots,
             shifts,
+            df,
+            fixed,
             rows,
             masses[c],
             firsts[c],
@@ -494,6 +577,7 @@ def _group_pass_threads(
         log_likelihood += log_likelihoods[c]
         for k in range(n_masses):
             mass[k] += masses[c, k]
+        for k in range(n_located):
             for d in range(n_both):
                 first[k, d] += firsts[c, k, d]
                 for e in range(n_both):
@@ -507,9 +591,9 @@ def _group_pass_threads(
     return log_likelihood
 
 
-# values, centre, scale, covariates, repeats, pattern, first_row, own, log_weights, means, roots, shifts, counts, mass,
-# first, second, responsibilities, pointwise
-_PASS = types.float64(a1, a1, a1, a2, a1, i1, i8, b1, a2, a2, a3, a2, a2, a1, a2, a3, a2, a1)
+# values, centre, scale, covariates, repeats, pattern, first_row, own, log_weights, means, roots, shifts, df, fixed,
+# counts, mass, first, second, responsibilities, pointwise
+_PASS = types.float64(a1, a1, a1, a2, a1, i1, i8, b1, a2, a2, a3, a2, a1, a1, a2, a1, a2, a3, a2, a1)
 group_pass = Pointer(_group_pass, _PASS, nogil=True)
 group_pass_threads = Pointer(_group_pass_threads, _PASS, parallel=True)
 call_pass = call_at(_PASS)

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 Array = NDArray[np.float64]
 
 
-def best_order(agreement: Array) -> NDArray[np.int64]:
+def best_order(agreement: Array, n_fixed: int = 0) -> NDArray[np.int64]:
     """Permutation of a draw's components that maximises agreement of memberships with a pivot.
 
     Pivotal reordering by linear assignment (Marin, Mengersen and Robert 2005, section 3), not an ordering of the
@@ -19,14 +19,17 @@ def best_order(agreement: Array) -> NDArray[np.int64]:
     ----------
     agreement : ndarray (n_components, n_components)
         Sum over people of the pivot's membership (row) times the draw's (column).
+    n_fixed : int
+        The last so many components, noise and a spike, cannot be mistaken for others and keep their places.
 
     Returns
     -------
     ndarray of int (n_components,)
         Component ``order[k]`` of the draw is the pivot's component ``k``.
     """
-    _, order = linear_sum_assignment(agreement, maximize=True)
-    return np.asarray(order, dtype=np.int64)
+    n_located = len(agreement) - n_fixed
+    _, order = linear_sum_assignment(agreement[:n_located, :n_located], maximize=True)
+    return np.concatenate((order, np.arange(n_located, len(agreement)))).astype(np.int64)
 
 
 def canonical_order(means: Array) -> NDArray[np.int64]:

@@ -5,6 +5,9 @@ gradient need are the expected moments of the complete traits, and those follow 
 (Little and Rubin 2002, section 8.2): with :math:`A = \Sigma_{MO} \Sigma_{OO}^{-1}`
 
 .. math:: E[S_M] = A S_O, \qquad E[S_{MM}] = A S_{OO} A' + N (\Sigma_{MM} - A \Sigma_{OM}).
+
+With Student-t components the same holds of moments weighted by :math:`E[u]` (Liu 1997): given ``u`` the missing traits
+have the residual covariance divided by ``u``, so that its part is that of the people, ``N``, again.
 """
 
 from __future__ import annotations
@@ -35,11 +38,11 @@ class Moments(NamedTuple):
         Sum over people of the log density of their traits.
     counts : ndarray (n_patterns, n_components)
         Responsibilities summed over the people of each row of predictors.
-    mass : ndarray (n_components,)
-        The same over everybody.
-    first : ndarray (n_components, n_traits + n_covariates)
-        ``sum_i r_ik (y_i - mu_k - c_i Delta)``, then ``sum_i r_ik c_i``.
-    second : ndarray (n_components, n_traits + n_covariates, n_traits + n_covariates)
+    mass : ndarray (n_components,), Student-t: (n_components + 2 n_located,)
+        The same over everybody; then, of Student-t components, ``sum_i r_ik E[u_ik]`` and ``sum_i r_ik E[log u_ik]``.
+    first : ndarray (n_located, n_traits + n_covariates)
+        ``sum_i r_ik (y_i - mu_k - c_i Delta)``, then ``sum_i r_ik c_i``; Student-t: of ``r_ik E[u_ik]``.
+    second : ndarray (n_located, n_traits + n_covariates, n_traits + n_covariates)
         Second moments of the same.
     """
 
@@ -156,6 +159,7 @@ def _expectation(
     means: Array,
     roots: Array,
     shifts: Array,
+    df: Array,
     mass: Array,
     first: Array,
     second: Array,
@@ -171,8 +175,8 @@ def _expectation(
         Address of the pass over a group; see :func:`pass_for`.
     counts : ndarray (n_patterns, n_components)
         On entry the log weights of each row of predictors; on return the responsibilities summed over its people.
-    means, roots, shifts
-        Parameters, (K, D), (K, D, D) and (Q, D).
+    means, roots, shifts, df
+        Parameters, (n_located, D), (n_located, D, D), (Q, D) and, empty where components are Gaussian, (n_located,).
     mass, first, second
         Written; see :class:`Moments`. Empty where only the log likelihood is wanted; counts are then of no use.
     responsibilities, pointwise
@@ -183,12 +187,15 @@ def _expectation(
     float
         Log likelihood.
     """
-    n_components, size = means.shape
+    n_located, size = means.shape
+    n_components = counts.shape[1]
     n_covariates = shifts.shape[0]
     n_both = size + n_covariates
     n_masses = len(mass)
+    n_moments = len(first)
     for k in range(n_masses):
         mass[k] = 0.0
+    for k in range(n_moments):
         for d in range(n_both):
             first[k, d] = 0.0
             for e in range(n_both):
@@ -210,21 +217,26 @@ def _expectation(
     covariances = np.empty((0, size, size))
     for g in range(len(sample.starts) - 1):
         n_observed = sample.n_observed[g]
+        if n_observed == 0:
+            value += _at_the_spike(
+                sample, g, own, log_weights, into, mass, n_components - 1, responsibilities, pointwise
+            )
+            continue
         centre, scale = sample.centre, sample.scale
         if n_observed == size:
             part_mass, part_first, part_second = mass, first, second
             part_means, part_roots, part_shifts = means, roots, shifts
         else:
             if len(covariances) == 0:
-                covariances = np.empty((n_components, size, size))
-                for k in range(n_components):
+                covariances = np.empty((n_located, size, size))
+                for k in range(n_located):
                     covariance_of_root(roots[k], covariances[k])
             part = n_observed + n_covariates
-            part_mass, part_first = np.zeros(n_masses), np.zeros((n_masses, part))
-            part_second = np.zeros((n_masses, part, part))
+            part_mass, part_first = np.zeros(n_masses), np.zeros((n_moments, part))
+            part_second = np.zeros((n_moments, part, part))
             part_means, part_roots = (
-                np.empty((n_components, n_observed)),
-                np.empty((n_components, n_observed, n_observed)),
+                np.empty((n_located, n_observed)),
+                np.empty((n_located, n_observed, n_observed)),
             )
             part_shifts = np.empty((n_covariates, n_observed))
             centre, scale = np.empty(n_observed), np.empty(n_observed)
@@ -232,7 +244,7 @@ def _expectation(
                 centre[d] = sample.centre[sample.observed[g, d]]
                 scale[d] = sample.scale[sample.observed[g, d]]
             block = np.empty((n_observed, n_observed))
-            for k in range(n_components):
+            for k in range(n_located):
                 for d in range(n_observed):
                     part_means[k, d] = means[k, sample.observed[g, d]]
                     for e in range(n_observed):
@@ -255,6 +267,8 @@ def _expectation(
             part_means,
             part_roots,
             part_shifts,
+            df,
+            sample.fixed[g],
             into,
             part_mass,
             part_first,
@@ -265,6 +279,7 @@ def _expectation(
         if n_observed < size:
             for k in range(n_masses):
                 mass[k] += part_mass[k]
+            for k in range(n_moments):
                 _complete(
                     sample.observed[g],
                     n_observed,
@@ -276,7 +291,7 @@ def _expectation(
                     first[k],
                     second[k],
                 )
-    for k in range(n_masses):
+    for k in range(n_moments):
         for d in range(n_both):
             for e in range(d):
                 second[k, e, d] = second[k, d, e]
@@ -286,23 +301,64 @@ def _expectation(
     return value
 
 
-# sample, passes, counts, means, roots, shifts, mass, first, second, responsibilities, pointwise
-_EXPECTATION = f8(SAMPLE, i8, a2, a2, a3, a2, a1, a2, a3, a2, a1)
+@njit(cache=True, error_model="numpy", nogil=True)
+def _at_the_spike(
+    sample: Sample,
+    group: int,
+    own: bool,
+    log_weights: Array,
+    counts: Array,
+    mass: Array,
+    spike: int,
+    responsibilities: Array,
+    pointwise: Array,
+) -> float:
+    """Add the people of a group that is at the spike: each is of that component for certain."""
+    value = 0.0
+    for row in range(sample.starts[group], sample.starts[group + 1]):
+        u = sample.pattern[row]
+        people = sample.repeats[row] if len(sample.repeats) > 0 else 1.0
+        log_weight = log_weights[u, spike]
+        value += people * log_weight
+        if len(mass) > 0:
+            if own:
+                for k in range(log_weights.shape[1]):
+                    counts[u, k] = 0.0
+            counts[u, spike] += people
+            mass[spike] += people
+        if len(responsibilities) > 0:
+            for k in range(log_weights.shape[1]):
+                responsibilities[row, k] = 0.0
+            responsibilities[row, spike] = 1.0
+        if len(pointwise) > 0:
+            pointwise[row] = log_weight
+    return value
+
+
+# sample, passes, counts, means, roots, shifts, df, mass, first, second, responsibilities, pointwise
+_EXPECTATION = f8(SAMPLE, i8, a2, a2, a3, a2, a1, a1, a2, a3, a2, a1)
 expectation = Pointer(_expectation, _EXPECTATION, nogil=True)
 call_expectation = call_at(_EXPECTATION)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def moments_at(
-    expectation_at: int, passes: int, sample: Sample, counts: Array, means: Array, roots: Array, shifts: Array
+    expectation_at: int,
+    passes: int,
+    sample: Sample,
+    counts: Array,
+    means: Array,
+    roots: Array,
+    shifts: Array,
+    df: Array,
 ) -> tuple[float, Array, Array, Array]:
     """E step of compiled code: log likelihood, mass, first and second moments; ``counts`` as in the expectation.
 
     ``expectation_at`` and ``passes`` are addresses.
     """
-    n_components, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
-    mass, first = np.empty(n_components), np.empty((n_components, n_both))
-    second = np.empty((n_components, n_both, n_both))
+    n_located, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
+    mass, first = np.empty(counts.shape[1] + 2 * len(df)), np.empty((n_located, n_both))
+    second = np.empty((n_located, n_both, n_both))
     value = call_expectation(
         expectation_at,
         sample,
@@ -311,6 +367,7 @@ def moments_at(
         means,
         roots,
         shifts,
+        df,
         mass,
         first,
         second,
@@ -322,7 +379,14 @@ def moments_at(
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def log_likelihood_at(
-    expectation_at: int, passes: int, sample: Sample, counts: Array, means: Array, roots: Array, shifts: Array
+    expectation_at: int,
+    passes: int,
+    sample: Sample,
+    counts: Array,
+    means: Array,
+    roots: Array,
+    shifts: Array,
+    df: Array,
 ) -> float:
     """Log likelihood alone, for a part of the time; arguments as in :func:`moments_at`."""
     nothing, nothing_2d, nothing_3d = np.empty(0), np.empty((0, 0)), np.empty((0, 0, 0))
@@ -334,6 +398,7 @@ def log_likelihood_at(
         means,
         roots,
         shifts,
+        df,
         nothing,
         nothing_2d,
         nothing_3d,
@@ -344,10 +409,17 @@ def log_likelihood_at(
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def log_densities_at(
-    expectation_at: int, passes: int, sample: Sample, counts: Array, means: Array, roots: Array, shifts: Array
+    expectation_at: int,
+    passes: int,
+    sample: Sample,
+    counts: Array,
+    means: Array,
+    roots: Array,
+    shifts: Array,
+    df: Array,
 ) -> Array:
     """Log density (n_rows,) of every row of the sample, whatever it stands for; arguments as in :func:`moments_at`."""
-    n_components, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
+    n_located, n_both = means.shape[0], means.shape[1] + shifts.shape[0]
     pointwise = np.empty(len(sample.pattern))
     call_expectation(
         expectation_at,
@@ -357,9 +429,10 @@ def log_densities_at(
         means,
         roots,
         shifts,
-        np.empty(n_components),
-        np.empty((n_components, n_both)),
-        np.empty((n_components, n_both, n_both)),
+        df,
+        np.empty(counts.shape[1] + 2 * len(df)),
+        np.empty((n_located, n_both)),
+        np.empty((n_located, n_both, n_both)),
         np.empty((0, 0)),
         pointwise,
     )

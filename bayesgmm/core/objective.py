@@ -6,7 +6,7 @@ mode is the same in any coordinates; :mod:`bayesgmm.core.posterior` says what th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ from bayesgmm.core.posterior import (
     value_and_gradient,
 )
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.tails import Tails
 from bayesgmm.core.weights import WeightsPrior, expected_log_weights, log_softmax, newton_weights
 
 Array = NDArray[np.float64]
@@ -74,11 +75,16 @@ class Parameters:
         Log ratios of the baseline weights to component 0.
     beta : ndarray (P, K-1)
         Log odds ratios against component 0.
-    means : ndarray (K, D)
-    roots : ndarray (K, D, D)
+    means : ndarray (L, D)
+        Of the components that have one; others come last.
+    roots : ndarray (L, D, D)
         Lower Cholesky factors of the precisions.
     shifts : ndarray (Q, D)
         Slopes of the covariates of the means.
+    df : ndarray (L,)
+        Degrees of freedom of Student-t components; empty where they are Gaussian.
+    n_df : int
+        How many of them are estimated: none, one for all, or each.
     """
 
     alpha: Array
@@ -86,6 +92,8 @@ class Parameters:
     means: Array
     roots: Array
     shifts: Array
+    df: Array = field(default_factory=lambda: np.empty(0))
+    n_df: int = 0
 
     @property
     def log_pi(self) -> Array:
@@ -93,33 +101,41 @@ class Parameters:
         return log_softmax(np.concatenate(([0.0], self.alpha))[None])[0]
 
     @property
-    def sizes(self) -> tuple[int, int, int, int]:
-        """Numbers of components, traits, predictors and covariates of the means."""
-        return len(self.means), self.means.shape[1], len(self.beta), len(self.shifts)
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        """Numbers of components, of those with a mean, traits, predictors and covariates of the means."""
+        return len(self.alpha) + 1, len(self.means), self.means.shape[1], len(self.beta), len(self.shifts)
 
     def full(self) -> Array:
         """Full coordinates; see :mod:`bayesgmm.core.posterior`."""
-        k, size, p, q = self.sizes
-        full = np.empty((k - 1) * (1 + p) + k * size + q * size + k * (size + size * (size - 1) // 2))
-        pack(*(writable(x) for x in (self.alpha, self.beta, self.means, self.shifts, self.roots)), full)
+        k, located, size, p, q = self.sizes
+        turns = size * (size - 1) // 2
+        full = np.empty((k - 1) * (1 + p) + located * size + q * size + self.n_df + located * (size + turns))
+        parts = (self.alpha, self.beta, self.means, self.shifts, self.roots, self.df)
+        pack(*(writable(x) for x in parts), self.n_df, full)
         return full
 
     def of_full(self, full: Array) -> Parameters:
         """Parameters of the shapes of this object from full coordinates."""
-        alpha, beta, means, shifts, roots = unpack(writable(full), *self.sizes)
-        return Parameters(alpha, beta, means, roots, shifts)
+        alpha, beta, means, shifts, roots, df = unpack(writable(full), *self.sizes, writable(self.df), self.n_df)
+        return Parameters(alpha, beta, means, roots, shifts, df, self.n_df)
 
     def permuted(self, order: NDArray[np.int64]) -> Parameters:
-        """Parameters with component ``j`` of the result being component ``order[j]`` of this object."""
-        index = np.asarray(order)
+        """Parameters with component ``j`` of the result being component ``order[j]`` of this object.
+
+        Components without a mean keep their places at the end; ``order`` need not name them.
+        """
+        located = np.asarray(order)
+        located = located[located < len(self.means)]
+        index = np.concatenate((located, np.arange(len(self.means), len(self.alpha) + 1)))
         alpha = np.concatenate(([0.0], self.alpha))[index]
         beta = np.concatenate((np.zeros((len(self.beta), 1)), self.beta), axis=1)[:, index]
         return replace(
             self,
             alpha=alpha[1:] - alpha[0],
             beta=beta[:, 1:] - beta[:, :1],
-            means=self.means[index],
-            roots=self.roots[index],
+            means=self.means[located],
+            roots=self.roots[located],
+            df=self.df[located] if len(self.df) else self.df,
         )
 
     def sorted(self) -> Parameters:
@@ -131,8 +147,8 @@ class Parameters:
 class Stacked(NamedTuple):
     """Parameters of many draws, stacked; any leading dims.
 
-    Baseline weights ``pi`` (..., K), ``beta`` (..., P, K-1), ``means`` (..., K, D), ``roots`` (..., K, D, D) and
-    ``shifts`` (..., Q, D), of :class:`Parameters`.
+    Baseline weights ``pi`` (..., K), ``beta`` (..., P, K-1), ``means`` (..., L, D), ``roots`` (..., L, D, D),
+    ``shifts`` (..., Q, D) and ``df`` (..., L) or (..., 0), of :class:`Parameters`.
     """
 
     pi: Array
@@ -140,11 +156,12 @@ class Stacked(NamedTuple):
     means: Array
     roots: Array
     shifts: Array
+    df: Array
 
     @classmethod
     def of(cls, each: list[Parameters]) -> Stacked:
         """Parameters of some draws, one leading dim."""
-        parts = zip(*((np.exp(p.log_pi), p.beta, p.means, p.roots, p.shifts) for p in each), strict=True)
+        parts = zip(*((np.exp(p.log_pi), p.beta, p.means, p.roots, p.shifts, p.df) for p in each), strict=True)
         return cls(*(np.stack(part) for part in parts))
 
     def flat(self) -> Stacked:
@@ -157,7 +174,7 @@ class Stacked(NamedTuple):
         """Parameters of one draw."""
         log_pi = np.log(self.pi[index])
         beta, means, roots, shifts = self.beta[index], self.means[index], self.roots[index], self.shifts[index]
-        return Parameters(log_pi[1:] - log_pi[0], beta, means, roots, shifts)
+        return Parameters(log_pi[1:] - log_pi[0], beta, means, roots, shifts, self.df[index])
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,8 @@ class MixtureArrays:
         Prior precision of each slope of the means; zero where flat.
     floor : ndarray (D,)
         Conditional variance of each trait below which a component has collapsed.
+    tails : Tails
+        Of Student-t components.
     """
 
     sample: Sample
@@ -181,6 +200,7 @@ class MixtureArrays:
     niw_prior: NiwPrior
     shift_precision: Array
     floor: Array
+    tails: Tails = field(default_factory=Tails)
 
     @property
     def n_rows(self) -> int:
@@ -189,8 +209,13 @@ class MixtureArrays:
 
     @property
     def n_components(self) -> int:
-        """Number of components."""
+        """Number of components, noise and a spike among them."""
         return self.weights_prior.n_components
+
+    @property
+    def n_located(self) -> int:
+        """Components that have a mean and a covariance; the others, noise and a spike, come after them."""
+        return self.n_components - self.sample.fixed.shape[1]
 
     @property
     def n_traits(self) -> int:
@@ -234,15 +259,15 @@ class MixtureArrays:
     @property
     def head(self) -> int:
         """Free coordinates before those of the covariances."""
-        k, size = self.n_components, self.n_traits
-        return (k - 1) * (1 + len(self.weights_prior.effect_mean)) + size * (k + len(self.shift_precision))
+        of_weights = (self.n_components - 1) * (1 + len(self.weights_prior.effect_mean))
+        return of_weights + self.n_traits * (self.n_located + len(self.shift_precision)) + self.tails.n_free
 
     # -- coordinates ------------------------------------------------------------------------------
 
     @cached_property
     def _tied(self) -> tuple[Tie, Array]:
-        made = _tie_of if self.n_components * self.n_traits**2 <= _KEPT else _tie_of.__wrapped__
-        return made(self.family, self.n_components, self.n_traits)
+        made = _tie_of if self.n_located * self.n_traits**2 <= _KEPT else _tie_of.__wrapped__
+        return made(self.family, self.n_located, self.n_traits)
 
     @property
     def tie(self) -> Tie:
@@ -256,7 +281,7 @@ class MixtureArrays:
     @property
     def n_free(self) -> int:
         """Free parameters."""
-        return self.head + self.family.n_parameters(self.n_components, self.n_traits)
+        return self.head + self.family.n_parameters(self.n_located, self.n_traits)
 
     def free(self, parameters: Parameters) -> Array:
         """Free coordinates of parameters; a curved family's are those of the chart around them."""
@@ -279,10 +304,10 @@ class MixtureArrays:
         """Parameters at many free coordinates (n, n_free); ``near`` as for :meth:`of_free`."""
         if not self.family.linear:
             return Stacked.of([self.of_free(row, near) for row in free])
-        k, size, n = self.n_components, self.n_traits, len(free)
+        contrasts, k, size, n = self.n_components - 1, self.n_located, self.n_traits, len(free)
         n_predictors, n_covariates = len(self.weights_prior.effect_mean), len(self.shift_precision)
-        cuts = np.cumsum([k - 1, n_predictors * (k - 1), k * size, n_covariates * size])
-        alpha, beta, means, shifts, rest = np.split(free, cuts, axis=1)
+        cuts = np.cumsum([contrasts, n_predictors * contrasts, k * size, n_covariates * size, self.tails.n_free])
+        alpha, beta, means, shifts, log_df, rest = np.split(free, cuts, axis=1)
         tie, turns = self.tie, size * (size - 1) // 2
         matrix = np.zeros((len(tie.starts) - 1, tie.n_free))
         matrix[np.repeat(np.arange(len(matrix)), np.diff(tie.starts)), tie.columns] = tie.values
@@ -296,11 +321,18 @@ class MixtureArrays:
         roots[:, :, every, every] = diagonal
         return Stacked(
             np.exp(log_softmax(np.concatenate((np.zeros((n, 1)), alpha), axis=1))),
-            beta.reshape(n, n_predictors, k - 1),
+            beta.reshape(n, n_predictors, contrasts),
             means.reshape(n, k, size),
             roots,
             shifts.reshape(n, n_covariates, size),
+            self._df_of(log_df),
         )
+
+    def _df_of(self, log_df: Array) -> Array:
+        """Degrees of freedom (n, L) of every component from the logarithms of those estimated (n, n_free)."""
+        if not self.tails.n_free:
+            return np.tile(self.tails.df, (len(log_df), 1))
+        return np.exp(log_df[:, np.arange(self.n_located) % self.tails.n_free])
 
     # -- densities --------------------------------------------------------------------------------
 
@@ -311,10 +343,11 @@ class MixtureArrays:
         if len(parameters.beta):
             value += float(prior.log_kernel_effects(parameters.beta).sum())
         value -= 0.5 * float((self.shift_precision * parameters.shifts**2).sum())
+        value += float(self.tails.log_density(parameters.df)) - self.tails.log_constant
         if self.niw_prior.is_flat:
             return value
         of_mean, of_covariance = self.niw_prior.log_constant()
-        constants = self.n_components * of_mean + self.niw_prior.copies(self.n_components).sum() * of_covariance
+        constants = self.n_located * of_mean + self.niw_prior.copies(self.n_located).sum() * of_covariance
         return value + float(self.niw_prior.log_density(parameters.means, parameters.roots).sum()) - float(constants)
 
     def expectation(self, parameters: Parameters) -> Moments:
@@ -328,12 +361,13 @@ class MixtureArrays:
         return responsibilities, pointwise
 
     def _pass(self, parameters: Parameters, responsibilities: Array, pointwise: Array) -> Moments:
-        k, n_both = self.n_components, self.n_traits + len(self.shift_precision)
+        k, located, n_both = self.n_components, self.n_located, self.n_traits + len(self.shift_precision)
         counts = np.empty((len(self.sample.predictors), k))
         beta = writable(parameters.beta)
         log_weights_into(writable(parameters.alpha), beta, self.sample.predictors, counts)
-        mass, first, second = np.empty(k), np.empty((k, n_both)), np.empty((k, n_both, n_both))
-        arrays = (writable(x) for x in (parameters.means, parameters.roots, parameters.shifts))
+        mass = np.empty(k + 2 * len(parameters.df))
+        first, second = np.empty((located, n_both)), np.empty((located, n_both, n_both))
+        arrays = (writable(x) for x in (parameters.means, parameters.roots, parameters.shifts, parameters.df))
         value = expectation.compiled(
             self.sample, self._engine.passes, counts, *arrays, mass, first, second, responsibilities, pointwise
         )
@@ -342,12 +376,14 @@ class MixtureArrays:
     @cached_property
     def hyper(self) -> Hyper:
         """Hyperparameters as the compiled log posterior takes them."""
-        prior, niw, k = self.weights_prior, self.niw_prior, self.n_components
+        prior, niw, k = self.weights_prior, self.niw_prior, self.n_located
+        tails = self.tails
         of_mean, of_covariance = niw.log_constant()
         copies = niw.copies(k)
         proper = self.shift_precision[self.shift_precision > 0.0]
         constant = (
-            float(prior.log_density_weights(np.zeros(k)))
+            float(prior.log_density_weights(np.zeros(self.n_components)))
+            + tails.log_constant
             + float(prior.log_constants().sum())
             + k * of_mean
             + float(copies.sum()) * of_covariance
@@ -367,6 +403,10 @@ class MixtureArrays:
             copies,
             niw.jacobian_power(k),
             self.shift_precision,
+            writable(tails.df),
+            tails.n_free,
+            tails.shape,
+            tails.rate,
             constant,
         )
 

@@ -49,17 +49,19 @@ def _pass_over(
     means: Array,
     roots: Array,
     shifts: Array,
+    df: Array,
     pivot: Array,
     log_likelihood: Array,
     agreement: Array,
     pointwise: Array,
     membership: Array,
 ) -> None:
-    n_draws, n_components, size = means.shape
+    n_draws, n_located, size = means.shape
+    n_components = alpha.shape[1] + 1
     n_rows, n_both = len(sample.pattern), size + shifts.shape[1]
     counts = np.empty((len(sample.predictors), n_components))
-    mass, first = np.empty(n_components), np.empty((n_components, n_both))
-    second = np.empty((n_components, n_both, n_both))
+    mass, first = np.empty(n_components + 2 * df.shape[1]), np.empty((n_located, n_both))
+    second = np.empty((n_located, n_both, n_both))
     needed = n_rows if len(pivot) > 0 or len(membership) > 0 else 0
     responsibilities, no_row = np.empty((needed, n_components)), np.empty(0)
     for s in range(n_draws):
@@ -73,6 +75,7 @@ def _pass_over(
             means[s],
             roots[s],
             shifts[s],
+            df[s],
             mass,
             first,
             second,
@@ -88,7 +91,7 @@ def _pass_over(
                     agreement[s, k, j] += pivot[i, k] * responsibilities[i, j]
 
 
-_passing = Pointer(_pass_over, types.void(SAMPLE, i8, i8, a2, a3, a3, a4, a3, a2, a1, a3, a2, a2), nogil=True)
+_passing = Pointer(_pass_over, types.void(SAMPLE, i8, i8, a2, a3, a3, a4, a3, a2, a2, a1, a3, a2, a2), nogil=True)
 
 
 def pass_over(
@@ -120,7 +123,7 @@ def pass_over(
     n_rows = len(sample.pattern)
     log_pi = np.log(draws.pi)
     alpha = log_pi[:, 1:] - log_pi[:, :1]
-    parameters = [writable(x) for x in (alpha, draws.beta, draws.means, draws.roots, draws.shifts)]
+    parameters = [writable(x) for x in (alpha, draws.beta, draws.means, draws.roots, draws.shifts, draws.df)]
     pivot = NOTHING_2D if pivot is None else writable(pivot)
     log_likelihood = np.empty(n_draws)
     agreement = np.zeros((n_draws if len(pivot) else 0, k, k))

@@ -1,9 +1,11 @@
 r"""The log posterior and its gradient in flat coordinates, compiled: one function for Newton, curvature and sampler.
 
-Full coordinates are ``alpha`` (K-1), ``beta`` (P, K-1), ``means`` (K, D), ``shifts`` (Q, D), then those of the
-precisions' factors :math:`L_k = U_k \mathrm{diag}(e^{l_k})`: ``l`` (K, D) and the entries of the unit lower triangular
-``U`` below the diagonal, row by row. Free coordinates are the same with the last two replaced by the covariance
-family's own, of which the full ones are a linear map (:func:`bayesgmm.core.families.tie`).
+Full coordinates are ``alpha`` (K-1), ``beta`` (P, K-1), ``means`` (L, D), ``shifts`` (Q, D), the logarithms of degrees
+of freedom that are estimated (none, one for all, or L), then those of the precisions' factors
+:math:`L_k = U_k \mathrm{diag}(e^{l_k})`: ``l`` (L, D) and the entries of the unit lower triangular ``U`` below the
+diagonal, row by row. L of the K components have a mean; the others, noise and a spike, come last. Free coordinates are
+the same with the last two replaced by the covariance family's own, of which the full ones are a linear map
+(:func:`bayesgmm.core.families.tie`).
 
 By Fisher's identity the gradient of the marginal log likelihood is the expected gradient of the complete-data log
 likelihood under the responsibilities, whose moments the expectation returns.
@@ -21,6 +23,7 @@ from bayesgmm.core.linalg import copy_into
 from bayesgmm.core.moments import log_likelihood_at, log_weights_into, moments_at
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, f8, i8, l1
 from bayesgmm.core.sample import SAMPLE, Sample
+from bayesgmm.core.vectormath import digamma
 from bayesgmm.core.weights import add_weights_prior, call_expected
 
 Array = NDArray[np.float64]
@@ -32,6 +35,8 @@ class Hyper(NamedTuple):
 
     ``constant`` is the part of the log prior that no parameter changes; ``covariance_power``, ``scale``, ``copies`` and
     ``jacobian_power`` are those of :class:`bayesgmm.core.gaussian.NiwPrior`; ``shift_precision`` (Q, D).
+    ``df`` (L,), empty where components are Gaussian, are the degrees of freedom where they are given; ``n_df`` of them
+    are estimated, under a gamma density of shape ``df_shape`` and rate ``df_rate``.
     """
 
     concentration: Array
@@ -47,6 +52,10 @@ class Hyper(NamedTuple):
     copies: Array
     jacobian_power: Array
     shift_precision: Array
+    df: Array
+    n_df: int
+    df_shape: float
+    df_rate: float
     constant: float
 
 
@@ -66,7 +75,7 @@ class Engine(NamedTuple):
     projected: bool
 
 
-HYPER = types.NamedTuple((a1, a2, a3, l1, a2, a1, f8, f8, f8, a2, a1, a2, a2, f8), Hyper)
+HYPER = types.NamedTuple((a1, a2, a3, l1, a2, a1, f8, f8, f8, a2, a1, a2, a2, a1, i8, f8, f8, f8), Hyper)
 ENGINE = types.NamedTuple((i8, i8, i8, i8, i8, i8, i8, i8, b1, b1, b1), Engine)
 
 
@@ -83,11 +92,20 @@ TIE = types.NamedTuple((l1, l1, a1, i8), Tie)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def unpack(full: Array, n_components: int, n_traits: int, n_predictors: int, n_covariates: int):  # type: ignore[no-untyped-def]
-    """Split full coordinates into alpha, beta, means, shifts and precision factors."""
+def unpack(  # type: ignore[no-untyped-def]
+    full: Array,
+    n_components: int,
+    n_located: int,
+    n_traits: int,
+    n_predictors: int,
+    n_covariates: int,
+    df_given: Array,
+    n_df: int,
+):
+    """Split full coordinates into alpha, beta, means, shifts, precision factors and degrees of freedom."""
     free = n_components - 1
     alpha, beta = np.empty(free), np.empty((n_predictors, free))
-    means, shifts = np.empty((n_components, n_traits)), np.empty((n_covariates, n_traits))
+    means, shifts = np.empty((n_located, n_traits)), np.empty((n_covariates, n_traits))
     for k in range(free):
         alpha[k] = full[k]
     at = free
@@ -95,7 +113,7 @@ def unpack(full: Array, n_components: int, n_traits: int, n_predictors: int, n_c
         for k in range(free):
             beta[p, k] = full[at]
             at += 1
-    for k in range(n_components):
+    for k in range(n_located):
         for d in range(n_traits):
             means[k, d] = full[at]
             at += 1
@@ -103,24 +121,31 @@ def unpack(full: Array, n_components: int, n_traits: int, n_predictors: int, n_c
         for d in range(n_traits):
             shifts[q, d] = full[at]
             at += 1
-    roots = np.zeros((n_components, n_traits, n_traits))
-    for k in range(n_components):
+    df = df_given.copy()
+    for k in range(len(df)):
+        if n_df > 0:
+            df[k] = np.exp(full[at + k % n_df])
+    at += n_df
+    roots = np.zeros((n_located, n_traits, n_traits))
+    for k in range(n_located):
         for d in range(n_traits):
             roots[k, d, d] = np.exp(full[at])
             at += 1
-    for k in range(n_components):
+    for k in range(n_located):
         for d in range(1, n_traits):
             for e in range(d):
                 roots[k, d, e] = full[at] * roots[k, e, e]
                 at += 1
-    return alpha, beta, means, shifts, roots
+    return alpha, beta, means, shifts, roots, df
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def pack(alpha: Array, beta: Array, means: Array, shifts: Array, roots: Array, full: Array) -> None:
+def pack(
+    alpha: Array, beta: Array, means: Array, shifts: Array, roots: Array, df: Array, n_df: int, full: Array
+) -> None:
     """Write full coordinates; the inverse of :func:`unpack`."""
     n_components, n_traits = means.shape
-    free = n_components - 1
+    free = len(alpha)
     for k in range(free):
         full[k] = alpha[k]
     at = free
@@ -136,6 +161,9 @@ def pack(alpha: Array, beta: Array, means: Array, shifts: Array, roots: Array, f
         for d in range(n_traits):
             full[at] = shifts[q, d]
             at += 1
+    for k in range(n_df):
+        full[at] = np.log(df[k])
+        at += 1
     for k in range(n_components):
         for d in range(n_traits):
             full[at] = np.log(roots[k, d, d])
@@ -148,10 +176,37 @@ def pack(alpha: Array, beta: Array, means: Array, shifts: Array, roots: Array, f
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def _df_gradient(df: Array, mass: Array, hyper: Hyper, jacobian: bool, gradient: Array) -> float:
+    """Gradient in the logarithms of estimated degrees of freedom; log prior of the same without its constant.
+
+    By Fisher's identity it is that of ``sum r E[log Gamma(u; nu/2, nu/2)]`` (Peel and McLachlan 2000, equation 30).
+    """
+    value = 0.0
+    n_df, n_located = hyper.n_df, len(df)
+    for j in range(n_df):
+        gradient[j] = 0.0
+    if n_df == 0:
+        return value
+    at = len(hyper.concentration)
+    for k in range(n_located):
+        half = 0.5 * df[k]
+        slope = mass[k] * (np.log(half) + 1.0 - digamma(half)) + mass[at + n_located + k] - mass[at + k]
+        gradient[k % n_df] += half * slope
+    for j in range(n_df):
+        power = hyper.df_shape - 1.0
+        if jacobian:
+            power += 1.0
+        gradient[j] += power - hyper.df_rate * df[j]
+        value += power * np.log(df[j]) - hyper.df_rate * df[j]
+    return value
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def components_gradient(
     means: Array,
     shifts: Array,
     roots: Array,
+    df: Array,
     mass: Array,
     first: Array,
     second: Array,
@@ -159,11 +214,11 @@ def components_gradient(
     jacobian: bool,
     gradient: Array,
 ) -> float:
-    """Gradient in means, shifts and precision factors given the moments; log prior of the same.
+    """Gradient in means, shifts, degrees of freedom and precision factors given the moments; log prior of the same.
 
     Parameters
     ----------
-    means, shifts, roots
+    means, shifts, roots, df
         Where the moments are about.
     mass, first, second
         See :class:`bayesgmm.core.moments.Moments`.
@@ -171,7 +226,7 @@ def components_gradient(
     jacobian : bool
         Add the log Jacobian of the covariances' coordinates.
     gradient : ndarray
-        Written: means (K, D), shifts (Q, D), log diagonals (K, D), lower entries.
+        Written: means (L, D), shifts (Q, D), log degrees of freedom, log diagonals (L, D), lower entries.
 
     Returns
     -------
@@ -181,7 +236,8 @@ def components_gradient(
     n_components, size = means.shape
     n_covariates = shifts.shape[0]
     at_shifts = n_components * size
-    at_diagonal = at_shifts + n_covariates * size
+    at_df = at_shifts + n_covariates * size
+    at_diagonal = at_df + hyper.n_df
     at_lower = at_diagonal + n_components * size
     value = 0.0
     for q in range(n_covariates):
@@ -189,6 +245,7 @@ def components_gradient(
             pull = hyper.shift_precision[q, d] * shifts[q, d]
             gradient[at_shifts + q * size + d] = -pull
             value -= 0.5 * pull * shifts[q, d]
+    value += _df_gradient(df, mass, hyper, jacobian, gradient[at_df:at_diagonal])
     scatter, prior_scatter = np.empty((size, size)), np.empty((size, size))
     pull_vector = np.empty(size)
     for k in range(n_components):
@@ -257,7 +314,10 @@ def _full_value_and_gradient(
     """
     n_components, size = len(hyper.concentration), len(hyper.mean)
     n_predictors, n_covariates = len(hyper.effect_mean), len(hyper.shift_precision)
-    alpha, beta, means, shifts, roots = unpack(full, n_components, size, n_predictors, n_covariates)
+    n_located = len(hyper.copies)
+    alpha, beta, means, shifts, roots, df = unpack(
+        full, n_components, n_located, size, n_predictors, n_covariates, hyper.df, hyper.n_df
+    )
     counts = np.empty((len(sample.predictors), n_components))
     log_weights_into(alpha, beta, sample.predictors, counts)
     nothing_2d = np.empty((0, 0))
@@ -265,15 +325,17 @@ def _full_value_and_gradient(
     no = head < 0  # and not False: a literal would have functions compiled twice
     if len(gradient) > 0:
         slope = gradient
-        value, mass, first, second = moments_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
+        value, mass, first, second = moments_at(
+            engine.expectation, engine.passes, sample, counts, means, roots, shifts, df
+        )
         call_expected(engine.expected, alpha, beta, sample.predictors, counts, no, slope[:head], nothing_2d)
     else:
         # the value alone: the priors' parts of a gradient cost next to nothing and are thrown away
         slope = np.zeros(len(full))
-        value = log_likelihood_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts)
+        value = log_likelihood_at(engine.expectation, engine.passes, sample, counts, means, roots, shifts, df)
         n_both = size + n_covariates
-        mass, first = np.zeros(n_components), np.zeros((n_components, n_both))
-        second = np.zeros((n_components, n_both, n_both))
+        mass, first = np.zeros(n_components + 2 * len(df)), np.zeros((n_located, n_both))
+        second = np.zeros((n_located, n_both, n_both))
     less = 0.0 if jacobian else 1.0
     value += add_weights_prior(
         alpha,
@@ -288,7 +350,7 @@ def _full_value_and_gradient(
         slope[:head],
         nothing_2d,
     )
-    value += components_gradient(means, shifts, roots, mass, first, second, hyper, jacobian, slope[head:])
+    value += components_gradient(means, shifts, roots, df, mass, first, second, hyper, jacobian, slope[head:])
     return value + hyper.constant
 
 

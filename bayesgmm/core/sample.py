@@ -51,6 +51,9 @@ class Sample(NamedTuple):
         Prior probability of each; they sum to one over a pattern.
     covariates : ndarray (n_covariates, n_rows)
         Covariates of the means, standardised.
+    fixed : ndarray (n_groups, n_fixed)
+        Log density of a group's people in the components that no parameter changes, in standardised units: noise, then
+        a spike. A group that has no trait is at the spike, and certain of that component.
     total : float
         Sum of ``repeats``.
     own : bool
@@ -72,11 +75,12 @@ class Sample(NamedTuple):
     mix_rows: Index
     mix_probabilities: Array
     covariates: Array
+    fixed: Array
     total: float
     own: bool
 
 
-SAMPLE = types.NamedTuple((a1, a1, a1, l1, l1, i2, l1, a1, i1, a2, l1, i1, a1, a2, f8, b1), Sample)
+SAMPLE = types.NamedTuple((a1, a1, a1, l1, l1, i2, l1, a1, i1, a2, l1, i1, a1, a2, a2, f8, b1), Sample)
 
 
 def complete_sample(
@@ -112,6 +116,7 @@ def complete_sample(
         mix_rows=np.empty(0, dtype=np.int32),
         mix_probabilities=np.empty(0),
         covariates=np.zeros((0, n)) if covariates is None else covariates,
+        fixed=np.zeros((1, 0)),
         total=float(n) if repeats is None else float(repeats.sum()),
         own=False,
     )
@@ -120,6 +125,14 @@ def complete_sample(
 def n_rows(sample: Sample) -> int:
     """Rows of a sample."""
     return len(sample.pattern)
+
+
+def at_spike(sample: Sample) -> NDArray[np.bool_]:
+    """Rows (n_rows,) of people at a spike."""
+    there = np.zeros(len(sample.pattern), dtype=bool)
+    for g in np.flatnonzero(sample.n_observed == 0):
+        there[sample.starts[g] : sample.starts[g + 1]] = True
+    return there
 
 
 def use_threads(sample: Sample) -> bool:

@@ -11,7 +11,7 @@ from bayesgmm.core.ascent import call_components, maximise_weights
 from bayesgmm.core.gaussian import precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.posterior import Engine, Hyper
-from bayesgmm.core.sample import Sample
+from bayesgmm.core.sample import Sample, at_spike
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -290,6 +290,52 @@ def _maximise(
     return call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots) > 0.0
 
 
+NOISE_SHARE = 0.05  # of everybody that noise starts with, where it does not start with those far from others
+_NEIGHBOURS = 10  # whose distance tells who is far from others
+
+
+def spread_over(arrays: MixtureArrays, points: Array, labels: Labels, number: int) -> Array:
+    """Responsibilities (n_rows, n_components) of a partition among the components that have a mean.
+
+    People at a spike are its own. Noise starts with a share of everybody, or at odd numbers of starts with the people
+    whose distance to their tenth neighbour is far above the others' (Byers and Raftery 1998).
+    """
+    located, n_rows = arrays.n_located, points.shape[1]
+    r = np.zeros((n_rows, arrays.n_components))
+    r[np.arange(n_rows), labels] = 1.0
+    there = at_spike(arrays.sample)
+    if arrays.n_components > located + there.any():
+        lonely = _lonely(points, ~there) if number % 2 else np.full(n_rows, NOISE_SHARE)
+        r[:, :located] *= 1.0 - lonely[:, None]
+        r[:, located] = lonely
+    r[there] = 0.0
+    r[there, -1] = 1.0
+    return r
+
+
+def _lonely(points: Array, some: NDArray[np.bool_]) -> Array:
+    """One for rows far from others, else zero (n_rows,): log distances to a neighbour cut where they part most."""
+    from scipy.spatial import cKDTree
+
+    out = np.zeros(points.shape[1])
+    kept = points[:, some].T
+    n_neighbours = min(_NEIGHBOURS, len(kept) - 1)
+    if n_neighbours < 1:
+        return out
+    distance = cKDTree(kept).query(kept, n_neighbours + 1)[0][:, -1]
+    logs = np.log(np.maximum(distance, 1e-12))
+    order = np.argsort(logs)
+    ranked, n = logs[order], len(logs)
+    # the cut that leaves least variance within the two parts (Otsu 1979)
+    before = np.arange(1, n)
+    sums = np.cumsum(ranked)[:-1]
+    between = (sums / before - (ranked.sum() - sums) / (n - before)) ** 2 * before * (n - before)
+    far = np.zeros(n)
+    far[order[int(between.argmax()) + 1 :]] = 1.0
+    out[some] = far
+    return out
+
+
 def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) -> Parameters | None:
     """Parameters after an M step from given responsibilities; None where a component would be singular.
 
@@ -300,7 +346,8 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
         Standardised traits of every row, what is missing filled in.
     responsibilities : ndarray (n_rows, n_components)
     """
-    sample, k, size = arrays.sample, arrays.n_components, arrays.n_traits
+    sample, k, located, size = arrays.sample, arrays.n_components, arrays.n_located, arrays.n_traits
+    tails = arrays.tails
     n_covariates, n_predictors = len(arrays.shift_precision), len(arrays.weights_prior.effect_mean)
     r = responsibilities * sample.repeats[:, None] if len(sample.repeats) else responsibilities
     both = np.vstack((points, sample.covariates)) if n_covariates else points
@@ -321,8 +368,10 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
         np.add.at(counts, sample.mix_rows, shares)
     else:
         np.add.at(counts, sample.pattern, r)
-    means = np.zeros((k, size))
-    roots = np.broadcast_to(root, (k, size, size)).copy()
+    means = np.zeros((located, size))
+    roots = np.broadcast_to(root, (located, size, size)).copy()
+    # at a start everybody weighs the same in a Student-t component
+    weighing = mass if not len(tails.df) else np.concatenate((mass, mass[:located], np.zeros(located)))
     # from effects as the data have them, not from a spike's or a kink's hold on them
     soft = arrays.softened
     shifts, alpha, beta = np.zeros((n_covariates, size)), np.zeros(k - 1), np.zeros((n_predictors, k - 1))
@@ -332,9 +381,9 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
         arrays.floor,
         sample.predictors,
         counts,
-        mass,
-        np.ascontiguousarray((both @ r).T),
-        np.stack([(both * r[:, j]) @ both.T for j in range(k)]),
+        weighing,
+        np.ascontiguousarray((both @ r[:, :located]).T),
+        np.stack([(both * r[:, j]) @ both.T for j in range(located)]),
         means,
         shifts,
         roots,
@@ -342,4 +391,4 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
         beta,
         _WEIGHT_STEPS if n_predictors else 1,
     )
-    return Parameters(alpha, beta, means, roots, shifts) if possible else None
+    return Parameters(alpha, beta, means, roots, shifts, tails.df, tails.n_free) if possible else None

@@ -112,16 +112,20 @@ def survivors_from(
                 raise
             return found
         n_by_em += died
-        order = canonical_order(run.parameters.means)
+        order = np.concatenate(
+            (canonical_order(run.parameters.means), np.arange(problem.n_located, problem.n_components))
+        )
         problem, run.parameters = problem.with_components(order), run.parameters.permuted(order)
         found.append(Survivors(problem, run, n_by_em, score_of(asked, problem, run)))
         if any(_same_mode(found[-1], other) for other in others):
             return found
         left = _left(problem, run.parameters)
-        removable = problem.priors.concentration < 1.0
-        if problem.n_components == 1 or not removable.any():
+        removable = problem.priors.concentration[: problem.n_located] < 1.0
+        if problem.n_located == 1 or not removable.any():
             return found
-        problem, start = _without(problem, run.parameters, int(np.where(removable, left, np.inf).argmin()))
+        problem, start = _without(
+            problem, run.parameters, int(np.where(removable, left[: problem.n_located], np.inf).argmin())
+        )
 
 
 def _settle(
@@ -132,7 +136,7 @@ def _settle(
     history: list[float] = []
     while True:
         before = died
-        while problem.n_components > 1:
+        while problem.n_located > 1:
             left = _left(problem, parameters)
             if left.min() > 0.0:
                 break
@@ -143,7 +147,7 @@ def _settle(
             # the density of fewer components is another
             watch, history = _WATCH, []
         # Newton's method goes towards infinity where somebody is dying, so it waits until nobody has for a while
-        settled = watch > 4 * _WATCH or problem.n_components == 1
+        settled = watch > 4 * _WATCH or problem.n_located == 1
         run = climb(
             problem.arrays,
             parameters,
@@ -156,7 +160,7 @@ def _settle(
         history += run.history if not history else run.history[1:]
         watch *= 2
         parameters = run.parameters
-        alive = problem.n_components == 1 or _left(problem, parameters).min() > 0.0
+        alive = problem.n_located == 1 or _left(problem, parameters).min() > 0.0
         if alive and ((run.converged and settled) or steps <= 0):
             run.history = history
             return problem, run, died
@@ -165,8 +169,11 @@ def _settle(
 
 
 def _left(problem: Problem, parameters: Parameters) -> Array:
-    """What the M step makes of every component, ``N_k + a_k - 1`` (K,)."""
-    return problem.arrays.expectation(parameters).mass + problem.priors.concentration - 1.0
+    """What the M step makes of every component, ``N_k + a_k - 1`` (K,); noise and a spike do not die."""
+    mass = problem.arrays.expectation(parameters).mass[: problem.n_components]
+    left: Array = mass + problem.priors.concentration - 1.0
+    left[problem.n_located :] = np.inf
+    return left
 
 
 def _without(problem: Problem, parameters: Parameters, k: int) -> tuple[Problem, Parameters]:

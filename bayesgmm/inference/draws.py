@@ -33,11 +33,12 @@ def log_prior_of(problem: Problem, stacked: Stacked, theta: Array | None = None)
     given them, and ``scales`` that of the scales themselves.
     """
     arrays, k = problem.arrays, problem.n_components
-    powers = arrays.niw_prior.unit_power(k) @ np.log(problem.unit)
+    located = problem.n_located
+    powers = arrays.niw_prior.unit_power(located) @ np.log(problem.unit)
     data: dict[str, Any] = {
         "components": (
-            (*_LEAD, names.COMPONENT),
-            arrays.niw_prior.log_density(stacked.means, stacked.roots) - powers / k,
+            (*_LEAD, names.LOCATED if len(problem.fixed) else names.COMPONENT),
+            arrays.niw_prior.log_density(stacked.means, stacked.roots) - powers / located,
         )
     }
     coords: dict[str, Any] = {}
@@ -50,6 +51,8 @@ def log_prior_of(problem: Problem, stacked: Stacked, theta: Array | None = None)
         normal = constant - 0.5 * precision * stacked.shifts**2
         data[names.SHIFTS] = ((*_LEAD, names.COVARIATE), normal.sum(axis=-1))
         coords[names.COVARIATE] = list(problem.covariate_names)
+    if arrays.tails.n_free:
+        data[names.DF] = (_LEAD, arrays.tails.log_density(stacked.df))
     if k > 1:
         of_weights = arrays.weights_prior.log_density_weights(np.log(stacked.pi))
         if problem.priors.weights_jeffreys:
@@ -142,7 +145,7 @@ def tree_of_draws(
                 names.LOG_POSTERIOR: (_LEAD, log_likelihood + summed(log_prior)),
             }
         )
-    posterior = problem.dataset(stacked.pi, stacked.means, stacked.roots, stacked.beta, stacked.shifts)
+    posterior = problem.dataset(stacked)
     if theta is not None:
         posterior = with_scales(problem, posterior, theta)
     groups: dict[str, xr.Dataset] = {

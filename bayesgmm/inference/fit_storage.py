@@ -69,8 +69,9 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
     shifts = np.zeros((0, len(problem.trait_names)))
     if names.SHIFTS in stored:
         shifts = stored[names.SHIFTS].values
+    df = stored[names.DF].values if names.DF in stored else np.zeros(0)
     params = problem.label(
-        stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta, shifts
+        stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta, shifts, df
     )
     seed, emptied = stored.attrs["seed"], stored.attrs.get("emptied")
     return MapFit(

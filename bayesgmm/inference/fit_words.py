@@ -20,7 +20,7 @@ def words_of(fit: MapFit) -> str:
     problem = fit.problem
     state = "converged" if fit.converged else "NOT converged"
     lines = [
-        f"MapFit: {problem.n_components} components of {', '.join(problem.trait_names)} ({problem.family_name}), "
+        f"MapFit: {_components_told(problem)} of {', '.join(problem.trait_names)} ({problem.family_name}), "
         f"{_people_told(problem)}, {state}",
         f"log posterior {fit.log_posterior:.4f}, log likelihood {fit.log_likelihood:.4f}, BIC {fit.bic:.2f}",
     ]
@@ -37,7 +37,11 @@ def words_of(fit: MapFit) -> str:
             )
         )
         whose = f" for the average person, {100 * shares[k]:.0f}% of people" if problem.predictor_names else ""
-        lines.append(f"  component {k}: weight {weight:.3f}{whose}, {means}")
+        if k >= problem.n_located:
+            lines.append(f"  {problem.component_labels[k]}: weight {weight:.3f}{whose}, {_fixed_told(problem, k)}")
+            continue
+        tails = f", {fit.parameters.df[k]:.3g} degrees of freedom" if len(fit.parameters.df) else ""
+        lines.append(f"  component {k}: weight {weight:.3f}{whose}, {means}{tails}")
     for predictor in problem.predictor_names:
         for contrast in problem.contrasts:
             value = float(fit.params[names.EFFECTS].sel(predictor=predictor, contrast=contrast))
@@ -53,6 +57,21 @@ def words_of(fit: MapFit) -> str:
         lines += [f"  {row['variant']}: {n} people without a certain genotype, {done}" for n, done in told if n]
     lines += [f"  note: {message}" for message in fit.flags["message"]]
     return "\n".join(lines)
+
+
+def _components_told(problem: Problem) -> str:
+    """How many components, of what kind."""
+    what = "Student-t components" if len(problem.priors.tails.df) else "components"
+    return " and ".join([f"{problem.n_located} {what}", *problem.fixed.kinds])
+
+
+def _fixed_told(problem: Problem, k: int) -> str:
+    """Noise or spike in words."""
+    fixed = problem.fixed
+    if problem.component_labels[k] == names.NOISE and fixed.noise is not None:
+        return f"even over a box of volume {fixed.noise.volume:.4g}"
+    where = fixed.means[k - problem.n_located]
+    return "at " + ", ".join(f"{t} {v:.4g}" for t, v in zip(problem.trait_names, where, strict=True))
 
 
 def _people_told(problem: Problem) -> str:

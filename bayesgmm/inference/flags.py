@@ -32,7 +32,7 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
     people = r.sum(axis=0) if problem.sample_weight is None else problem.sample_weight[problem.people] @ r
     size = len(problem.trait_names)
     own = size + problem.family.n_parameters(2, size) - problem.family.n_parameters(1, size)
-    for k, count in enumerate(people):
+    for k, count in enumerate(people[: problem.n_located]):
         if count * size < _FEW_VALUES * own:
             found.append(
                 (
@@ -69,7 +69,7 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
                         "components, so the size of the effect is decided by its prior",
                     )
                 )
-    if (canonical_order(fit.params[names.MEANS].values) != np.arange(problem.n_components)).any():
+    if (canonical_order(fit.parameters.means) != np.arange(problem.n_located)).any():
         found.append(
             (
                 None,

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm.core.objective import Parameters
+from bayesgmm.core.starts import NOISE_SHARE
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.problem import Problem
@@ -39,6 +40,8 @@ def explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array
         if pd.isna(given).any():
             raise InputError("init has missing labels; give every person one")
         labels, coded = np.unique(given, return_inverse=True)
+        if len(labels) == problem.n_located != problem.n_components:
+            return "given partition", _with_fixed(problem, np.eye(problem.n_located)[coded])[problem.people]
         if len(labels) != problem.n_components:
             raise InputError(
                 f"init has {len(labels)} different labels for {problem.n_components} components; every component needs "
@@ -54,6 +57,20 @@ def explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array
     if not ((given >= 0.0).all() and np.allclose(given.sum(axis=1), 1.0, atol=1e-3)):
         raise InputError("init has responsibilities that are negative, missing, or do not sum to one for somebody")
     return "given partition", given[problem.people]
+
+
+def _with_fixed(problem: Problem, located: Array) -> Array:
+    """Responsibilities of all components from those of the ones that have a mean: noise and a spike left to find."""
+    fixed, k = problem.fixed, problem.n_located
+    r = np.zeros((problem.n_samples, problem.n_components))
+    r[:, :k] = located
+    if fixed.noise is not None:
+        r[:, :k] *= 1.0 - NOISE_SHARE
+        r[:, k] = NOISE_SHARE
+    there = fixed.at_spike(problem.traits)
+    r[there] = 0.0
+    r[there, -1] = 1.0
+    return r
 
 
 def by_row(problem: Problem, responsibilities: Array) -> Array:

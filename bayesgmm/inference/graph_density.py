@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytensor
@@ -18,8 +18,9 @@ from bayesgmm.core.effect_density import N_SHAPES
 from bayesgmm.core.families import Family
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import complete_sample
+from bayesgmm.core.tails import Tails
 from bayesgmm.inference.density import FusedDensity, WhitenedDensity
-from bayesgmm.inference.pymc_model import CHI_SQUARED, build_core_model, data_of, natural_values
+from bayesgmm.inference.pymc_model import CHI_SQUARED, DF_FREE, build_core_model, data_of, natural_values
 
 Array = NDArray[np.float64]
 
@@ -35,25 +36,39 @@ class CompiledShape:
     variables: tuple[tuple[str, tuple[int, ...]], ...]
 
 
+class Shape(NamedTuple):
+    """What a compiled graph is of; data and hyperparameters are its arguments."""
+
+    family: Family
+    kinds: tuple[int, ...]
+    n_components: int
+    n_located: int
+    n_traits: int
+    n_predictors: int
+    n_covariates: int
+    tailed: bool
+    n_df: int
+
+
 @lru_cache(maxsize=32)
-def _compiled(
-    family: Family, kinds: tuple[int, ...], n_components: int, n_traits: int, n_predictors: int, n_covariates: int
-) -> CompiledShape:
-    arrays = _template(family, kinds, n_components, n_traits, n_predictors, n_covariates)
+def _compiled(shape: Shape) -> CompiledShape:
+    arrays = _template(shape)
     model, parameters = build_core_model(arrays)
     log_density = model.logp()
     gradients = pytensor.grad(log_density, model.value_vars)
     outputs = [log_density, pt.concatenate([g.ravel() for g in gradients])]
-    outputs += model.replace_rvs_by_values([parameters[key] for key in ("weights", "beta", "means", "roots", "shifts")])
-    values = natural_values(arrays, _template_parameters(n_components, n_traits, n_predictors, n_covariates))
+    outputs += model.replace_rvs_by_values(
+        [parameters[key] for key in ("weights", "beta", "means", "roots", "shifts", "df")]
+    )
+    values = natural_values(arrays, _template_parameters(shape))
     variables = tuple((rv.name, _value_shape(rv.name, values[rv.name].shape)) for rv in model.free_RVs)
     x, centre, scale = pt.dvector("x"), pt.dvector("centre"), pt.dmatrix("scale")
     flat = centre + pt.dot(scale, x)
     replacements, position = {}, 0
-    for value_var, (_, shape) in zip(model.value_vars, variables, strict=True):
-        length = int(np.prod(shape))
-        piece = flat[position : position + length].reshape(shape)
-        replacements[value_var] = pt.specify_shape(piece, shape)
+    for value_var, (_, own_shape) in zip(model.value_vars, variables, strict=True):
+        length = int(np.prod(own_shape))
+        piece = flat[position : position + length].reshape(own_shape)
+        replacements[value_var] = pt.specify_shape(piece, own_shape)
         position += length
     outputs = pytensor.graph.graph_replace(outputs, replacements, strict=False)
     outputs[1] = pt.dot(scale.T, outputs[1])
@@ -67,36 +82,40 @@ def _value_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0] - 1,) if name == names.WEIGHTS else shape
 
 
-def _template_parameters(n_components: int, n_traits: int, n_predictors: int, n_covariates: int) -> Parameters:
+def _template_parameters(shape: Shape) -> Parameters:
+    contrasts, size = shape.n_components - 1, shape.n_traits
     return Parameters(
-        np.zeros(n_components - 1),
-        np.zeros((n_predictors, n_components - 1)),
-        np.zeros((n_components, n_traits)),
-        np.tile(np.eye(n_traits), (n_components, 1, 1)),
-        np.zeros((n_covariates, n_traits)),
+        np.zeros(contrasts),
+        np.zeros((shape.n_predictors, contrasts)),
+        np.zeros((shape.n_located, size)),
+        np.tile(np.eye(size), (shape.n_located, 1, 1)),
+        np.zeros((shape.n_covariates, size)),
+        np.ones(shape.n_located if shape.tailed else 0),
+        shape.n_df,
     )
 
 
-def _template(
-    family: Family, kinds: tuple[int, ...], n_components: int, n_traits: int, n_predictors: int, n_covariates: int
-) -> MixtureArrays:
+def _template(shape: Shape) -> MixtureArrays:
     from bayesgmm.core.gaussian import NiwPrior
     from bayesgmm.core.weights import WeightsPrior
 
+    size, n_predictors, n_covariates = shape.n_traits, shape.n_predictors, shape.n_covariates
+    sample = complete_sample(
+        np.zeros((2, size)), predictors=np.zeros((1, n_predictors)), covariates=np.zeros((n_covariates, 2))
+    )
     return MixtureArrays(
-        sample=complete_sample(
-            np.zeros((2, n_traits)), predictors=np.zeros((1, n_predictors)), covariates=np.zeros((n_covariates, 2))
-        ),
+        sample=sample._replace(fixed=np.zeros((1, shape.n_components - shape.n_located))),
         weights_prior=WeightsPrior(
-            np.full(n_components, 2.0),
-            np.zeros((n_predictors, n_components - 1)),
+            np.full(shape.n_components, 2.0),
+            np.zeros((n_predictors, shape.n_components - 1)),
             np.ones(n_predictors),
-            np.array(kinds, dtype=np.int64),
+            np.array(shape.kinds, dtype=np.int64),
             np.full((n_predictors, N_SHAPES), 0.5),
         ),
-        niw_prior=NiwPrior(np.zeros(n_traits), 0.01, n_traits + 2.0, np.eye(n_traits), family),
-        shift_precision=np.ones((n_covariates, n_traits)),
-        floor=np.zeros(n_traits),
+        niw_prior=NiwPrior(np.zeros(size), 0.01, size + 2.0, np.eye(size), shape.family),
+        shift_precision=np.ones((n_covariates, size)),
+        floor=np.zeros(size),
+        tails=Tails(np.ones(shape.n_located if shape.tailed else 0), shape.n_df, 2.0, 0.1),
     )
 
 
@@ -112,7 +131,8 @@ class GraphDensity(WhitenedDensity):
 
     def __init__(self, arrays: MixtureArrays, start: Parameters) -> None:
         kinds = tuple(arrays.weights_prior.effect_kind.tolist())
-        shape = _compiled(arrays.family, kinds, *start.sizes)
+        tails = arrays.tails
+        shape = _compiled(Shape(arrays.family, kinds, *start.sizes, len(tails.df) > 0, tails.n_free))
         data = data_of(arrays)
         self._evaluate = shape.evaluate
         self._data = tuple(np.asarray(data[name], order="C") for name in shape.argument_names)
@@ -149,14 +169,15 @@ class GraphDensity(WhitenedDensity):
 
     def parameters(self, x: Array) -> Parameters:
         """Parameters of the mixture (standardised) at ``x`` (size,)."""
-        _, _, weights, beta, means, roots, shifts = self._evaluate(x, self.centre, self.scale, *self._data)
+        _, _, weights, beta, means, roots, shifts, df = self._evaluate(x, self.centre, self.scale, *self._data)
         log_weights = np.log(weights)
-        return Parameters(log_weights[1:] - log_weights[0], beta, means, roots, shifts)
+        contrasts = log_weights[1:] - log_weights[0]
+        return Parameters(contrasts, beta, means, roots, shifts, df, self._arrays.tails.n_free)
 
 
 def _unconstrain(name: str, value: Array) -> Array:
     """Forward transform of a free variable as PyMC declares it: log for positive ones, centred log for the simplex."""
-    if name == CHI_SQUARED:
+    if name in (CHI_SQUARED, DF_FREE):
         return np.log(value)
     if name == names.WEIGHTS:
         log_value = np.log(value)

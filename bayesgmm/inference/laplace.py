@@ -171,7 +171,7 @@ def label_exchanges(fit: MapFit, density: FusedDensity | LearnedDensity) -> list
 
     Permuting components is linear in the free coordinates.
     """
-    k = fit.problem.n_components
+    k = fit.problem.n_located
     if k == 1:
         return []
     inverse = np.linalg.inv(density.scale)
@@ -221,7 +221,7 @@ def log_evidence_constant(problem: Problem, density: WhitenedDensity) -> float:
     a precision's root) and the traits' units.
     """
     _, log_det = np.linalg.slogdet(density.scale)
-    logs = problem.arrays.niw_prior.n_logs(problem.n_components)
+    logs = problem.arrays.niw_prior.n_logs(problem.n_located)
     return float(log_det) + logs * math.log(2.0) + problem.log_likelihood_shift
 
 
@@ -264,8 +264,7 @@ class LaplacePosterior(Posterior):
         """Draws (chain, draw, ...) of weights, means, covariances, effects and shifts, in the traits' units."""
         if "_run" not in self.__dict__:
             return super().posterior
-        s = self._stacked
-        draws = self.problem.dataset(s.pi, s.means, s.roots, s.beta, s.shifts)
+        draws = self.problem.dataset(self._stacked)
         if self._theta is not None:
             draws = with_scales(self.problem, draws, self._theta)
         return draws.assign_coords({names.CHAIN: np.arange(1), names.DRAW: np.arange(draws.sizes[names.DRAW])})

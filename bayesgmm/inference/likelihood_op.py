@@ -16,15 +16,15 @@ from bayesgmm.core.kernel import group_pass
 from bayesgmm.core.moments import expectation, log_densities_at, moments_at
 from bayesgmm.core.pointers import exported
 from bayesgmm.core.sample import Sample
-from bayesgmm.core.vectormath import exp_nonpositive
+from bayesgmm.core.vectormath import digamma, exp_nonpositive
 from bayesgmm.core.weights import log_softmax
 
 Array = NDArray[np.float64]
 Long = NDArray[np.int64]
 
 # Raise when the function below changes, so that compiled copies on disk are made anew.
-_VERSION = 6
-N_PARAMETERS = 4
+_VERSION = 7
+N_PARAMETERS = 5
 
 
 _expectation_at = exported(expectation, "bayesgmm_expectation")
@@ -49,29 +49,34 @@ def sample_of(inputs: list[Any]) -> Sample:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def likelihood_and_gradient(
-    logits: Array, means: Array, roots: Array, shifts: Array, sample: Sample
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Marginal log likelihood and its gradient in logits, means, precision factors and slopes.
+    logits: Array, means: Array, roots: Array, shifts: Array, df: Array, sample: Sample
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Marginal log likelihood and its gradient in logits, means, precision factors, slopes and degrees of freedom.
 
     Parameters
     ----------
     logits : ndarray (n_patterns, n_components)
-    means : ndarray (n_components, n_traits)
-    roots : ndarray (n_components, n_traits, n_traits)
+    means : ndarray (n_located, n_traits)
+    roots : ndarray (n_located, n_traits, n_traits)
         Lower Cholesky factors of the precisions.
     shifts : ndarray (n_covariates, n_traits)
+    df : ndarray (n_located,)
+        Degrees of freedom of Student-t components; empty where they are Gaussian.
     sample : Sample
 
     Returns
     -------
     tuple of ndarray
-        The log likelihood (0-d) and gradients in the shapes of the first four arguments.
+        The log likelihood (0-d) and gradients in the shapes of the first five arguments.
     """
-    n_components, size = means.shape
+    n_located, size = means.shape
+    n_components = logits.shape[1]
     n_covariates = shifts.shape[0]
     log_weights = log_softmax(logits)
     counts = log_weights.copy()
-    value, mass, first, second = moments_at(_expectation_at(), _group_pass_at(), sample, counts, means, roots, shifts)
+    value, mass, first, second = moments_at(
+        _expectation_at(), _group_pass_at(), sample, counts, means, roots, shifts, df
+    )
     # people of a row spread over components by the weights; exponentials apart, in one loop that vectorises
     d_logits = np.empty(counts.shape)
     flat, weights = log_weights.ravel(), d_logits.ravel()
@@ -83,10 +88,15 @@ def likelihood_and_gradient(
             people += counts[u, k]
         for k in range(n_components):
             d_logits[u, k] = counts[u, k] - people * d_logits[u, k]
-    d_means = np.zeros((n_components, size))
-    d_roots = np.zeros((n_components, size, size))
+    d_means = np.zeros((n_located, size))
+    d_roots = np.zeros((n_located, size, size))
     d_shifts = np.zeros((n_covariates, size))
-    for k in range(n_components):
+    d_df = np.empty(len(df))
+    for k in range(len(df)):
+        half = 0.5 * df[k]
+        excess = mass[n_components + n_located + k] - mass[n_components + k]
+        d_df[k] = 0.5 * (mass[k] * (np.log(half) + 1.0 - digamma(half)) + excess)
+    for k in range(n_located):
         root = roots[k]
         precision = root @ root.T
         for d in range(size):
@@ -98,18 +108,18 @@ def likelihood_and_gradient(
                 for c in range(e, size):
                     d_roots[k, d, e] -= second[k, d, c] * root[c, e]
             d_roots[k, d, d] += mass[k] / root[d, d]
-    return np.asarray(value), d_logits, d_means, d_roots, d_shifts
+    return np.asarray(value), d_logits, d_means, d_roots, d_shifts, d_df
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def pointwise_likelihood(
-    logits: Array, means: Array, roots: Array, shifts: Array, sample: Sample, row_of: Long, weights: Array
+    logits: Array, means: Array, roots: Array, shifts: Array, df: Array, sample: Sample, row_of: Long, weights: Array
 ) -> Array:
     """Weighted marginal log likelihood of every person.
 
     Parameters
     ----------
-    logits, means, roots, shifts, sample
+    logits, means, roots, shifts, df, sample
         As in :func:`likelihood_and_gradient`.
     row_of : ndarray of int64 (n_people,)
         Row of the sample that a person is in.
@@ -120,7 +130,7 @@ def pointwise_likelihood(
     -------
     ndarray (n_people,)
     """
-    rows = log_densities_at(_expectation_at(), _group_pass_at(), sample, log_softmax(logits), means, roots, shifts)
+    rows = log_densities_at(_expectation_at(), _group_pass_at(), sample, log_softmax(logits), means, roots, shifts, df)
     out = np.zeros(len(row_of))
     for i in range(len(row_of)):
         if weights[i] != 0.0:
@@ -131,15 +141,15 @@ def pointwise_likelihood(
 class MarginalMixtureLikelihood(Op):  # type: ignore[misc]
     """Marginal log likelihood of a Gaussian mixture; its gradient comes from the same pass over people.
 
-    Inputs are the four parameters of :func:`likelihood_and_gradient`, then the arrays of :func:`sample_inputs` in their
-    order; outputs 1 to 4 are the gradients of output 0 and are themselves not differentiable.
+    Inputs are the five parameters of :func:`likelihood_and_gradient`, then the arrays of :func:`sample_inputs` in their
+    order; outputs 1 to 5 are the gradients of output 0 and are themselves not differentiable.
     """
 
     __props__ = ()
 
     def make_node(self, *inputs: Any) -> Apply:
         """Build the graph node."""
-        outputs = [pt.dscalar(), pt.dmatrix(), pt.dmatrix(), pt.dtensor3(), pt.dmatrix()]
+        outputs = [pt.dscalar(), pt.dmatrix(), pt.dmatrix(), pt.dtensor3(), pt.dmatrix(), pt.dvector()]
         return Apply(self, [pt.as_tensor_variable(x) for x in inputs], outputs)
 
     def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]]) -> None:
@@ -151,7 +161,7 @@ class MarginalMixtureLikelihood(Op):  # type: ignore[misc]
             storage[0] = value
 
     def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
-        """Gradient of the log likelihood: outputs 1 to 4, already computed."""
+        """Gradient of the log likelihood: outputs 1 to 5, already computed."""
         from pytensor.gradient import DisconnectedType, disconnected_type
 
         for extra in cotangents[1:]:
@@ -187,20 +197,22 @@ def sample_in_graph(fields):  # type: ignore[no-untyped-def]
         fields[11].copy(),
         fields[12].copy(),
         fields[13].copy(),
-        fields[14].item(),
-        fields[15].item() != 0,
+        fields[14].copy(),
+        fields[15].item(),
+        fields[16].item() != 0,
     )
 
 
 @register_funcify_default_op_cache_key(MarginalMixtureLikelihood)
 def _numba_marginal_mixture(op: MarginalMixtureLikelihood, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def marginal_mixture(logits, means, roots, shifts, *fields):  # type: ignore[no-untyped-def]
+    def marginal_mixture(logits, means, roots, shifts, df, *fields):  # type: ignore[no-untyped-def]
         return likelihood_and_gradient(
             np.ascontiguousarray(logits),
             np.ascontiguousarray(means),
             np.ascontiguousarray(roots),
             np.ascontiguousarray(shifts),
+            np.ascontiguousarray(df),
             sample_in_graph(fields),
         )
 

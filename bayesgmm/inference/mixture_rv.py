@@ -249,4 +249,4 @@ def log_density(traits: Array, pattern: Array, covariates: Array, weights: Array
         logits = logits[np.asarray(rows, dtype=np.int64)]
     # constants and not shared variables: with twenty of those for each likelihood nutpie compiles for minutes
     inputs = [pt.constant(value) for value in (*sample_inputs(sample).values(), row_of, np.array(weights, dtype=float))]
-    return pointwise_mixture_likelihood(logits, means, roots, shifts, *inputs)
+    return pointwise_mixture_likelihood(logits, means, roots, shifts, pt.constant(np.empty(0)), *inputs)

@@ -199,13 +199,14 @@ def _relabel(problem: Problem, fit: MapFit, stacked: Stacked, threads: int | Non
     # where every component agrees best with its own, no other order does better
     identity = np.arange(problem.n_components)
     for chain, draw in zip(*np.nonzero((agreement.argmax(axis=-1) != identity).any(axis=-1)), strict=True):
-        order = best_order(agreement[chain, draw])
+        order = best_order(agreement[chain, draw], len(problem.fixed))
         if (order != identity).any():
             moved = stacked.at((chain, draw)).permuted(order)
             stacked.pi[chain, draw] = stacked.pi[chain, draw][order]
             stacked.beta[chain, draw] = moved.beta
             stacked.means[chain, draw] = moved.means
             stacked.roots[chain, draw] = moved.roots
+            stacked.df[chain, draw] = moved.df
     return stacked
 
 

@@ -35,7 +35,7 @@ from bayesgmm.inference.likelihood_op import (
     sample_of,
 )
 
-_VERSION = 1
+_VERSION = 2
 _N_SCALAR_INPUTS = N_PARAMETERS + len(Sample._fields)
 _REPEATS = N_PARAMETERS + Sample._fields.index("repeats")
 _PATTERN = N_PARAMETERS + Sample._fields.index("pattern")
@@ -115,15 +115,16 @@ def local_sum_of_pointwise_mixture(fgraph: Any, node: Apply) -> list[Any] | None
 @register_funcify_default_op_cache_key(PointwiseMixtureLikelihood)
 def _numba_pointwise(op: PointwiseMixtureLikelihood, node: Apply, **kwargs: Any) -> Any:
     @njit
-    def pointwise(logits, means, roots, shifts, *fields):  # type: ignore[no-untyped-def]
+    def pointwise(logits, means, roots, shifts, df, *fields):  # type: ignore[no-untyped-def]
         return pointwise_likelihood(
             np.ascontiguousarray(logits),
             np.ascontiguousarray(means),
             np.ascontiguousarray(roots),
             np.ascontiguousarray(shifts),
+            np.ascontiguousarray(df),
             sample_in_graph(fields),
-            fields[16].astype(np.int64),
-            fields[17].copy(),
+            fields[17].astype(np.int64),
+            fields[18].copy(),
         )
 
     return pointwise, _VERSION

@@ -14,6 +14,7 @@ from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.moments import expectation, pass_for
 from bayesgmm.core.objective import Parameters, writable
 from bayesgmm.errors import InputError, first_few
+from bayesgmm.inference.prior_draws import draw_traits
 from bayesgmm.io.tables import numbered
 from bayesgmm.problem import Problem
 from bayesgmm.study import Study
@@ -59,25 +60,27 @@ def score(
             centre=problem.centre,
             scale=1.0 / problem.unit,
             compress=False,
+            fixed=problem.fixed,
         )
         own = np.empty((len(seen), log_weights.shape[1]))
         own[row_of] = log_weights[observed]
         sample = sample._replace(pattern=np.arange(len(seen), dtype=np.int32), own=True)
-        k, n_both = len(parameters.means), len(problem.unit) + len(problem.covariate_names)
+        located, n_both = len(parameters.means), len(problem.unit) + len(problem.covariate_names)
         inside, pointwise = np.empty_like(own), np.empty(len(seen))
         expectation.compiled(
             sample,
             pass_for(sample),
             own,
-            *(writable(x) for x in (parameters.means, parameters.roots, parameters.shifts)),
-            np.empty(k),
-            np.empty((k, n_both)),
-            np.empty((k, n_both, n_both)),
+            *(writable(x) for x in (parameters.means, parameters.roots, parameters.shifts, parameters.df)),
+            np.empty(own.shape[1] + 2 * len(parameters.df)),
+            np.empty((located, n_both)),
+            np.empty((located, n_both, n_both)),
             inside,
             pointwise,
         )
         probabilities[observed] = inside[row_of]
-        log_density[observed] = pointwise[row_of] - (~np.isnan(values[observed])) @ np.log(problem.unit)
+        densities = ~np.isnan(problem.fixed.without_spike(seen))
+        log_density[observed] = pointwise[row_of] - densities @ np.log(problem.unit)
     return probabilities, log_density, samples
 
 
@@ -166,14 +169,10 @@ def simulate(problem: Problem, parameters: Parameters, n: int, rng: np.random.Ge
         chosen = rng.integers(problem.n_samples, size=n)
     else:
         chosen = rng.choice(problem.n_samples, size=n, p=problem.sample_weight / problem.sample_weight.sum())
-    params = problem.labelled(parameters)
     cumulative = np.exp(problem.log_weights(parameters)[chosen]).cumsum(axis=1)
     component = (rng.random(n)[:, None] > cumulative[:, :-1]).sum(axis=1)
-    means, covariances = params[names.MEANS].values, params[names.COVARIANCES].values
-    factors = np.linalg.cholesky(covariances)
-    noise = rng.standard_normal((n, means.shape[1]))
-    traits = means[component] + np.einsum("nde,ne->nd", factors[component], noise)
-    traits += problem.covariates[chosen] @ params[names.SHIFTS].values
+    covariates = problem.covariates[chosen] / problem.covariate_unit
+    traits = draw_traits(problem, parameters, component, covariates, rng)
     frame = pd.DataFrame(traits, columns=list(problem.trait_names))
     frame.insert(0, names.COMPONENT, component)
     frame[list(problem.predictor_names)] = problem.predictors[chosen] + problem.predictor_centers

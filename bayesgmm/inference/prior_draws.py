@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesgmm import names
 from bayesgmm.core.gaussian import NiwPrior, precision_roots
-from bayesgmm.core.objective import Stacked
+from bayesgmm.core.objective import Parameters, Stacked
+from bayesgmm.core.tails import Tails
 from bayesgmm.errors import InputError
 from bayesgmm.inference.thinning import log_jeffreys_ratio
 
@@ -52,19 +54,27 @@ def draw_prior(problem: Problem, n: int, rng: np.random.Generator) -> Stacked:
 
 def _draw(problem: Problem, n: int, rng: np.random.Generator) -> Stacked:
     """Draws (n, ...) under the Dirichlet prior of the weights."""
-    arrays, k = problem.arrays, problem.n_components
+    arrays, k, located = problem.arrays, problem.n_components, problem.n_located
     prior = arrays.weights_prior
     pi = rng.dirichlet(prior.concentration, n) if k > 1 else np.ones((n, 1))
     scales, sds = problem.priors.scales, None
     if scales is not None:
         sds = scales.sds(scales.quantiles(rng.random((n, scales.n_scales)))) * problem.predictor_unit
     beta = prior.draw_effects(n, rng, sds)
-    roots = _draw_roots(arrays.niw_prior, k, n, rng)
+    roots = _draw_roots(arrays.niw_prior, located, n, rng)
     # mu | Sigma ~ N(m0, Sigma / kappa0), and Sigma = inv(L L')
-    noise = rng.standard_normal((n, k, arrays.n_traits, 1)) / np.sqrt(arrays.niw_prior.strength)
+    noise = rng.standard_normal((n, located, arrays.n_traits, 1)) / np.sqrt(arrays.niw_prior.strength)
     means = arrays.niw_prior.mean + np.linalg.solve(np.swapaxes(roots, -1, -2), noise)[..., 0]
     shifts = rng.standard_normal((n, *arrays.shift_precision.shape)) / np.sqrt(arrays.shift_precision)
-    return Stacked(np.maximum(pi, np.finfo(float).tiny), beta, means, roots, shifts)
+    return Stacked(np.maximum(pi, np.finfo(float).tiny), beta, means, roots, shifts, _draw_df(arrays.tails, n, rng))
+
+
+def _draw_df(tails: Tails, n: int, rng: np.random.Generator) -> Array:
+    """Degrees of freedom (n, L) from their prior, or as they are given."""
+    if not tails.n_free:
+        return np.tile(tails.df, (n, 1))
+    free = rng.gamma(tails.shape, 1.0 / tails.rate, (n, tails.n_free))
+    return free[:, np.arange(len(tails.df)) % tails.n_free]
 
 
 def _draw_roots(niw: NiwPrior, n_components: int, n: int, rng: np.random.Generator) -> Array:
@@ -87,6 +97,40 @@ def _draw_roots(niw: NiwPrior, n_components: int, n: int, rng: np.random.Generat
     return np.repeat(roots, n_components // copies, axis=1)
 
 
+def draw_traits(
+    problem: Problem, parameters: Parameters, component: NDArray[np.int64], covariates: Array, rng: np.random.Generator
+) -> Array:
+    """Traits (n, D), in their units, of people of these components.
+
+    Parameters
+    ----------
+    problem : Problem
+    parameters : Parameters
+        Standardised.
+    component : ndarray of int (n,)
+    covariates : ndarray (n, Q)
+        Of the means, standardised.
+    rng : numpy.random.Generator
+    """
+    n, fixed = len(component), problem.fixed
+    noise = rng.standard_normal((n, len(problem.unit)))
+    # who is of noise or a spike is given a place below
+    located = np.minimum(component, problem.n_located - 1)
+    if len(parameters.df):
+        df = parameters.df[located]
+        noise /= np.sqrt(rng.chisquare(df) / df)[:, None]
+    factors = np.linalg.inv(parameters.roots)  # Sigma = F' F
+    values = parameters.means[located] + np.einsum("ne,ned->nd", noise, factors[located])
+    traits: Array = problem.centre + problem.unit * (values + covariates @ parameters.shifts)
+    for k, kind in enumerate(fixed.kinds, start=problem.n_located):
+        there = component == k
+        if kind == names.NOISE and fixed.noise is not None:
+            traits[there] = fixed.noise.draw(int(there.sum()), rng)
+        elif fixed.spike is not None:
+            traits[there] = fixed.spike
+    return traits
+
+
 def simulate_traits(problem: Problem, stacked: Stacked, rng: np.random.Generator) -> tuple[Array, NDArray[np.int64]]:
     """Traits (n, n_samples, n_traits), in their units, and components (n, n_samples) of the study's people.
 
@@ -100,9 +144,6 @@ def simulate_traits(problem: Problem, stacked: Stacked, rng: np.random.Generator
         parameters = stacked.at(j)
         cumulative = np.exp(problem.log_weights(parameters)).cumsum(axis=1)
         z = (rng.random(n_samples)[:, None] > cumulative[:, :-1]).sum(axis=1)
-        noise = rng.standard_normal((n_samples, traits.shape[2]))
-        factors = np.linalg.inv(parameters.roots)  # Sigma = F' F
-        values = parameters.means[z] + np.einsum("ne,ned->nd", noise, factors[z]) + covariates @ parameters.shifts
-        traits[j], components[j] = problem.centre + problem.unit * values, z
+        traits[j], components[j] = draw_traits(problem, parameters, z, covariates, rng), z
     traits[:, np.isnan(problem.traits)] = np.nan
     return traits, components

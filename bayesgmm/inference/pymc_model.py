@@ -28,6 +28,7 @@ from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.scale_model import ScaleModel
+from bayesgmm.core.tails import Tails
 from bayesgmm.errors import InputError
 from bayesgmm.inference.likelihood_op import marginal_mixture_likelihood, sample_inputs
 
@@ -44,6 +45,7 @@ SHIFTS_STANDARD = "shifts_standard"
 GROUPS_STANDARD = "group_scales_standard"
 GLOBAL_STANDARD = "global_scale_standard"
 SLAB_SQUARED = "slab_squared_standard"
+DF_FREE = "df_free"
 
 
 def effect_factor(n_components: int) -> Array:
@@ -56,6 +58,8 @@ def data_of(arrays: MixtureArrays) -> dict[str, Any]:
     """Values of every ``pm.Data`` of the model: observed data and hyperparameters."""
     niw, prior = arrays.niw_prior, arrays.weights_prior
     shapes = {} if (prior.effect_kind == NORMAL).all() else {"prior_effect_shape": prior.effect_shape}
+    if len(arrays.tails.df):
+        shapes["prior_df"] = np.array([arrays.tails.df[0], arrays.tails.shape, arrays.tails.rate])
     return {
         **sample_inputs(arrays.sample),
         **shapes,
@@ -108,10 +112,17 @@ def build_model(problem: Problem) -> pm.Model:
         sds = _declare_scales(problem)
         parameters = _declare(problem.arrays, sds)
         unit, centre = problem.unit, problem.centre
-        pm.Deterministic(names.MEANS, centre + unit * parameters["means"], dims=(names.COMPONENT, names.TRAIT))
         inverse = pt.linalg.inv(parameters["roots"])
+        means = centre + unit * parameters["means"]
         covariances = pt.matmul(inverse.transpose(0, 2, 1), inverse) * np.outer(unit, unit)
+        if len(problem.fixed):
+            # noise and a spike have those of their densities, which nothing changes
+            means = pt.concatenate([means, problem.fixed.means])
+            covariances = pt.concatenate([covariances, problem.fixed.covariances])
+        pm.Deterministic(names.MEANS, means, dims=(names.COMPONENT, names.TRAIT))
         pm.Deterministic(names.COVARIANCES, covariances, dims=(names.COMPONENT, names.TRAIT, names.TRAIT_BIS))
+        if problem.priors.tails.n_free:
+            pm.Deterministic(names.DF, parameters["df"], dims=names.LOCATED)
         if problem.predictor_names and problem.n_components > 1:
             beta = parameters["beta"] / problem.predictor_unit[:, None]
             full = pt.concatenate([pt.zeros((len(problem.predictor_names), 1)), beta], axis=1)
@@ -140,6 +151,8 @@ def _coords(problem: Problem) -> dict[str, Any]:
     if problem.predictor_names and problem.n_components > 1:
         coords[names.PREDICTOR] = list(problem.predictor_names)
         coords[names.CONTRAST] = list(problem.contrasts)
+    if problem.priors.tails.n_free:
+        coords[names.LOCATED] = np.arange(problem.n_located)
     if problem.priors.scales is not None:
         coords |= problem.priors.scales.coords
     if problem.covariate_names:
@@ -193,15 +206,17 @@ def _declare(arrays: MixtureArrays, sds: Any = None) -> dict[str, Any]:
     """
     data = {name: pm.Data(name, value) for name, value in data_of(arrays).items()}
     n_components, size, n_covariates = arrays.n_components, arrays.n_traits, len(arrays.shift_precision)
+    n_located = arrays.n_located
     n_predictors = arrays.sample.predictors.shape[1]
     n_patterns = data["predictors"].shape[0]
-    roots = _declare_roots(data, arrays.family, n_components, size)
-    means = pm.Flat(MEANS_STANDARD, shape=(n_components, size))
+    roots = _declare_roots(data, arrays.family, n_located, size)
+    means = pm.Flat(MEANS_STANDARD, shape=(n_located, size))
     # mu | Sigma ~ N(m0, Sigma / kappa0), the determinant from the factor's diagonal
     scaled = (roots * (means - data["prior_mean"])[:, :, None]).sum(1)
     log_det = pt.log(pt.diagonal(roots, axis1=1, axis2=2)).sum()
-    half_log = 0.5 * n_components * size * pt.log(data["prior_strength"] / (2.0 * np.pi))
+    half_log = 0.5 * n_located * size * pt.log(data["prior_strength"] / (2.0 * np.pi))
     pm.Potential("means_prior", half_log + log_det - 0.5 * data["prior_strength"] * (scaled**2).sum())
+    df = _declare_df(data, arrays.tails, n_located)
     shifts = pt.zeros((n_covariates, size))
     if n_covariates:
         shifts = pm.Normal(SHIFTS_STANDARD, sigma=data["prior_shift_sd"], shape=(n_covariates, size))
@@ -221,9 +236,20 @@ def _declare(arrays: MixtureArrays, sds: Any = None) -> dict[str, Any]:
                 [pt.zeros((n_patterns, 1)), pt.dot(data["predictors"], beta)], axis=1
             )
     inputs = [data[name] for name in Sample._fields]
-    likelihood = marginal_mixture_likelihood(logits, means, roots, shifts, *inputs)[0]
+    likelihood = marginal_mixture_likelihood(logits, means, roots, shifts, df, *inputs)[0]
     pm.Potential("log_likelihood", likelihood)
-    return {"weights": weights, "beta": beta, "means": means, "roots": roots, "shifts": shifts}
+    return {"weights": weights, "beta": beta, "means": means, "roots": roots, "shifts": shifts, "df": df}
+
+
+def _declare_df(data: dict[str, Any], tails: Tails, n_located: int) -> Any:
+    """Degrees of freedom of every Student-t component (L,); empty where components are Gaussian."""
+    if not len(tails.df):
+        return pt.zeros(0)
+    given, shape, rate = (data["prior_df"][j] for j in range(3))
+    if not tails.n_free:
+        return given * pt.ones(n_located)
+    free = pm.Gamma(DF_FREE, alpha=shape, beta=rate, shape=tails.n_free)
+    return free * pt.ones(n_located)
 
 
 def _declare_standard_effects(data: dict[str, Any], kind: NDArray[np.int64], size: int) -> Any:
@@ -296,6 +322,8 @@ def natural_values(arrays: MixtureArrays, parameters: Parameters) -> dict[str, A
         values[LOWER] = bartlett[:, rows, columns]
     if len(parameters.shifts):
         values[SHIFTS_STANDARD] = parameters.shifts
+    if arrays.tails.n_free:
+        values[DF_FREE] = parameters.df[: arrays.tails.n_free]
     if prior.n_components > 1:
         values[names.WEIGHTS] = np.exp(parameters.log_pi)
         if len(parameters.beta):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.core.gather import thinned
 from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.sample import at_spike
 from bayesgmm.core.starts import (
     fitted_partition,
     hierarchical_partition,
@@ -19,6 +20,7 @@ from bayesgmm.core.starts import (
     quantile_partition,
     random_partition,
     spike_partition,
+    spread_over,
     spread_partition,
     start_from,
     whitened,
@@ -226,8 +228,8 @@ def _screened(
     points = problem.start_points(sample)
     partitions = _partitions(some, points, restarts, seed)
     runs: list[Climb | None] = []
-    for _, labels in track(partitions, "starts", enabled=progress):
-        parameters = start_from(some, points, np.eye(arrays.n_components)[labels])
+    for j, (_, labels) in enumerate(track(partitions, "starts", enabled=progress)):
+        parameters = start_from(some, points, spread_over(some, points, labels, j))
         runs.append(_try_climb(some, parameters, min(_SCREENING_STEPS, max_iterations), 1e-8, newton=False)[0])
     chosen, _ = _hills(runs)
     most = max(_FINISHERS, restarts // _SHARE_FINISHED)
@@ -255,9 +257,14 @@ def _climb_from(
 
 def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) -> list[tuple[str, Labels]]:
     """Starting partitions of the rows: quantiles, equal values, widths, a hierarchy, predictors, then k-means++."""
-    k, repeats, n_rows = arrays.n_components, arrays.sample.repeats, points.shape[1]
+    there = at_spike(arrays.sample)
+    if there.any():
+        return _without_spike(arrays, points, ~there, restarts, seed)
+    k, repeats, n_rows = arrays.n_located, arrays.sample.repeats, points.shape[1]
     if k == 1:
-        return [("one component", np.zeros(n_rows, dtype=np.int64))]
+        # where there is noise two starts see it differently
+        alone = ("one component", np.zeros(n_rows, dtype=np.int64))
+        return [alone] * (min(restarts, 2) if arrays.n_components > 1 else 1)
     rng = np.random.default_rng(seed)
     white = whitened(points, repeats) if restarts > 1 else points
     made: list[tuple[str, Labels]] = [("quantiles", quantile_partition(points, repeats, k))]
@@ -281,6 +288,29 @@ def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) 
     return made
 
 
+def _without_spike(
+    arrays: MixtureArrays, points: Array, elsewhere: NDArray[np.bool_], restarts: int, seed: int
+) -> list[tuple[str, Labels]]:
+    """Partitions of the rows that are not at the spike, in which those at the spike have label 0 and no part."""
+    sample = arrays.sample
+    rows = (
+        sample.predictors if sample.own else sample.predictors[sample.pattern] if not len(sample.mix_starts) else None
+    )
+    others = sample._replace(
+        repeats=sample.repeats[elsewhere] if len(sample.repeats) else sample.repeats,
+        pattern=np.arange(int(elsewhere.sum()), dtype=np.int32),
+        predictors=np.zeros((0, 0)) if rows is None else rows[elsewhere],
+        observed=sample.observed[:0],
+        n_observed=sample.n_observed[:0],
+    )
+    made = []
+    for method, labels in _partitions(replace(arrays, sample=others), points[:, elsewhere], restarts, seed):
+        every = np.zeros(len(elsewhere), dtype=np.int64)
+        every[elsewhere] = labels
+        made.append((method, every))
+    return made
+
+
 def _climb_all(
     problem: Problem, restarts: int, seed: int, max_iterations: int, tolerance: float, progress: bool
 ) -> tuple[Climb, list[dict[str, Any]]]:
@@ -294,8 +324,8 @@ def _climb_all(
     steps = min(_SCREENING_STEPS, max_iterations)
     runs: list[Climb | None] = []
     failures: list[str] = []
-    for _, labels in track(partitions, "starts", enabled=progress):
-        parameters = start_from(some, points, np.eye(arrays.n_components)[labels])
+    for j, (_, labels) in enumerate(track(partitions, "starts", enabled=progress)):
+        parameters = start_from(some, points, spread_over(some, points, labels, j))
         run, failure = _try_climb(some, parameters, steps, tolerance, newton=False)
         runs.append(run)
         failures.append(failure)

@@ -21,12 +21,18 @@ def parameter_index(params: xr.Dataset, further: tuple[str, ...] = ()) -> Iterat
     position : dict
         Dims to positions; only the lower triangle of a covariance matrix is walked.
     """
+    kinds = params.coords.get(names.KIND)
     for variable in (*names.PARAMETERS, *further):
+        if variable not in params:
+            continue
         array = params[variable]
         dims = [str(d) for d in array.dims if d not in (names.CHAIN, names.DRAW)]
         sizes = [array.sizes[d] for d in dims]
         for position in _positions(sizes):
             where = dict(zip(dims, position, strict=True))
+            own = variable in (names.MEANS, names.COVARIANCES)
+            if own and kinds is not None and kinds.values[where[names.COMPONENT]] in names.FIXED_KINDS:
+                continue  # nothing changes it
             if variable == names.COVARIANCES:
                 row, column = where[names.TRAIT], where[names.TRAIT_BIS]
                 # a diagonal family has no covariances

@@ -12,9 +12,10 @@ from bayesgmm.priors.properness import propriety
 from bayesgmm.priors.reference import Jeffreys, JeffreysWeights
 from bayesgmm.priors.resolved import ResolvedPriors
 from bayesgmm.priors.scales import LogOddsGroups, LogOddsHorseshoe
-from bayesgmm.priors.stated import Dirichlet, Flat, NormalInverseWishart, Priors, ShiftsNormal
+from bayesgmm.priors.stated import DfGamma, Dirichlet, Flat, NormalInverseWishart, Priors, ShiftsNormal
 
 __all__ = [
+    "DfGamma",
     "Dirichlet",
     "EffectsPrior",
     "Flat",

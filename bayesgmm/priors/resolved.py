@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from bayesgmm.core.effect_density import LAPLACE, N_SHAPES, NORMAL, SPIKE_SLAB, STUDENT_T, Pairwise
 from bayesgmm.core.families import family_of
 from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.scale_model import LearnedPairwise, ScaleModel
+from bayesgmm.core.tails import Tails
 from bayesgmm.core.weights import WeightsPrior
 from bayesgmm.errors import PropernessError
 from bayesgmm.priors.properness import Propriety, judge
@@ -60,6 +62,10 @@ class ResolvedPriors:
         The weights have Jeffreys' prior; ``concentration`` is that of the Dirichlet that bounds it.
     components_jeffreys : bool
         Each Gaussian has Jeffreys' prior given memberships; its other numbers are zero.
+    tails : Tails
+        Degrees of freedom of Student-t components: given, or their prior.
+    n_fixed : int
+        Components, the last ones, that have no mean and covariance: noise and a spike.
     """
 
     concentration: Array
@@ -83,6 +89,8 @@ class ResolvedPriors:
     effect_shape: Array = field(default_factory=lambda: np.zeros((0, N_SHAPES)))
     scales: ScaleModel | None = None
     scales_at: Array | None = None
+    tails: Tails = field(default_factory=Tails)
+    n_fixed: int = 0
 
     def __post_init__(self) -> None:
         if len(self.effect_kind) != len(self.effect_sd):
@@ -96,8 +104,9 @@ class ResolvedPriors:
 
     @property
     def label_invariant(self) -> bool:
-        """Whether the prior is the same whatever the components are called."""
-        return bool(np.ptp(self.concentration) == 0.0 and (self.effect_mean == 0.0).all())
+        """Whether the prior is the same whatever the components that have a mean are called."""
+        located = self.concentration[: self.n_components - self.n_fixed]
+        return bool(np.ptp(located) == 0.0 and (self.effect_mean == 0.0).all())
 
     def niw(self) -> NiwPrior:
         """Prior of the components as arrays."""
@@ -173,6 +182,8 @@ class ResolvedPriors:
                 ("means", f"Normal(({mean}), covariance / {self.strength:g})", f"worth {self.strength:g} observations")
             )
             rows.append(self._covariance_row())
+        if self.tails.n_free:
+            rows.append(self._df_row())
         for p, name in enumerate(self.predictor_names):
             rows.append((f"effects[{name}]", *self._effect_row(p)))
         if self.scales is not None:
@@ -202,6 +213,13 @@ class ResolvedPriors:
             density = f"InverseWishart({self.dof:g}, [{scale}])"
         sds = ", ".join(f"{name}: {s:.3g}" for name, s in zip(self.trait_names, spread, strict=True))
         return f"covariances ({self.family})", density, f"a component's sd is around {sds}"
+
+    def _df_row(self) -> tuple[str, str, str]:
+        shape, rate = self.tails.shape, self.tails.rate
+        if not rate > 0.0:
+            return "df", "flat: maximum likelihood", "no bound: a Gaussian is at infinity"
+        low, high = gammaincinv(shape, [0.025, 0.975]) / rate
+        return "df", f"Gamma({shape:g}, {rate:g})", f"95% of degrees of freedom within {low:.3g} to {high:.3g}"
 
     def _shift_row(self, q: int) -> tuple[str, str]:
         sds = self.shift_sd[q]

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm.core.effect_density import N_SHAPES, NORMAL
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import UNRESTRICTED, NiwPrior
+from bayesgmm.core.tails import Tails
 from bayesgmm.errors import InputError
 from bayesgmm.priors.effects import (
     EffectNumbers,
@@ -204,6 +205,51 @@ class ShiftsNormal:
 
 
 @dataclass(frozen=True)
+class DfGamma:
+    """Gamma prior of the degrees of freedom of Student-t components.
+
+    Parameters
+    ----------
+    shape : float, default 2.0
+    rate : float, default 0.1
+        With the defaults 95% of the prior lies between 2.4 and 56, and its mode is at 10 (Juarez and Steel 2010, J.
+        Business and Economic Statistics 28:52).
+    """
+
+    shape: float = 2.0
+    rate: float = 0.1
+
+    def resolve(self, n_components: int, df: float | str | None) -> Tails:
+        """Numbers for so many components of these degrees of freedom.
+
+        Raises
+        ------
+        InputError
+            If an argument is out of bounds.
+        """
+        for name in ("shape", "rate"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0.0):
+                raise InputError(f"df prior: {name} = {value!r}; it must be above 0 and finite")
+        if isinstance(df, str) and self.shape < 1.0:
+            raise InputError(f"df prior: shape = {self.shape!r}; below 1 the density has no bound at zero")
+        return tails_of(n_components, df, self.shape, self.rate)
+
+
+_FIRST_DF = 10.0  # where an estimate of the degrees of freedom starts
+
+
+def tails_of(n_components: int, df: float | str | None, shape: float, rate: float) -> Tails:
+    """What is known of degrees of freedom that are given, or estimated under a gamma prior."""
+    if df is None:
+        return Tails()
+    if isinstance(df, str):
+        free = n_components if df == "each" else 1
+        return Tails(np.full(n_components, _FIRST_DF), free, float(shape), float(rate))
+    return Tails(np.full(n_components, float(df)))
+
+
+@dataclass(frozen=True)
 class Flat:
     """No prior: maximum likelihood for this part of the model. Improper, so such a model cannot be sampled."""
 
@@ -222,17 +268,20 @@ class Priors:
         Log odds ratios of the predictors.
     shifts : ShiftsNormal or Flat
         Slopes of the covariates of the means.
+    df : DfGamma or Flat
+        Degrees of freedom of Student-t components, where they are estimated.
     """
 
     weights: Dirichlet | JeffreysWeights | Flat = field(default_factory=Dirichlet)
     components: NormalInverseWishart | Jeffreys | Flat = field(default_factory=NormalInverseWishart)
     effects: EffectsPrior | Flat = field(default_factory=LogOddsNormal)
     shifts: ShiftsNormal | Flat = field(default_factory=ShiftsNormal)
+    df: DfGamma | Flat = field(default_factory=DfGamma)
 
     @classmethod
     def flat(cls) -> Priors:
         """Priors under which the MAP is the maximum likelihood estimate."""
-        return cls(weights=Flat(), components=Flat(), effects=Flat(), shifts=Flat())
+        return cls(weights=Flat(), components=Flat(), effects=Flat(), shifts=Flat(), df=Flat())
 
     @classmethod
     def jeffreys(cls) -> Priors:
@@ -290,6 +339,8 @@ class Priors:
         covariates: Mapping[str, float] | None = None,
         predictor_sds: Array | None = None,
         n_people: float = 1.0,
+        n_fixed: int = 0,
+        df: float | str | None = None,
     ) -> ResolvedPriors:
         """Turn defaults into numbers for these data.
 
@@ -300,6 +351,7 @@ class Priors:
         covariance : ndarray (n_traits, n_traits) or None
             Of the sample; None where there are too few people for one.
         n_components : int
+            That have a mean and a covariance.
         trait_names, predictors : sequence of str
         reference : int
             Component against which a nonzero effect mean is stated.
@@ -311,6 +363,10 @@ class Priors:
             Standard deviations of the predictors; left out, one.
         n_people : float
             With traits.
+        n_fixed : int
+            Further components, noise and a spike.
+        df : float, "each", "shared" or None
+            Degrees of freedom of Student-t components; None: Gaussian.
 
         Returns
         -------
@@ -323,7 +379,8 @@ class Priors:
         """
         size = len(mean)
         names = tuple(trait_names) if trait_names is not None else tuple(f"trait{d}" for d in range(size))
-        concentration = np.ones(n_components) if isinstance(self.weights, Flat) else self.weights.resolve(n_components)
+        n_all = n_components + n_fixed
+        concentration = np.ones(n_all) if isinstance(self.weights, Flat) else self.weights.resolve(n_all)
         flat_components = isinstance(self.components, Flat)
         if isinstance(self.components, Flat):
             niw = NiwPrior.flat(size, family)
@@ -331,7 +388,12 @@ class Priors:
             niw = self.components.resolve(size, family)
         else:
             niw = self.components.resolve(mean, covariance, n_components, family)
-        jeffreys_weights = isinstance(self.weights, JeffreysWeights) and n_components > 1
+        jeffreys_weights = isinstance(self.weights, JeffreysWeights) and n_all > 1
+        if jeffreys_weights and (n_fixed or df is not None):
+            raise InputError(
+                "weights prior: Jeffreys' is of weights of Gaussians alone; use Dirichlet(0.5) with noise, a spike or "
+                "Student-t components"
+            )
         if jeffreys_weights and predictors:
             raise InputError(
                 "weights prior: Jeffreys' is of weights that are the same for everybody, and here they depend on "
@@ -343,7 +405,7 @@ class Priors:
             effects = EffectNumbers(np.zeros(n), np.full(n, np.inf), kind, np.zeros((n, N_SHAPES)))
         else:
             sds = np.ones(len(predictors)) if predictor_sds is None else predictor_sds
-            effects = self.effects.resolve(predictors, PredictorFacts(sds, n_people, n_components))
+            effects = self.effects.resolve(predictors, PredictorFacts(sds, n_people, n_all))
         covariates = covariates or {}
         if isinstance(self.shifts, Flat) or not covariates:
             shift_sd = np.full((len(covariates), size), np.inf)
@@ -356,7 +418,7 @@ class Priors:
             strength=niw.strength,
             dof=niw.dof,
             scale=niw.scale,
-            effect_mean=np.repeat(effects.mean[:, None], n_components - 1, axis=1),
+            effect_mean=np.repeat(effects.mean[:, None], n_all - 1, axis=1),
             effect_sd=effects.scale,
             effect_kind=effects.kind,
             effect_shape=effects.shape,
@@ -371,6 +433,10 @@ class Priors:
             shift_sd=shift_sd,
             weights_jeffreys=jeffreys_weights,
             components_jeffreys=isinstance(self.components, Jeffreys),
+            tails=(
+                tails_of(n_components, df, 1.0, 0.0) if isinstance(self.df, Flat) else self.df.resolve(n_components, df)
+            ),
+            n_fixed=n_fixed,
         )
 
 
