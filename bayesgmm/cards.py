@@ -16,6 +16,7 @@ from bayesgmm.errors import InputError
 from bayesgmm.knowledge.variant_matching import Ambiguous, Cases, Duplicates, Initial, Match, Scale
 from bayesgmm.model import Mixture
 from bayesgmm.priors import (
+    DfGamma,
     Dirichlet,
     EffectsPrior,
     Flat,
@@ -91,6 +92,9 @@ class ModelSection(_Section):
     reference: int = Field(default=0, ge=0)
     missing_genotypes: Literal["average", "mean"] = "average"
     compress: bool | None = None
+    noise: bool | float = False
+    spike: float | list[float] | None = None
+    df: float | Literal["each", "shared"] | None = None
 
 
 class WeightsPrior(_Section):
@@ -213,6 +217,18 @@ class ShiftsPrior(_Section):
         return ShiftsNormal(self.sd) if self.family == "normal" else Flat()
 
 
+class DfPrior(_Section):
+    """``[priors.df]``: gamma on degrees of freedom that are estimated."""
+
+    family: Literal["gamma", "flat"] = "gamma"
+    shape: float = 2.0
+    rate: float = 0.1
+
+    def prior(self) -> DfGamma | Flat:
+        """The prior that the section describes."""
+        return DfGamma(self.shape, self.rate) if self.family == "gamma" else Flat()
+
+
 class PriorsSection(_Section):
     """``[priors]``."""
 
@@ -220,6 +236,7 @@ class PriorsSection(_Section):
     components: ComponentsPrior = Field(default_factory=ComponentsPrior)
     effects: EffectsSection = Field(default_factory=EffectsSection)
     shifts: ShiftsPrior = Field(default_factory=ShiftsPrior)
+    df: DfPrior = Field(default_factory=DfPrior)
 
 
 class FitOptions(_Section):
@@ -319,7 +336,7 @@ class Card(_Section):
             weights=self.model.weights,
             default=self._normal_effects(study),
             reference=self.model.reference,
-            n_components=self.model.n_components,
+            n_components=self._mixture(LogOddsNormal()).n_all,
             alleles=alleles if alleles in (None, "same") else self._folder / str(alleles),
             **options,
         )
@@ -356,6 +373,7 @@ class Card(_Section):
                 components=components.prior(),
                 effects=effects,
                 shifts=shifts.prior(),
+                df=self.priors.df.prior(),
             ),
         )
 

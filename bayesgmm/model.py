@@ -35,7 +35,7 @@ class Mixture:
     Parameters
     ----------
     n_components : int
-        Number of components.
+        Number of components, noise and a spike not among them.
     covariance : str, default "VVV"
         Covariance family, by the letters of mclust (volume, shape, orientation: Equal, Variable or I for none): EII,
         VII, EEI, VEI, EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV, VVV; E or V for one trait; or scikit-learn's full,
@@ -113,9 +113,8 @@ class Mixture:
         if self.compress not in (None, True, False):
             raise InputError(f"compress = {self.compress!r}; it must be True, False or None")
         self._check_beyond_gaussian()
-        n_all = self.n_components + (self.noise is not False) + (self.spike is not None)
-        if not 0 <= self.reference < n_all:
-            raise InputError(f"reference = {self.reference}; it must be one of the components 0 to {n_all - 1}")
+        if not 0 <= self.reference < self.n_all:
+            raise InputError(f"reference = {self.reference}; it must be one of the components 0 to {self.n_all - 1}")
         if not isinstance(self.priors, Priors):
             raise InputError(f"priors = {self.priors!r}; it must be a bayesgmm.Priors")
 
@@ -129,6 +128,11 @@ class Mixture:
                 raise InputError(f"spike = {self.spike!r}; it must be a finite number, or one for each trait")
         if self.df is not None and self.df not in ("each", "shared") and not (_is_number(self.df) and self.df > 0.0):  # type: ignore[operator]
             raise InputError(f"df = {self.df!r}; it must be a number above 0, 'each', 'shared' or None")
+
+    @property
+    def n_all(self) -> int:
+        """Number of components, noise and a spike among them."""
+        return self.n_components + (self.noise is not False) + (self.spike is not None)
 
     def spike_at(self, n_traits: int) -> NDArray[np.float64] | None:
         """The spike's value of each trait (n_traits,); None without a spike.

@@ -305,7 +305,7 @@ class Problem(ProblemData):
             self._with_fixed(covariances, self.fixed.covariances, -3),
             stacked.beta / self.predictor_unit[:, None],
             stacked.shifts * (self.unit[None, :] / self.covariate_unit[:, None]),
-            stacked.df if self.priors.tails.n_free else stacked.df[..., :0],
+            stacked.df[..., : self.priors.tails.n_free],
         )
 
     def _with_fixed(self, located: Array, fixed: Array, axis: int) -> Array:
@@ -352,13 +352,27 @@ class Problem(ProblemData):
         return {
             names.COMPONENT: np.arange(self.n_components),
             **kinds,
-            names.LOCATED: np.arange(self.n_located if self.priors.tails.n_free else 0),
+            names.LOCATED: self._df_labels,
             names.TRAIT: list(self.trait_names),
             names.TRAIT_BIS: list(self.trait_names),
             names.PREDICTOR: _labels(self.predictor_names),
             names.CONTRAST: _labels(self.contrasts),
             names.COVARIATE: _labels(self.covariate_names),
         }
+
+    @property
+    def _df_labels(self) -> list[str]:
+        """Labels of the degrees of freedom that are estimated: those of the components, or one for all."""
+        n_free = self.priors.tails.n_free
+        return ["all"] if self.df == "shared" and n_free else [str(k) for k in range(n_free)]
+
+    def _every_df(self, values: Array) -> Array:
+        """Degrees of freedom (..., L) of every component from those that are estimated (..., n_free)."""
+        tails = self.priors.tails
+        if not tails.n_free:
+            return np.broadcast_to(tails.df, (*values.shape[:-1], len(tails.df)))
+        every: Array = values[..., np.arange(self.n_located) % tails.n_free]
+        return every
 
     def parameters(self, dataset: xr.Dataset, reference: int | None = None) -> Parameters:
         """Parameters in standardised coordinates of one labelled set (no leading dims).
@@ -372,7 +386,7 @@ class Problem(ProblemData):
         covariances = dataset[names.COVARIANCES].values[:located] / np.outer(self.unit, self.unit)
         beta = self.beta(dataset[names.EFFECTS].values, reference) * self.predictor_unit[:, None]
         shifts = dataset[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :])
-        df = dataset[names.DF].values if tails.n_free else tails.df
+        df = self._every_df(dataset[names.DF].values) if tails.n_free else tails.df
         return Parameters(log_pi[1:] - log_pi[0], beta, means, precision_roots(covariances), shifts, df, tails.n_free)
 
     def stacked(self, draws: xr.Dataset) -> Stacked:
@@ -380,14 +394,13 @@ class Problem(ProblemData):
         located, tails = self.n_located, self.priors.tails
         covariances = draws[names.COVARIANCES].values[..., :located, :, :] / np.outer(self.unit, self.unit)
         weights = draws[names.WEIGHTS].values
-        given = np.broadcast_to(tails.df, (*weights.shape[:-1], len(tails.df)))
         return Stacked(
             weights,
             self.beta(draws[names.EFFECTS].values) * self.predictor_unit[:, None],
             (draws[names.MEANS].values[..., :located, :] - self.centre) / self.unit,
             precision_roots(covariances),
             draws[names.SHIFTS].values * (self.covariate_unit[:, None] / self.unit[None, :]),
-            draws[names.DF].values if tails.n_free else given,
+            self._every_df(draws[names.DF].values if tails.n_free else np.empty((*weights.shape[:-1], 0))),
         )
 
     def beta(self, effects: Array, reference: int | None = None) -> Array:

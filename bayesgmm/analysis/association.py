@@ -151,7 +151,8 @@ def _pairs(problem: Any, contrasts: str) -> list[tuple[str, int, int]]:
         pairs = [(k, j) for k in range(problem.n_components) for j in range(k)]
     else:
         raise InputError(f"contrasts = {contrasts!r}; it must be 'reference' or 'all'")
-    return [(names.contrast_label(high, low), high, low) for high, low in pairs]
+    labels = problem.component_labels
+    return [(names.contrast_label(labels[high], labels[low]), high, low) for high, low in pairs]
 
 
 def _contrast(problem: Any, effects: Array, high: int, low: int) -> Array:

@@ -153,7 +153,8 @@ def _interval(name: str, value: Array, reach: Array) -> tuple[Array, Array]:
         # the weight of a single component is known
         return np.where(reach == 0.0, value, ends[0]), np.where(reach == 0.0, value, ends[1])
     if name == names.COVARIANCES:
-        on_diagonal = np.broadcast_to(np.eye(value.shape[-1], dtype=bool), value.shape)
+        on_diagonal = np.broadcast_to(np.eye(value.shape[-1], dtype=bool), value.shape).copy()
+        on_diagonal &= value > 0.0  # a spike has no width
         factor = np.exp(np.where(on_diagonal, reach / np.where(on_diagonal, value, 1.0), 0.0))
         lower, upper = np.where(on_diagonal, value / factor, value - reach), value + reach
         return lower, np.where(on_diagonal, value * factor, upper)

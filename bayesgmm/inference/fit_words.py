@@ -26,9 +26,10 @@ def words_of(fit: MapFit) -> str:
     ]
     weights = fit.params[names.WEIGHTS].values
     shares = np.average(fit.responsibilities.values, axis=0, weights=problem.sample_weight)
+    width = "scale" if len(fit.parameters.df) else "sd"
     for k, weight in enumerate(weights):
         means = ", ".join(
-            f"{t} {m:.4g} (sd {s:.3g})"
+            f"{t} {m:.4g} ({width} {s:.3g})"
             for t, m, s in zip(
                 problem.trait_names,
                 fit.params[names.MEANS].values[k],
@@ -61,7 +62,8 @@ def words_of(fit: MapFit) -> str:
 
 def _components_told(problem: Problem) -> str:
     """How many components, of what kind."""
-    what = "Student-t components" if len(problem.priors.tails.df) else "components"
+    what = "Student-t component" if len(problem.priors.tails.df) else "component"
+    what += "s" * (problem.n_located != 1)
     return " and ".join([f"{problem.n_located} {what}", *problem.fixed.kinds])
 
 

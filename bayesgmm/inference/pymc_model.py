@@ -122,7 +122,7 @@ def build_model(problem: Problem) -> pm.Model:
         pm.Deterministic(names.MEANS, means, dims=(names.COMPONENT, names.TRAIT))
         pm.Deterministic(names.COVARIANCES, covariances, dims=(names.COMPONENT, names.TRAIT, names.TRAIT_BIS))
         if problem.priors.tails.n_free:
-            pm.Deterministic(names.DF, parameters["df"], dims=names.LOCATED)
+            pm.Deterministic(names.DF, parameters["df"][: problem.priors.tails.n_free], dims=names.LOCATED)
         if problem.predictor_names and problem.n_components > 1:
             beta = parameters["beta"] / problem.predictor_unit[:, None]
             full = pt.concatenate([pt.zeros((len(problem.predictor_names), 1)), beta], axis=1)
@@ -152,7 +152,7 @@ def _coords(problem: Problem) -> dict[str, Any]:
         coords[names.PREDICTOR] = list(problem.predictor_names)
         coords[names.CONTRAST] = list(problem.contrasts)
     if problem.priors.tails.n_free:
-        coords[names.LOCATED] = np.arange(problem.n_located)
+        coords[names.LOCATED] = problem.coords[names.LOCATED]
     if problem.priors.scales is not None:
         coords |= problem.priors.scales.coords
     if problem.covariate_names:

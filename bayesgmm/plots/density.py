@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from bayesgmm import names
-from bayesgmm.plots.style import INK, canvas, colour, line, tidy, trait_index, trait_label
+from bayesgmm.plots.style import INK, canvas, colour, component_label, line, tidy, trait_index, trait_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bayesgmm.core.fixed import Box
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
 
 _BAND_DRAWS = 200
+_NOISE_DRAWS, _NOISE_BINS = 50_000, 60
 
 
 def plot_density(
@@ -51,44 +57,75 @@ def plot_density(
     d, trait = trait_index(problem, trait)
     figure, ax = canvas(ax)
     values = problem.traits[:, d]
-    values = values[~np.isnan(values)]
-    ax.hist(values, bins=bins, density=True, color="#d9d9d9", edgecolor="white", label="people")
+    there = problem.fixed.at_spike(problem.traits)
+    known = ~np.isnan(values)
+    share = float((known & ~there).sum() / known.sum())
+    values = values[known & ~there]
+    edges = np.histogram_bin_edges(values, bins)
+    heights = share * np.histogram(values, edges, density=True)[0]
+    ax.stairs(heights, edges, fill=True, color="#d9d9d9", edgecolor="white", label="people")
     reach = np.ptp(values)
     grid = np.linspace(values.min() - 0.05 * reach, values.max() + 0.05 * reach, 400)
+    weights = fit.responsibilities.values[problem.observed].mean(axis=0)
     each = component_densities(
+        problem,
         grid,
-        fit.responsibilities.values[problem.observed].mean(axis=0),
+        d,
+        weights,
         fit.params[names.MEANS].values[:, d],
         fit.params[names.COVARIANCES].values[:, d, d],
+        fit.parameters.df,
     )
     if posterior is not None:
         low, high = _band(posterior, grid, d)
         ax.fill_between(grid, low, high, color="#999999", alpha=0.6, linewidth=0, label="89% band of the posterior")
     for k, height in enumerate(each):
-        ax.plot(grid, height, color=colour(k), linestyle=line(k), linewidth=2, label=f"component {k}")
+        ax.plot(grid, height, color=colour(k), linestyle=line(k), linewidth=2, label=component_label(problem, k))
     ax.plot(grid, each.sum(axis=0), color=INK, linewidth=1.2, label="sum")
-    peak = np.histogram(values, bins=bins, density=True)[0].max()
-    ax.set_ylim(0, min(1.15 * max(peak, each.sum(axis=0).max()), 3.0 * peak))
-    ax.set(xlabel=trait_label(problem, trait), ylabel="density", title=f"{trait}: {problem.n_components} components")
+    top = min(1.15 * max(heights.max(), each.sum(axis=0).max()), 3.0 * heights.max())
+    if problem.fixed.spike is not None:
+        k = problem.n_components - 1
+        label = f"spike at {problem.fixed.spike[d]:.4g}: {100 * weights[k]:.0f}% of people"
+        ax.vlines(problem.fixed.spike[d], 0, 0.95 * top, color=colour(k), linewidth=3, label=label)
+    ax.set_ylim(0, top)
+    kinds = "".join(f" and {kind}" for kind in problem.fixed.kinds)
+    title = f"{trait}: {problem.n_located} components{kinds}"
+    ax.set(xlabel=trait_label(problem, trait), ylabel="density", title=title)
     ax.legend(frameon=False, fontsize="small")
     tidy(ax)
     return figure
 
 
 def component_densities(
-    grid: NDArray[np.float64], weights: NDArray[np.float64], means: NDArray[np.float64], variances: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Weighted normal densities, (n_components, len(grid))."""
-    result: NDArray[np.float64] = weights[:, None] * norm.pdf(grid, means[:, None], np.sqrt(variances)[:, None])
+    problem: Problem, grid: Array, d: int, weights: Array, means: Array, variances: Array, df: Array
+) -> Array:
+    """Weighted densities of one trait on a grid, a spike's left out, (n_components or one less, len(grid))."""
+    located = problem.n_located
+    middle, width = means[:located, None], np.sqrt(variances[:located, None])
+    each = np.asarray(student.pdf(grid, df[:, None], middle, width) if len(df) else norm.pdf(grid, middle, width))
+    if problem.fixed.noise is not None:
+        each = np.vstack((each, _noise_density(problem.fixed.noise, grid, d)))
+    result: Array = weights[: len(each), None] * each
     return result
+
+
+def _noise_density(noise: Box, grid: Array, d: int) -> Array:
+    """Density of noise along one trait; of a box turned against the axes, from people drawn from it."""
+    if (noise.axes == np.eye(len(noise.axes))).all():
+        inside = (grid >= noise.centre[d] + noise.low[d]) & (grid <= noise.centre[d] + noise.high[d])
+        return np.where(inside, 1.0 / noise.along[d], 0.0)
+    drawn = noise.draw(_NOISE_DRAWS, np.random.default_rng(0))[:, d]
+    heights, edges = np.histogram(drawn, _NOISE_BINS, density=True)
+    return np.interp(grid, 0.5 * (edges[1:] + edges[:-1]), heights, left=0.0, right=0.0)
 
 
 def _band(posterior: Posterior, grid: NDArray[np.float64], d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     kept = posterior.posterior
     lead = (kept.sizes[names.CHAIN] * kept.sizes[names.DRAW],)
     every = slice(None, None, max(1, lead[0] // _BAND_DRAWS))
-    draws = {v: kept[v].values.reshape(lead + kept[v].shape[2:])[every] for v in names.PARAMETERS}
+    draws = {v: kept[v].values.reshape(lead + kept[v].shape[2:])[every] for v in names.PARAMETERS if v in kept}
     problem = posterior.problem
+    df = problem.stacked(kept).flat().df[every]
     predictors = problem.predictors[problem.observed]
     some = predictors[:: max(1, len(predictors) // 500)]
     effects = np.insert(draws[names.EFFECTS], problem.reference, 0.0, axis=-1)
@@ -96,11 +133,12 @@ def _band(posterior: Posterior, grid: NDArray[np.float64], d: int) -> tuple[NDAr
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     weights = (weights / weights.sum(axis=-1, keepdims=True)).mean(axis=1)
     heights = [
-        component_densities(grid, w, m, v).sum(axis=0)
-        for w, m, v in zip(
+        component_densities(problem, grid, d, w, m, v, nu).sum(axis=0)
+        for w, m, v, nu in zip(
             weights,
             draws[names.MEANS][:, :, d],
             draws[names.COVARIANCES][:, :, d, d],
+            df,
             strict=True,
         )
     ]

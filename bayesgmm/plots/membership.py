@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesgmm.plots.style import canvas, colour, marker, tidy, trait_index, trait_label
+from bayesgmm.plots.style import canvas, colour, component_label, marker, tidy, trait_index, trait_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def plot_membership(result: MapFit | Posterior, *, trait: str | None = None, ax:
         mine = likeliest == k
         alpha = 0.25 + 0.75 * np.clip((certainty[mine] - floor) / (1 - floor), 0, 1)
         ax.scatter(rank[mine], values[order][mine], s=16, marker=marker(k), color=colour(k), alpha=alpha, linewidth=0)
-        ax.plot([], [], marker(k), color=colour(k), label=f"component {k} ({int(mine.sum())} people)")
+        ax.plot([], [], marker(k), color=colour(k), label=f"{component_label(problem, k)} ({int(mine.sum())} people)")
     ax.set(
         xlabel="people, in order of the trait",
         ylabel=trait_label(problem, trait),

@@ -92,3 +92,9 @@ def trait_index(problem: Problem, trait: str | None) -> tuple[int, str]:
     if trait not in problem.trait_names:
         raise InputError(f"trait = {trait!r}; the traits are {', '.join(problem.trait_names)}")
     return problem.trait_names.index(trait), trait
+
+
+def component_label(problem: Problem, k: int) -> str:
+    """What a component is called in a legend."""
+    label = problem.component_labels[k]
+    return f"component {label}" if label.isdigit() else label

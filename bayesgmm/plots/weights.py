@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bayesgmm import names
 from bayesgmm.analysis.association import penetrance
 from bayesgmm.errors import InputError
-from bayesgmm.plots.style import canvas, colour, line, marker, tidy
+from bayesgmm.plots.style import canvas, colour, component_label, line, marker, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def plot_penetrance(result: MapFit | Posterior, variant: str | None = None, *, a
             marker=marker(k),
             markersize=7,
             capsize=3,
-            label=f"component {k}",
+            label=component_label(result.problem, k),
         )
     ax.set_xticks(list(names.GENOTYPES))
     ax.set_ylim(0, 1)
