@@ -323,10 +323,17 @@ class Problem(ProblemData):
         return self.dataset(Stacked(*(x[None] for x in stacked)))
 
     def label(
-        self, weights: Array, means: Array, covariances: Array, beta: Array, shifts: Array, df: Array
+        self,
+        weights: Array,
+        means: Array,
+        covariances: Array,
+        beta: Array,
+        shifts: Array,
+        df: Array | None = None,
     ) -> xr.Dataset:
-        """Label parameters in the traits' units; ``beta`` is against component 0."""
+        """Label parameters in the traits' units; ``beta`` is against component 0, ``df`` those that are estimated."""
         leading = [names.CHAIN, names.DRAW][: weights.ndim - 1]
+        tails = {names.DF: ((*leading, names.LOCATED), df)} if self.priors.tails.n_free else {}
         full = np.concatenate((np.zeros((*beta.shape[:-1], 1)), beta), axis=-1)
         others = [k for k in range(self.n_components) if k != self.reference]
         effects = full[..., others] - full[..., [self.reference]]
@@ -337,7 +344,7 @@ class Problem(ProblemData):
                 names.COVARIANCES: ((*leading, names.COMPONENT, names.TRAIT, names.TRAIT_BIS), covariances),
                 names.EFFECTS: ((*leading, names.PREDICTOR, names.CONTRAST), effects),
                 names.SHIFTS: ((*leading, names.COVARIATE, names.TRAIT), shifts),
-                names.DF: ((*leading, names.LOCATED), df),
+                **tails,
             },
             coords=self.coords,
         )
@@ -352,7 +359,7 @@ class Problem(ProblemData):
         return {
             names.COMPONENT: np.arange(self.n_components),
             **kinds,
-            names.LOCATED: self._df_labels,
+            **({names.LOCATED: self._df_labels} if self.priors.tails.n_free else {}),
             names.TRAIT: list(self.trait_names),
             names.TRAIT_BIS: list(self.trait_names),
             names.PREDICTOR: _labels(self.predictor_names),

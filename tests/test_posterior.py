@@ -208,9 +208,12 @@ def test_enrichment_is_less_certain_than_hard_assignment():
 
 
 def test_fitted_densities_integrate_to_one():
-    grid = np.linspace(-10, 15, 4001)
-    heights = component_densities(grid, np.array([0.3, 0.7]), np.array([0.0, 4.0]), np.array([1.0, 2.0]))
-    np.testing.assert_allclose(np.trapezoid(heights, grid, axis=1), [0.3, 0.7], rtol=1e-6)
+    grid, weights = np.linspace(-300, 300, 60001), np.array([0.3, 0.5, 0.2])
+    means, variances = np.array([0.0, 4.0, 1.0]), np.array([1.0, 2.0, 1.0])
+    problem = bg.Mixture(2, noise=True).problem(np.linspace(-1.0, 3.0, 50))
+    for df in (np.empty(0), np.array([5.0, 8.0])):
+        heights = component_densities(problem, grid, 0, weights, means, variances, df)
+        np.testing.assert_allclose(np.trapezoid(heights, grid, axis=1), weights, rtol=3e-3)
 
 
 def test_palette_is_told_apart_in_grey():

@@ -77,7 +77,7 @@ def of_draws(
         Dims and values of each variable.
     """
     tails = np.array([0.5 * (1.0 - level), 0.5 * (1.0 + level)])
-    arrays = {name: draws[name] for name in names.PARAMETERS if draws[name].size}
+    arrays = {name: draws[name] for name in names.PARAMETERS if name in draws and draws[name].size}
     _refuse_taken(quantities)
     for name, function in quantities.items():
         arrays[name] = _checked(name, function(draws))
@@ -121,7 +121,7 @@ def of_modes(
     else:
         each = [problem.draws(p, fit.parameters) for p, fit in zip(points, fits, strict=True)]
         around = xr.concat(each, names.DRAW)
-    known = {name: _flat(around[name]) for name in names.PARAMETERS if around[name].size}
+    known = {name: _flat(around[name]) for name in names.PARAMETERS if name in around and around[name].size}
     results = []
     for j, (fit, step) in enumerate(zip(fits, steps, strict=True)):
         data: Summaries = {}

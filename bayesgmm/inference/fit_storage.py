@@ -69,7 +69,7 @@ def map_from_tree(tree: xr.DataTree) -> MapFit:
     shifts = np.zeros((0, len(problem.trait_names)))
     if names.SHIFTS in stored:
         shifts = stored[names.SHIFTS].values
-    df = stored[names.DF].values if names.DF in stored else np.zeros(0)
+    df = stored[names.DF].values if names.DF in stored else None
     params = problem.label(
         stored[names.WEIGHTS].values, stored[names.MEANS].values, stored[names.COVARIANCES].values, beta, shifts, df
     )

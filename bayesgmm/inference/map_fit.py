@@ -244,9 +244,9 @@ class MapFit:
         )
         result = self.params.copy()
         for name in names.PARAMETERS:
-            shape = self.params[name].shape
-            if not self.params[name].size:
+            if name not in self.params:
                 continue
+            shape = self.params[name].shape
             rise = (ahead[name].values - behind[name].values).reshape(len(flat), int(np.prod(shape)))
             jacobian = rise / (2.0 * np.diag(steps)[:, None])
             variance = np.einsum("jm,jl,lm->m", jacobian, self.conditional_covariance, jacobian)
