@@ -83,7 +83,13 @@ def quantities(problem: Problem, draws: xr.Dataset) -> dict[str, Array]:
     for q, covariate in enumerate(problem.covariate_names):
         for d, trait in enumerate(problem.trait_names):
             found[f"shift of {trait} by {covariate}"] = draws[names.SHIFTS].values[..., q, d]
-    order = means[..., 0].argsort(axis=-1)
+    if names.DF in draws:
+        # of one for all; those of each go with their components below
+        values = draws[names.DF].values
+        found |= {"df, all together": np.log(values).sum(axis=-1)}
+    order = means[..., : problem.n_located, 0].argsort(axis=-1)
+    others = np.arange(problem.n_located, problem.n_components)
+    order = np.concatenate((order, np.broadcast_to(others, (*order.shape[:-1], len(others)))), axis=-1)
     return found | _of_components(
         problem,
         np.take_along_axis(weights, order, -1),
@@ -106,7 +112,7 @@ def _of_the_mixture(
         for d, trait in enumerate(problem.trait_names):
             found[f"mean of {trait}"] = average[..., d]
             found[f"variance of {trait}"] = total[..., d, d]
-        for point in _POINTS:
+        for point in _POINTS if not len(problem.fixed) and not len(problem.priors.tails.df) else ():
             found[f"density at {point:g}"] = _density(point, weights, means, covariances)
     for p, predictor in enumerate(problem.predictor_names):
         effect = effects[..., p, :]
@@ -135,7 +141,7 @@ def _of_components(
     for j in range(k):
         if j < k - 1:
             found[f"weight {j}"] = weights[..., j]
-        for d, trait in enumerate(traits):
+        for d, trait in enumerate(traits if j < problem.n_located else ()):
             found[f"mean {j} of {trait}"] = means[..., j, d]
             if j == 0 or not problem.family.shared:
                 found[f"variance {j} of {trait}"] = covariances[..., j, d, d]

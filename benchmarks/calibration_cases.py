@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from bayesgmm.problem import Problem
 from bayesgmm.study import Study
 
 ENGINES = ("nuts", "laplace")
+_HALF_BOX = 10.0  # of noise, in units of a component's own sd
 _EFFECTS, _WEIGHTS = bg.LogOddsNormal(sd=0.7), bg.Dirichlet(4.0)
 
 
@@ -38,6 +39,8 @@ class Case:
         Prior standard deviation of a component's mean, in units of the component's own.
     n_people : int
     engines : tuple of str
+    beyond : dict
+        Noise, spike and degrees of freedom of the mixture. Noise is over a box that hardly any other draw leaves.
     """
 
     about: str
@@ -52,6 +55,7 @@ class Case:
     spread: float = 2.0
     n_people: int = 100
     engines: tuple[str, ...] = ENGINES
+    beyond: dict[str, Any] = field(default_factory=dict)
 
     def problem(self) -> Problem:
         """People without traits of their own yet, and the priors as numbers in the traits' units."""
@@ -63,6 +67,7 @@ class Case:
             covariance=self.covariance,
             weights=formula or None,
             means=self.means,
+            **self.beyond,
             priors=bg.Priors(
                 weights=self.weights,
                 components=bg.NormalInverseWishart(
@@ -79,6 +84,10 @@ class Case:
         dosages = pd.DataFrame(
             rng.binomial(2, frequency, (n, self.predictors)).astype(float), index=ids, columns=columns
         )
+        if "noise" in self.beyond:
+            traits.iloc[:2] = [[-_HALF_BOX], [_HALF_BOX]]
+        if "spike" in self.beyond:
+            traits.iloc[2] = self.beyond["spike"]
         age = pd.DataFrame({"age": rng.normal(50.0, 10.0, n)}, index=ids)
         traits = traits.mask(rng.random(traits.shape) < self.missing)
         dosages = dosages.mask(rng.random(dosages.shape) < self.missing)
@@ -117,5 +126,13 @@ CASES: Mapping[str, Case] = {
     ),
     "two-traits-one-sphere": Case(
         "two components of two traits, one spherical covariance for both", n_traits=2, covariance="EII"
+    ),
+    "noise": Case("two components and noise", predictors=1, beyond={"noise": True}),
+    "spike": Case("two components and a spike", predictors=1, beyond={"spike": -20.0}),
+    "tails": Case("two Student-t components", predictors=1, beyond={"df": "each"}),
+    "tails-noise-spike": Case(
+        "two Student-t components of one df, noise and a spike",
+        predictors=1,
+        beyond={"df": "shared", "noise": True, "spike": -20.0},
     ),
 }

@@ -175,6 +175,44 @@ def test_compression_and_weights_change_nothing(compress):
     np.testing.assert_allclose(a.params["effects"].values, b.params["effects"].values, atol=1e-4)
 
 
+@pytest.mark.parametrize("continuous", [False, True])
+def test_every_option_together_has_an_exact_gradient(continuous):
+    """Missing genotypes and traits, a covariate of the means, weights, noise, spike, tails; patterns shared or own."""
+    rng = np.random.default_rng(12)
+    n = 300
+    ids = [f"p{i}" for i in range(n)]
+    y, _ = people(n, 2, 12, missing=0.0)
+    y[:40] = 25.0
+    y[50:80, 0] = np.nan
+    y[:5, 1] = np.nan
+    g = rng.binomial(2, 0.3, n).astype(float)
+    g[::9] = np.nan
+    table = {"age": rng.normal(50, 10, n), "x": rng.normal(size=n)}
+    study = bg.Study(
+        traits=pd.DataFrame(y, index=ids, columns=["a", "b"]),
+        genotypes=pd.DataFrame({"rs1": g}, index=ids),
+        covariates=pd.DataFrame(table, index=ids),
+    )
+    formula = "rs1 + x" if continuous else "rs1"
+    model = bg.Mixture(2, "VVI", weights=formula, means="age", noise=True, spike=25.0, df="each")
+    weight = rng.integers(1, 4, n).astype(float)
+    fit = model.fit(study, seed=1, restarts=4, sample_weight=weight)
+    assert fit.converged
+    assert np.diff(fit.history.values).min() >= 0.0
+    assert (fit.responsibilities.values[:40, 3] == 1.0).all()
+    arrays = fit.problem.arrays
+    x = arrays.free(fit.parameters) + 0.05 * rng.standard_normal(arrays.n_free)
+    _, gradient = arrays.value_and_gradient(x)
+    step = 1e-5
+    numeric = [
+        (arrays.value_and_gradient(x + h)[0] - arrays.value_and_gradient(x - h)[0]) / (2 * step)
+        for h in step * np.eye(len(x))
+    ]
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=2e-6 * np.abs(gradient).max())
+    # the fit's own people scored as new ones have the log likelihood that was climbed
+    assert weight @ fit.score_samples(study).values == pytest.approx(fit.log_likelihood, rel=1e-10)
+
+
 def test_student_t_with_many_degrees_of_freedom_is_gaussian():
     y, _ = people(300, 2, 2)
     gaussian = bg.Mixture(2).fit(y, seed=1)

@@ -32,6 +32,10 @@ TESTED = {
     "horseshoe": (12, 150),
     "sparse": (12, 300),
     "jeffreys": (12, 300),
+    "noise": (20, 200),
+    "spike": (20, 200),
+    "tails": (20, 200),
+    "tails-noise-spike": (20, 200),
 }
 MOST = 36  # quantities of a case
 # all tests of this file together fail by chance once in a thousand seeds, or less often
