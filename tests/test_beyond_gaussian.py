@@ -311,6 +311,19 @@ def test_imputation_of_noise_spike_and_tails():
     assert np.abs(gap / drawn.std("draw").values[:60, 1]).max() < 0.5
 
 
+@pytest.mark.parametrize("beyond", [{"noise": True}, {"spike": 7.0, "df": "each"}, {"spike": 7.0, "df": "shared"}])
+def test_superfluous_components_die_beside_noise_and_spike(beyond, tmp_path):
+    study, _ = spiked_study(400, seed=9)
+    prior = bg.Priors(weights=bg.Dirichlet(0.05))
+    fit = bg.Mixture(4, weights="rs1", priors=prior, **beyond).fit(study, seed=1, restarts=4)
+    assert fit.n_emptied >= 1
+    assert fit.problem.component_labels[-1] in ("noise", "spike")
+    assert len(fit.survivors) > 1
+    assert len(fit.parameters.df) == (fit.problem.n_located if "df" in beyond else 0)
+    fit.save(tmp_path / "fit.nc")
+    assert bg.read_fit(tmp_path / "fit.nc").log_posterior == pytest.approx(fit.log_posterior, abs=1e-8)
+
+
 def test_bad_input_is_told():
     y = np.arange(20.0)
     for arguments, message in (

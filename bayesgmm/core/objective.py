@@ -136,6 +136,7 @@ class Parameters:
             means=self.means[located],
             roots=self.roots[located],
             df=self.df[located] if len(self.df) else self.df,
+            n_df=min(self.n_df, len(located)),
         )
 
     def sorted(self) -> Parameters:
