@@ -75,6 +75,7 @@ class Case:
                 ),
                 effects=self.effects,
                 shifts=bg.ShiftsNormal(sd=0.7),
+                df=bg.DfGamma(shape=6.0, rate=1.0),  # hardly ever below 1, where one person can be all of the variance
             ),
         )
         ids = [f"i{j}" for j in range(n)]
