@@ -194,6 +194,8 @@ class MixtureArrays:
         Conditional variance of each trait below which a component has collapsed.
     tails : Tails
         Of Student-t components.
+    threads : bool
+        Whether passes over a large sample may be shared among threads; not where several problems run in threads.
     """
 
     sample: Sample
@@ -202,6 +204,7 @@ class MixtureArrays:
     shift_precision: Array
     floor: Array
     tails: Tails = field(default_factory=Tails)
+    threads: bool = True
 
     @property
     def n_rows(self) -> int:
@@ -228,11 +231,17 @@ class MixtureArrays:
         """Covariance family."""
         return self.niw_prior.family
 
+    def of_sample(self, sample: Sample) -> MixtureArrays:
+        """The same problem with other numbers for its people, in the same units, for one thread among several."""
+        other = replace(self, sample=sample, threads=False)
+        other.__dict__["hyper"] = self.hyper
+        return other
+
     def engine(self, *, threads: bool = True) -> Engine:
         """Compiled parts that this problem needs; passes are shared among threads when the sample is large."""
         family = self.family
         return Engine(
-            passes=pass_for(self.sample, threads=threads),
+            passes=pass_for(self.sample, threads=threads and self.threads),
             expectation=expectation.address,
             expected=expected_log_weights.address,
             newton=self._weights_step,

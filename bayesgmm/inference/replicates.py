@@ -1,0 +1,353 @@
+"""The same problem again and again with other numbers: samples drawn anew, and refits of them in parallel.
+
+What is drawn anew is how many people each row stands for (:class:`Reweighted`), everybody's traits (:class:`Simulated`)
+or who has which predictors (:class:`Permuted`). Everything else stays that of the original problem: priors, already
+numbers, units and centres, so that parameters of one replicate are those of another.
+
+Replicates have generators of their own, spawned from one seed, and results keep the replicates' order: the number of
+workers changes nothing. Workers are threads, since a climb is compiled code that lets others run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+from numba import get_num_threads
+from numpy.typing import NDArray
+
+from bayesgmm.core.gather import Uncertain, gather
+from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.sample import Sample
+from bayesgmm.errors import InputError
+from bayesgmm.inference.em import Climb, SingularComponentError, climb
+from bayesgmm.inference.prior_draws import draw_traits
+from bayesgmm.problem import Problem
+from bayesgmm.progress import track
+
+Array = NDArray[np.float64]
+Long = NDArray[np.int64]
+
+
+class Resampling(Protocol):
+    """A way to draw the sample of a problem anew."""
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """One sample."""
+        ...
+
+
+class Reweighted:
+    """The same people, each as many times as chance says.
+
+    People of whole weights (and of none) are that many people: a row of ``c`` of them gets a multinomial count, or a
+    share of the total that is Gamma(c) before it is normalised. Where weights are not whole, a person keeps the own
+    weight and it is the person who is drawn. People who are not drawn have weight zero.
+
+    Parameters
+    ----------
+    problem : Problem
+    scheme : {"multinomial", "dirichlet"}
+        The nonparametric bootstrap (Efron 1979), or the Bayesian one of smooth weights (Rubin 1981), whose refits are
+        the weighted likelihood bootstrap (Newton and Raftery 1994; of mixtures, O'Hagan, Murphy, Scrucca and Gormley
+        2019).
+    """
+
+    def __init__(self, problem: Problem, scheme: Literal["multinomial", "dirichlet"]) -> None:
+        self._sample = problem.arrays.sample
+        self._scheme = scheme
+        self._row_of: Long | None = None
+        rows = len(self._sample.pattern)
+        self._counts = self._sample.repeats if len(self._sample.repeats) else np.ones(rows)
+        if not is_whole(problem):
+            assert problem.sample_weight is not None
+            self._own = problem.sample_weight[problem.people]
+            row_of = problem.row_of
+            self._row_of = np.arange(rows) if isinstance(row_of, slice) else row_of
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """One sample."""
+        if self._row_of is None:
+            repeats = self._drawn(self._counts, rng)
+        else:
+            times = self._drawn(np.ones(len(self._own)), rng)
+            repeats = np.bincount(self._row_of, self._own * times, len(self._counts))
+            # the people drawn may weigh more or less together; how much is known stays the same
+            repeats *= self._sample.total / repeats.sum()
+        return self._sample._replace(repeats=repeats)
+
+    def _drawn(self, counts: Array, rng: np.random.Generator) -> Array:
+        total = counts.sum()
+        if self._scheme == "multinomial":
+            return rng.multinomial(round(total), counts / total).astype(float)
+        shares = rng.standard_gamma(counts)
+        drawn: Array = shares * (total / shares.sum())
+        return drawn
+
+
+class Simulated:
+    """The same people with traits drawn from a fit; those that were missing are missing again.
+
+    A person of whole weight ``c`` is ``c`` people, each with traits of their own. Where weights are not whole, all that
+    a person stands for has the same traits.
+
+    Parameters
+    ----------
+    problem : Problem
+    parameters : Parameters
+        From which the traits are drawn.
+    """
+
+    def __init__(self, problem: Problem, parameters: Parameters) -> None:
+        self._people = everybody(problem)
+        weight = None if is_whole(problem) else problem.sample_weight
+        values = problem.traits[self._people]
+        self._base, row_of = _gathered(problem, self._people, problem.predictors, problem.uncertain, weight)
+        self._order: Long | slice = row_of if isinstance(row_of, slice) else np.argsort(row_of)
+        self._missing = np.isnan(values)
+        self._known = ~self._missing[self._order]
+        self._problem, self._parameters, self._weight = problem, parameters, weight
+        self._cumulative = np.exp(problem.log_weights(parameters)).cumsum(axis=1)[self._people, :-1]
+        self._covariates = problem.covariates[self._people] / problem.covariate_unit
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """One sample."""
+        return self.sample_and_truth(rng)[0]
+
+    def sample_and_truth(self, rng: np.random.Generator) -> tuple[Sample, Long]:
+        """One sample, and the component that every row was drawn from."""
+        problem = self._problem
+        component = (rng.random(len(self._people))[:, None] > self._cumulative).sum(axis=1)
+        traits = draw_traits(problem, self._parameters, component, self._covariates, rng)
+        if problem.fixed.spike is not None:
+            # others are at the spike now, and people are grouped by it
+            traits[self._missing] = np.nan
+            sample, row_of = _gathered(
+                problem, self._people, problem.predictors, problem.uncertain, self._weight, traits=traits
+            )
+            return sample, component if isinstance(row_of, slice) else component[np.argsort(row_of)]
+        values = np.ascontiguousarray(traits[self._order][self._known])
+        return self._base._replace(values=values), component[self._order]
+
+
+class Permuted:
+    """The same traits with the predictors of the weights given to other people at random.
+
+    Parameters
+    ----------
+    problem : Problem
+    columns : sequence of int, optional
+        Predictors that move, together; the others stay with their people. Default: all.
+
+    Raises
+    ------
+    InputError
+        If weights are not whole, or some predictors move of people whose genotype is not certain.
+    """
+
+    def __init__(self, problem: Problem, columns: Sequence[int] | None = None) -> None:
+        if not is_whole(problem):
+            raise InputError("sample_weight is not whole numbers; people of unequal weight cannot be permuted")
+        if columns is not None and len(problem.uncertain.person):
+            raise InputError(
+                "some predictors cannot be permuted where genotypes are not certain; use missing_genotypes='mean'"
+            )
+        self._problem = problem
+        self._columns = None if columns is None else list(columns)
+        self._people = everybody(problem)
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """One sample."""
+        problem, people = self._problem, self._people
+        moved = people[rng.permutation(len(people))]
+        rows = problem.predictors[people]
+        if self._columns is None:
+            rows = problem.predictors[moved]
+        else:
+            rows[:, self._columns] = problem.predictors[np.ix_(moved, self._columns)]
+        uncertain = problem.uncertain
+        if len(uncertain.person):
+            uncertain = _of_these(uncertain, moved)
+        return _gathered(problem, people, rows, uncertain, None, numbered=True)[0]
+
+
+def is_whole(problem: Problem) -> bool:
+    """Whether everybody stands for a whole number of people."""
+    weight = problem.sample_weight
+    return weight is None or bool((weight == np.rint(weight)).all())
+
+
+def everybody(problem: Problem) -> Long:
+    """Positions of the people with traits, each as often as it stands for whole people (else once)."""
+    people = problem.people
+    positions = np.arange(problem.n_samples) if isinstance(people, slice) else people
+    if problem.sample_weight is None or not is_whole(problem):
+        return positions
+    return np.repeat(positions, np.rint(problem.sample_weight[positions]).astype(np.int64))
+
+
+def _of_these(uncertain: Uncertain, people: Long) -> Uncertain:
+    """What is not certain of people at these positions, who may come more than once, numbered by their place."""
+    begin = np.searchsorted(uncertain.person, people, side="left")
+    times = np.searchsorted(uncertain.person, people, side="right") - begin
+    entry = np.repeat(begin - (np.cumsum(times) - times), times) + np.arange(times.sum())
+    return Uncertain(np.repeat(np.arange(len(people)), times), uncertain.probability[entry], uncertain.rows[entry])
+
+
+def _gathered(
+    problem: Problem,
+    people: Long,
+    predictors: Array,
+    uncertain: Uncertain,
+    weight: Array | None,
+    *,
+    numbered: bool = False,
+    traits: Array | None = None,
+) -> tuple[Sample, Long | slice]:
+    """People as a sample, one row each; ``numbered`` where predictors are those of the people already.
+
+    ``traits`` (n_people, n_traits) are theirs, where not their own.
+    """
+    if not numbered:
+        predictors = predictors[people]
+        uncertain = _of_these(uncertain, people) if len(uncertain.person) else uncertain
+    return gather(
+        problem.traits[people] if traits is None else traits,
+        predictors / problem.predictor_unit,
+        problem.covariates[people] / problem.covariate_unit,
+        None if weight is None else weight[people],
+        replace(uncertain, rows=uncertain.rows / problem.predictor_unit),
+        centre=problem.centre,
+        scale=1.0 / problem.unit,
+        compress=False,
+        fixed=problem.fixed,
+    )
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Where the climb on one sample ended.
+
+    Attributes
+    ----------
+    parameters : Parameters or None
+        In the units of the original problem; None where every start failed.
+    log_posterior, log_likelihood : float
+        In standardised units; NaN where every start failed.
+    converged : bool
+    n_iterations : int
+        Of the start that ended highest.
+    failure : str
+        Why there is no fit; empty where there is one.
+    """
+
+    parameters: Parameters | None
+    log_posterior: float
+    log_likelihood: float
+    converged: bool
+    n_iterations: int
+    failure: str = ""
+
+
+def refit(
+    arrays: MixtureArrays,
+    sample: Sample,
+    starts: Sequence[Parameters],
+    *,
+    max_iterations: int = 2000,
+    tolerance: float = 1e-7,
+) -> Refit:
+    """Climb on a sample from each start, on this thread alone, and keep the highest end.
+
+    Parameters
+    ----------
+    arrays : MixtureArrays
+        The problem; of another number of components than the sample was drawn from, if you will.
+    sample : Sample
+        Of the same people's traits, predictors and covariates in the units of the problem.
+    starts : sequence of Parameters
+        Near the mode a climb takes a few steps.
+    max_iterations, tolerance
+        As for :func:`bayesgmm.inference.em.climb`.
+
+    Returns
+    -------
+    Refit
+    """
+    here = arrays.of_sample(sample)
+    best: Climb | None = None
+    failure = "no start was given"
+    for start in starts:
+        try:
+            run = climb(here, start, max_iterations=max_iterations, tolerance=tolerance)
+        except (SingularComponentError, np.linalg.LinAlgError) as error:
+            failure = str(error)
+            continue
+        if not np.isfinite(run.history[-1]):
+            failure = "the log posterior is not finite"
+        elif best is None or run.history[-1] > best.history[-1]:
+            best = run
+    if best is None:
+        return Refit(None, float("nan"), float("nan"), False, 0, failure)
+    value = float(best.history[-1])
+    likelihood = value - arrays.log_prior(best.parameters)
+    return Refit(best.parameters, value, likelihood, best.converged, len(best.history))
+
+
+def in_parallel[Result](
+    task: Callable[[np.random.Generator], Result],
+    draws: int,
+    *,
+    seed: int | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    label: str = "replicates",
+) -> list[Result]:
+    """Results of a task with so many generators, in order, by several threads.
+
+    Parameters
+    ----------
+    task : callable
+        Takes a generator and returns a result; its time should be spent in compiled code.
+    draws : int
+    seed : int, optional
+        None: 0. Generators are spawned from it, one a replicate.
+    workers : int, optional
+        Threads; None: one a processor.
+    progress : bool
+        Show a progress bar on standard error.
+    label : str
+        Of the progress bar.
+
+    Raises
+    ------
+    InputError
+        If ``draws`` or ``workers`` is below 1.
+    """
+    if draws < 1:
+        raise InputError(f"draws = {draws}; it must be at least 1")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers = {workers}; it must be at least 1, or None for one a processor")
+    seeds = np.random.SeedSequence(0 if seed is None else seed).spawn(draws)
+
+    def one(own: np.random.SeedSequence) -> Result:
+        return task(np.random.default_rng(own))
+
+    # the first alone: it may have to compile
+    results = [one(seeds[0])]
+    count = min(workers or get_num_threads(), draws)
+    if count == 1:
+        results += [one(own) for own in track(seeds[1:], label, enabled=progress)]
+        return results
+    with ThreadPoolExecutor(count) as pool:
+        waiting: list[Future[Result]] = [pool.submit(one, own) for own in seeds[1:]]
+        try:
+            results += [future.result() for future in track(waiting, label, enabled=progress)]
+        except BaseException:
+            # interrupted, or a replicate that went wrong: what has not begun never does
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
