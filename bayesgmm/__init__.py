@@ -54,6 +54,9 @@ _HOMES = {
     "PredictorSelection": "analysis.predictor_selection",
     "credible_sets": "analysis.credible_sets",
     "occupied": "analysis.occupied",
+    "standard_errors": "analysis.standard_errors",
+    "bootstrap": "analysis.bootstrap",
+    "Bootstrap": "analysis.bootstrap",
     "sensitivity": "analysis.sensitivity",
     "sensitivity_table": "analysis.sensitivity",
     "tipping_points": "analysis.tipping",
@@ -79,6 +82,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:
     from bayesgmm import plots, pymc, simulate
     from bayesgmm.analysis.association import associations, penetrance
+    from bayesgmm.analysis.bootstrap import Bootstrap, bootstrap
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.credible_sets import credible_sets
     from bayesgmm.analysis.enrichment import enrichment
@@ -90,6 +94,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.prior_study import prior_study
     from bayesgmm.analysis.scales import effective_effects, group_scales
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
+    from bayesgmm.analysis.standard_errors import standard_errors
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
     from bayesgmm.inference.fit_storage import read_fit

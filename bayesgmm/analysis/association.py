@@ -16,6 +16,7 @@ from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 
 if TYPE_CHECKING:
+    from bayesgmm.analysis.bootstrap import Bootstrap
     from bayesgmm.inference.posterior import Posterior
 
 Array = NDArray[np.float64]
@@ -23,13 +24,16 @@ Array = NDArray[np.float64]
 _DRAWS = 4000  # draws of the normal approximation behind a MAP fit's derived intervals
 
 
-def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: str = "reference") -> pd.DataFrame:
+def associations(
+    result: MapFit | Posterior | Bootstrap, *, level: float = 0.95, contrasts: str = "reference"
+) -> pd.DataFrame:
     """Association of every predictor with component membership.
 
     Parameters
     ----------
-    result : MapFit or Posterior
-        From a MAP fit, intervals are normal, from the observed information; from a posterior they are equal-tailed.
+    result : MapFit, Posterior or Bootstrap
+        From a MAP fit, intervals are normal, from the observed information; from a posterior they are equal-tailed;
+        from a bootstrap they are percentiles of the replicates, and there is no Bayes factor (NaN).
     level : float, default 0.95
         Probability of the intervals.
     contrasts : {"reference", "all"}
@@ -68,7 +72,11 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
     draws = _draws(result)
     shifts = _trait_shifts(problem, draws)
     centre = shifts.mean(axis=0) if fit is None else _trait_shifts(problem, _as_one_draw(fit))[0]
-    factors = BayesFactors(problem, result.map if fit is None else fit)  # type: ignore[union-attr]
+    factors = None
+    if isinstance(result, MapFit):
+        factors = BayesFactors(problem, result)
+    elif result.engine != "bootstrap":
+        factors = BayesFactors(problem, result.map)
     rows: list[dict[str, Any]] = []
     for p, predictor in enumerate(problem.predictor_names):
         for label, high, low in _pairs(problem, contrasts):
@@ -79,9 +87,11 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
                 point = float(_contrast(problem, fit.params[names.EFFECTS].values, high, low)[p])
                 summary = _summarise_normal(point, _standard_error(fit, p, high, low), level)
             row = {"predictor": predictor, names.CONTRAST: label, **summary}
-            row["log10_bayes_factor"] = factors.log10(
-                p, high, low, summary["log_odds_ratio"], summary["sd"], values if fit is None else None
-            )
+            row["log10_bayes_factor"] = float("nan")
+            if factors is not None:
+                row["log10_bayes_factor"] = factors.log10(
+                    p, high, low, summary["log_odds_ratio"], summary["sd"], values if fit is None else None
+                )
             for d, trait in enumerate(problem.trait_names):
                 tails = np.quantile(shifts[:, p, d], [(1 - level) / 2, (1 + level) / 2])
                 row[f"shift_{trait}"] = float(centre[p, d])
@@ -91,14 +101,14 @@ def associations(result: MapFit | Posterior, *, level: float = 0.95, contrasts: 
     return pd.DataFrame(rows)
 
 
-def penetrance(result: MapFit | Posterior, *, level: float = 0.95) -> pd.DataFrame:
+def penetrance(result: MapFit | Posterior | Bootstrap, *, level: float = 0.95) -> pd.DataFrame:
     """Component weights of the average person at genotype 0, 1 and 2 of each variant.
 
     Other predictors are at their means; predictors that interact with the variant move with it.
 
     Parameters
     ----------
-    result : MapFit or Posterior
+    result : MapFit, Posterior or Bootstrap
     level : float, default 0.95
 
     Returns
@@ -136,7 +146,7 @@ def _check_level(level: float) -> None:
         raise InputError(f"level = {level!r}; it must be between 0 and 1")
 
 
-def _draws(result: MapFit | Posterior) -> xr.Dataset:
+def _draws(result: MapFit | Posterior | Bootstrap) -> xr.Dataset:
     return result.normal_draws(_DRAWS, seed=0) if isinstance(result, MapFit) else result.posterior
 
 

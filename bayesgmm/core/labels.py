@@ -32,6 +32,39 @@ def best_order(agreement: Array, n_fixed: int = 0) -> NDArray[np.int64]:
     return np.concatenate((order, np.arange(n_located, len(agreement)))).astype(np.int64)
 
 
+def order_and_margin(agreement: Array) -> tuple[NDArray[np.int64], float, float]:
+    """The best permutation, what it agrees to, and how much better that is than any other.
+
+    The second best differs in at least one match: it is the best of those that forbid one match of the best (Murty
+    1968).
+
+    Parameters
+    ----------
+    agreement : ndarray (n_components, n_components)
+        As in :func:`best_order`; not negative.
+
+    Returns
+    -------
+    order : ndarray of int (n_components,)
+    best : float
+        Sum of agreements of the best permutation.
+    margin : float
+        What the second best is below it; infinite for one component.
+    """
+    order = best_order(agreement)
+    every = np.arange(len(order))
+    best = float(agreement[every, order].sum())
+    if len(order) == 1:
+        return order, best, float("inf")
+    second = -np.inf
+    forbidden = -float(agreement.sum()) - 1.0
+    for k in every:
+        other = agreement.copy()
+        other[k, order[k]] = forbidden
+        second = max(second, float(other[every, best_order(other)].sum()))
+    return order, best, best - second
+
+
 def canonical_order(means: Array) -> NDArray[np.int64]:
     """Order of components by their mean on the first trait, ties by the next; ``means`` (n_components, n_traits)."""
     return np.asarray(np.lexsort(means.T[::-1]), dtype=np.int64)

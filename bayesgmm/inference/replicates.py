@@ -251,6 +251,10 @@ class Refit:
     n_iterations: int
     failure: str = ""
 
+    def of(self, parameters: Parameters) -> Refit:
+        """The same end with its components in another order."""
+        return replace(self, parameters=parameters)
+
 
 def refit(
     arrays: MixtureArrays,

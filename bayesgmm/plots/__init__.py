@@ -1,5 +1,6 @@
 """Pictures of fits and posteriors; each returns a matplotlib figure."""
 
+from bayesgmm.plots.bootstrap import plot_bootstrap
 from bayesgmm.plots.chains import plot_rank, plot_trace
 from bayesgmm.plots.compare import plot_compare
 from bayesgmm.plots.density import plot_density
@@ -17,6 +18,7 @@ from bayesgmm.plots.weights import plot_penetrance
 
 __all__ = [
     "plot_bayes_factor",
+    "plot_bootstrap",
     "plot_compare",
     "plot_density",
     "plot_forest",
