@@ -55,6 +55,8 @@ _HOMES = {
     "credible_sets": "analysis.credible_sets",
     "occupied": "analysis.occupied",
     "standard_errors": "analysis.standard_errors",
+    "test_effect": "analysis.effect_tests",
+    "score_variants": "analysis.effect_tests",
     "bootstrap": "analysis.bootstrap",
     "Bootstrap": "analysis.bootstrap",
     "sensitivity": "analysis.sensitivity",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.bootstrap import Bootstrap, bootstrap
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.credible_sets import credible_sets
+    from bayesgmm.analysis.effect_tests import score_variants, test_effect
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.inclusion import inclusion
     from bayesgmm.analysis.occupied import occupied

@@ -1,7 +1,7 @@
 """Measure and print the tables of ``docs/performance.md``; each peer side by side in one run.
 
 Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw, posterior,
-sensitivity.
+sensitivity, bootstrap.
 """
 
 from __future__ import annotations
@@ -157,12 +157,48 @@ def sensitivity() -> None:
     main()
 
 
+def bootstrap() -> None:
+    """Time 1,000 refits of two components with one predictor, beside warm-started refits by scikit-learn without any."""
+    from sklearn.mixture import GaussianMixture
+
+    print("\n| people | kind | bayesgmm, 1,000 refits (s) | scikit-learn, 1,000 refits (s) | ratio |")
+    print("| --- | --- | --- | --- | --- |")
+    for n in (1_000, 10_000):
+        data = study(n, n_components=2)
+        fit = bg.Mixture(2, weights="rs1").fit(data, seed=1)
+        y = data.dataset["traits"].values
+        rng = np.random.default_rng(0)
+        start = fit.params
+        peer = GaussianMixture(
+            2,
+            tol=1e-9,
+            max_iter=2000,
+            weights_init=start["weights"].values,
+            means_init=start["means"].values,
+            precisions_init=np.linalg.inv(start["covariances"].values),
+        )
+
+        def theirs(model: Any = peer, people: Any = y, draw: Any = rng) -> None:
+            for _ in range(100):
+                model.fit(people[draw.integers(0, len(people), len(people))])
+
+        for kind in ("nonparametric", "weighted", "parametric"):
+            bg.bootstrap(fit, kind, draws=2)
+            ours, others = [], []
+            for seed in range(REPEATS):
+                ours.append(timed(partial(bg.bootstrap, fit, kind, draws=1000, seed=seed)))
+                others.append(10 * timed(theirs))
+            ratio = [b / a for a, b in zip(ours, others, strict=True)]
+            print(f"| {n:,} | {kind} | {spread(ours)} | {spread(others)} | {spread(ratio)} |", flush=True)
+
+
 SECTIONS = {
     "kernel": kernel,
     "fit": fit,
     "first-draw": first_draw,
     "posterior": posterior,
     "sensitivity": sensitivity,
+    "bootstrap": bootstrap,
 }
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ def bootstrap(
     def one(rng: np.random.Generator) -> tuple[Refit, float, float]:
         sample = drawn.sample(rng)
         starts = [fit.parameters, *_drawn_starts(fit, sample, restarts - 1, rng)]
-        found = refit(problem.arrays, sample, starts)
+        found = refit(problem.arrays, sample, starts, likelihood=False)
         return pivot.aligned(found)
 
     results = in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap")
