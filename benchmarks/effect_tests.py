@@ -26,6 +26,7 @@ LEVELS = (0.05, 0.01)
 _BLOCK = 50
 _DRAWS = 99  # studies of a bootstrap: 0.05 and 0.01 are p-values it can have
 _PERMUTATIONS = 999
+_STOP_AFTER = 5  # statistics as large, after which the p-value is above 0.05 whatever comes
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 _MARK = "<!-- tables -->"
 
@@ -35,8 +36,8 @@ class Case:
     """How studies of one case are made.
 
     ``small`` is the weight of the smaller component, ``apart`` how many standard deviations the means are apart,
-    ``frequency`` that of the effect allele, ``covariate`` the log odds ratio of another predictor per standard deviation,
-    by half of which the allele's log odds rise too; ``effect`` the log odds ratio per allele.
+    ``frequency`` that of the effect allele, ``covariate`` the log odds ratio per standard deviation of another
+    predictor, with which the allele's log odds rise by a half; ``effect`` the log odds ratio per allele.
     """
 
     n: int
@@ -96,7 +97,14 @@ def block(name: str, first: int, count: int) -> list[dict[str, float]]:
         rng = np.random.default_rng([zlib.crc32(name.encode()), j])
         model = bg.Mixture(2, weights="x" if case.covariate else None)
         found = bg.test_effect(
-            model, case.study(rng), "rs1", draws=_DRAWS, permutations=_PERMUTATIONS, seed=j, workers=1
+            model,
+            case.study(rng),
+            "rs1",
+            draws=_DRAWS,
+            permutations=_PERMUTATIONS,
+            stop_after=_STOP_AFTER,
+            seed=j,
+            workers=1,
         )
         row: dict[str, float] = {"study": j, **{k: float(v) for k, v in found.attrs.items()}}
         table = found.set_index("test")

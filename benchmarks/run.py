@@ -158,7 +158,7 @@ def sensitivity() -> None:
 
 
 def bootstrap() -> None:
-    """Time 1,000 refits of two components with one predictor, beside warm-started refits by scikit-learn without any."""
+    """Time 1,000 refits of two components with one predictor, beside scikit-learn's from the same start without any."""
     from sklearn.mixture import GaussianMixture
 
     print("\n| people | kind | bayesgmm, 1,000 refits (s) | scikit-learn, 1,000 refits (s) | ratio |")

@@ -124,6 +124,10 @@ def test_permuting_stops_at_the_exceedance_that_was_asked_for():
     assert early["draws"] < 1000
     assert early["p_value"] == 20 / early["draws"]
     assert abs(early["p_value"] - whole["p_value"]) < 4 * early["p_error"]
+    options = {"tests": ["bootstrap"], "seed": 3, "draws": 99, "stop_after": 5}
+    one, two = (bg.test_effect(bg.Mixture(2), sim, "rs1", workers=w, **options) for w in (1, 3))
+    pd.testing.assert_frame_equal(one, two)
+    assert one["p_value"][0] == 5 / one["draws"][0]
 
 
 def test_all_tests_agree_with_many_people_and_find_a_strong_effect():

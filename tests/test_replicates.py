@@ -136,12 +136,16 @@ def test_workers_change_nothing_and_mistakes_are_told():
     def task(rng: np.random.Generator) -> float:
         return float(norm.cdf(rng.standard_normal()))
 
-    assert in_parallel(task, 40, seed=2, workers=1) == in_parallel(task, 40, seed=2, workers=3)
-    assert in_parallel(task, 3, seed=2) == in_parallel(task, 40, seed=2)[:3]
+    whole = list(in_parallel(task, 40, seed=2, workers=1))
+    assert whole == list(in_parallel(task, 40, seed=2, workers=3))
+    assert list(in_parallel(task, 3, seed=2)) == whole[:3]
+    some = in_parallel(task, 10_000, seed=2, workers=2)
+    assert [next(some) for _ in range(5)] == whole[:5]
+    some.close()
     with pytest.raises(InputError, match="draws = 0"):
-        in_parallel(task, 0)
+        list(in_parallel(task, 0))
     with pytest.raises(InputError, match="workers = 0"):
-        in_parallel(task, 2, workers=0)
+        list(in_parallel(task, 2, workers=0))
 
     def wrong(rng: np.random.Generator) -> float:
         if rng.random() < 0.2:
@@ -149,7 +153,7 @@ def test_workers_change_nothing_and_mistakes_are_told():
         return 1.0
 
     with pytest.raises(RuntimeError, match="of the task's own"):
-        in_parallel(wrong, 100, seed=1, workers=2)
+        list(in_parallel(wrong, 100, seed=1, workers=2))
 
 
 def test_a_refit_that_collapses_says_so():

@@ -269,7 +269,7 @@ def bootstrap(
         found = refit(problem.arrays, sample, starts, likelihood=False)
         return pivot.aligned(found)
 
-    results = in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap")
+    results = list(in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap"))
     return _collected(fit, kind, results, pivot, 0 if seed is None else seed)
 
 

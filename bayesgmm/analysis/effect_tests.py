@@ -69,8 +69,8 @@ def test_effect(
         Studies of the bootstrap.
     permutations : int, default 9999
     stop_after : int, optional
-        Stop permuting at so many statistics as large as the observed one (Besag and Clifford 1991); 10 saves most of
-        the time where there is no effect.
+        Stop permuting, and simulating, at so many statistics as large as the observed one; the p-value is then that
+        number by the draws it took (Besag and Clifford 1991). 10 saves most of the time where there is no effect.
     seed : int, optional
         None: 0. The number of workers changes nothing.
     restarts : int, default 10
@@ -122,14 +122,13 @@ def test_effect(
             value, rank = scores.together(columns)
             rng = np.random.default_rng(np.random.SeedSequence(0 if seed is None else seed).spawn(1)[0])
             above, taken = scores.permuted(columns, permutations, rng, stop_after)
-            stopped = stop_after is not None and above == stop_after
-            p = above / taken if stopped else (1 + above) / (1 + taken)
+            p = _chance(above, taken, stop_after)
             rows.append((test, value, rank, p, _error(p, taken), taken, *facts.of_permutation()))
         else:
             assert ratio is not None
-            above, failed = hypotheses.exceeding(ratio, draws, seed, workers, progress)
-            p = (1 + above) / (1 + draws)
-            rows.append((test, ratio, df, p, _error(p, draws), draws, *facts.of_bootstrap(failed)))
+            above, taken, failed = hypotheses.exceeding(ratio, draws, stop_after, seed, workers, progress)
+            p = _chance(above, taken, stop_after)
+            rows.append((test, ratio, df, p, _error(p, taken), taken, *facts.of_bootstrap(failed)))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.attrs |= {"smallest_component": facts.component, **facts.numbers}
     return table
@@ -251,17 +250,31 @@ class _Hypotheses:
         return max(2.0 * (effect.log_posterior - without.log_posterior), 0.0)
 
     def exceeding(
-        self, observed: float, draws: int, seed: int | None, workers: int | None, progress: bool
-    ) -> tuple[int, int]:
-        """How many studies simulated under the null fit have a ratio as large; those without a fit are counted in."""
+        self,
+        observed: float,
+        draws: int,
+        stop_after: int | None,
+        seed: int | None,
+        workers: int | None,
+        progress: bool,
+    ) -> tuple[int, int, int]:
+        """How many of how many studies simulated under the null fit have a ratio as large, and how many have no fit.
+
+        Those without a fit are counted as larger.
+        """
         simulated = Simulated(self.full, self.with_zeros(self.parameters))
 
         def one(rng: np.random.Generator) -> float:
             return self.ratio(simulated.sample(rng), self.parameters)
 
-        ratios = np.array(in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap"))
-        failed = np.isnan(ratios)
-        return int((failed | (ratios >= observed)).sum()), int(failed.sum())
+        above, taken, failed = 0, 0, 0
+        for ratio in in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap"):
+            taken += 1
+            failed += bool(np.isnan(ratio))
+            above += not ratio < observed
+            if above == stop_after:
+                break
+        return above, taken, failed
 
 
 def _hypotheses(
@@ -415,6 +428,11 @@ class _Facts:
     def of_bootstrap(self, failed: int) -> tuple[bool, str]:
         told = "" if not failed else f"; {failed} studies could not be fitted and are counted as larger"
         return True, f"right where the mixture is, also where a component is small{told}"
+
+
+def _chance(above: int, taken: int, stop_after: int | None) -> float:
+    """P-value of a Monte Carlo test, stopped at so many as large or not (Besag and Clifford 1991)."""
+    return above / taken if above == stop_after else (1 + above) / (1 + taken)
 
 
 def _error(p: float, draws: int) -> float:

@@ -10,7 +10,7 @@ workers changes nothing. Workers are threads, since a climb is compiled code tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -313,8 +313,10 @@ def in_parallel[Result](
     workers: int | None = None,
     progress: bool = False,
     label: str = "replicates",
-) -> list[Result]:
-    """Results of a task with so many generators, in order, by several threads.
+) -> Iterator[Result]:
+    """Yield results of a task with so many generators, in order, by several threads.
+
+    Whoever takes no more of them, or is interrupted, need do nothing: what has not begun never does.
 
     Parameters
     ----------
@@ -345,17 +347,16 @@ def in_parallel[Result](
         return task(np.random.default_rng(own))
 
     # the first alone: it may have to compile
-    results = [one(seeds[0])]
+    yield one(seeds[0])
     count = min(workers or get_num_threads(), draws)
     if count == 1:
-        results += [one(own) for own in track(seeds[1:], label, enabled=progress)]
-        return results
+        for own in track(seeds[1:], label, enabled=progress):
+            yield one(own)
+        return
     with ThreadPoolExecutor(count) as pool:
         waiting: list[Future[Result]] = [pool.submit(one, own) for own in seeds[1:]]
         try:
-            results += [future.result() for future in track(waiting, label, enabled=progress)]
-        except BaseException:
-            # interrupted, or a replicate that went wrong: what has not begun never does
+            for future in track(waiting, label, enabled=progress):
+                yield future.result()
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return results

@@ -87,7 +87,7 @@ class NullScores:
     @property
     def _correction(self) -> float:
         n, size = self.others.shape
-        return n / max(n - size, 1)
+        return float(n / max(n - size, 1))
 
     def each(self, variants: Array) -> tuple[Array, Array]:
         """Test every variant by itself.
