@@ -95,7 +95,7 @@ def block(name: str, first: int, count: int) -> list[dict[str, float]]:
     rows = []
     for j in range(first, first + count):
         rng = np.random.default_rng([zlib.crc32(name.encode()), j])
-        model = bg.Mixture(2, weights="x" if case.covariate else None)
+        model = bg.Mixture(2, weights="rs1 + x" if case.covariate else "rs1")
         found = bg.test_effect(
             model,
             case.study(rng),

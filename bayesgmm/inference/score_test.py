@@ -152,7 +152,8 @@ class NullScores:
         observed = self._statistics(own[None])[0][0]
         threshold = observed * (1.0 - _TIE)
         n, q = own.shape
-        at_a_time = max(1, min(draws, _CELLS // (n * max(q, 1))))
+        most = max(1, _CELLS // (n * max(q, 1)))
+        at_a_time = most if stop_after is None else min(most, 4 * stop_after)
         exceeded, taken = 0, 0
         while taken < draws:
             size = min(at_a_time, draws - taken)
@@ -163,6 +164,7 @@ class NullScores:
                 return stop_after, taken + last + 1
             exceeded += int(above.sum())
             taken += size
+            at_a_time = min(most, 2 * at_a_time)
         return exceeded, taken
 
     def _statistics(self, own: Array) -> tuple[Array, int]:
