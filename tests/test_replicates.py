@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 import bayesgmm as bg
 from bayesgmm.errors import InputError
-from bayesgmm.inference.replicates import Permuted, Reweighted, Simulated, in_parallel, refit
+from bayesgmm.inference.replicates import Permuted, Reweighted, Simulated, in_parallel, one_by_one, refit
 
 FLAT = bg.Priors.flat()
 
@@ -136,16 +136,16 @@ def test_workers_change_nothing_and_mistakes_are_told():
     def task(rng: np.random.Generator) -> float:
         return float(norm.cdf(rng.standard_normal()))
 
-    whole = list(in_parallel(task, 40, seed=2, workers=1))
-    assert whole == list(in_parallel(task, 40, seed=2, workers=3))
-    assert list(in_parallel(task, 3, seed=2)) == whole[:3]
-    some = in_parallel(task, 10_000, seed=2, workers=2)
+    whole = in_parallel(task, 40, seed=2, workers=1)
+    assert whole == in_parallel(task, 40, seed=2, workers=3)
+    assert in_parallel(task, 3, seed=2) == whole[:3]
+    some = one_by_one(task, 10_000, seed=2, workers=2)
     assert [next(some) for _ in range(5)] == whole[:5]
     some.close()
     with pytest.raises(InputError, match="draws = 0"):
-        list(in_parallel(task, 0))
+        in_parallel(task, 0)
     with pytest.raises(InputError, match="workers = 0"):
-        list(in_parallel(task, 2, workers=0))
+        in_parallel(task, 2, workers=0)
 
     def wrong(rng: np.random.Generator) -> float:
         if rng.random() < 0.2:
@@ -153,7 +153,7 @@ def test_workers_change_nothing_and_mistakes_are_told():
         return 1.0
 
     with pytest.raises(RuntimeError, match="of the task's own"):
-        list(in_parallel(wrong, 100, seed=1, workers=2))
+        in_parallel(wrong, 100, seed=1, workers=2)
 
 
 def test_a_refit_that_collapses_says_so():
@@ -184,3 +184,37 @@ def test_people_taken_apart_have_the_likelihood_of_all_together():
     moved = arrays.of_sample(Permuted(fit.problem).sample(rng))
     assert len(moved.sample.mix_rows) == len(arrays.sample.mix_rows)
     assert moved.log_posterior(fit.parameters) < value
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.DataWarning")
+def test_noise_spike_and_tails_are_drawn_and_refitted_too():
+    rng = np.random.default_rng(2)
+    genotype = rng.binomial(2, 0.4, 400)
+    y = np.where(rng.random(400) < 0.3 + 0.2 * genotype, rng.standard_t(5, 400) + 9.0, rng.standard_t(5, 400) + 3.0)
+    y[:20] = rng.uniform(-10, 20, 20)
+    y[rng.random(400) < 0.15] = 0.0
+    ids = [f"p{i}" for i in range(400)]
+    study = bg.Study(pd.DataFrame({"y": y}, index=ids), pd.DataFrame({"g": genotype}, index=ids))
+    model = bg.Mixture(2, weights="g", noise=True, spike=0.0, df="shared")
+    fit = model.fit(study, seed=1)
+    arrays = fit.problem.arrays
+    simulated = Simulated(fit.problem, fit.parameters)
+    at_spike = []
+    for _ in range(40):
+        sample = simulated.sample(rng)
+        assert len(sample.pattern) == 400
+        at_spike.append(400 - len(sample.values))
+    expected = np.exp(fit.problem.log_weights(fit.parameters))[:, 3].sum()
+    assert np.mean(at_spike) == pytest.approx(expected, abs=5 * np.sqrt(expected / 40))
+    assert np.std(at_spike) > 2.0
+    for drawn in (simulated, Reweighted(fit.problem, "multinomial"), Permuted(fit.problem)):
+        again = refit(arrays, drawn.sample(rng), [fit.parameters])
+        assert again.converged
+        np.testing.assert_allclose(again.parameters.means, fit.parameters.means, atol=0.4)
+    found = bg.bootstrap(fit, "parametric", draws=50, seed=1)
+    assert (found.alignment["confidence"] > 0.25).all()
+    assert "df" in found.posterior
+    # the effects of g on the spike and the noise, which have none, and on the second component, which has
+    table = bg.test_effect(model, study, "g", draws=19, permutations=999, seed=1).set_index("test")
+    assert (table["df"] == 3).all()
+    assert (table["p_value"] <= [1e-4, 1e-4, 0.001, 0.05]).all()

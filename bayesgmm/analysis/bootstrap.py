@@ -269,7 +269,7 @@ def bootstrap(
         found = refit(problem.arrays, sample, starts, likelihood=False)
         return pivot.aligned(found)
 
-    results = list(in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap"))
+    results = in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap")
     return _collected(fit, kind, results, pivot, 0 if seed is None else seed)
 
 
@@ -282,14 +282,15 @@ class _Pivot:
         repeats = self._arrays.sample.repeats
         counts = repeats if len(repeats) else np.ones(len(responsibilities))
         self._weighted = responsibilities * (counts / counts.sum())[:, None]
-        _, _, self.own_margin = order_and_margin(self._weighted.T @ responsibilities)
+        self._n_fixed = len(fit.problem.fixed)
+        _, _, self.own_margin = order_and_margin(self._weighted.T @ responsibilities, self._n_fixed)
 
     def aligned(self, found: Refit) -> tuple[Refit, float, float]:
         """The refit in the fit's labels, the agreement and the margin."""
         if found.parameters is None:
             return found, float("nan"), float("nan")
         theirs, _ = self._arrays.membership(found.parameters)
-        order, best, margin = order_and_margin(self._weighted.T @ theirs)
+        order, best, margin = order_and_margin(self._weighted.T @ theirs, self._n_fixed)
         if (order != np.arange(len(order))).any():
             found = found.of(found.parameters.permuted(order))
         return found, best, margin

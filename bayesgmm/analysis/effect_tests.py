@@ -17,7 +17,7 @@ from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.map_fit import MapFit
-from bayesgmm.inference.replicates import Simulated, in_parallel, is_whole, refit
+from bayesgmm.inference.replicates import Simulated, is_whole, one_by_one, refit
 from bayesgmm.inference.score_test import NullScores
 from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.problem import Problem
@@ -268,7 +268,7 @@ class _Hypotheses:
             return self.ratio(simulated.sample(rng), self.parameters)
 
         above, taken, failed = 0, 0, 0
-        for ratio in in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap"):
+        for ratio in one_by_one(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap"):
             taken += 1
             failed += bool(np.isnan(ratio))
             above += not ratio < observed
@@ -350,7 +350,7 @@ class _Facts:
     memberships that the traits have, of that component.
     """
 
-    component: int
+    component: str
     people: float
     carriers: float
     known: float
@@ -376,7 +376,7 @@ class _Facts:
                 inside = float((count * responsibilities[:, k]) @ rare)
                 carriers = min(carriers, inside, float(sizes[k]) - inside)
         return cls(
-            k,
+            null.component_labels[k],
             float(sizes[k]),
             carriers,
             float(known),

@@ -95,6 +95,8 @@ class Quantities:
         for j, (_, name, where) in enumerate(rows):
             if name == names.WEIGHTS and not one:
                 scale[j] = LOGIT
+            if name == names.DF:
+                scale[j] = LOG
             if name == names.COVARIANCES and where[names.TRAIT] == where[names.TRAIT_BIS]:
                 scale[j] = LOG
             if name == names.EFFECTS and held_effects is not None:

@@ -32,7 +32,7 @@ def best_order(agreement: Array, n_fixed: int = 0) -> NDArray[np.int64]:
     return np.concatenate((order, np.arange(n_located, len(agreement)))).astype(np.int64)
 
 
-def order_and_margin(agreement: Array) -> tuple[NDArray[np.int64], float, float]:
+def order_and_margin(agreement: Array, n_fixed: int = 0) -> tuple[NDArray[np.int64], float, float]:
     """The best permutation, what it agrees to, and how much better that is than any other.
 
     The second best differs in at least one match: it is the best of those that forbid one match of the best (Murty
@@ -42,6 +42,8 @@ def order_and_margin(agreement: Array) -> tuple[NDArray[np.int64], float, float]
     ----------
     agreement : ndarray (n_components, n_components)
         As in :func:`best_order`; not negative.
+    n_fixed : int
+        As in :func:`best_order`.
 
     Returns
     -------
@@ -49,19 +51,20 @@ def order_and_margin(agreement: Array) -> tuple[NDArray[np.int64], float, float]
     best : float
         Sum of agreements of the best permutation.
     margin : float
-        What the second best is below it; infinite for one component.
+        What the second best is below it; infinite where there is no other.
     """
-    order = best_order(agreement)
+    order = best_order(agreement, n_fixed)
     every = np.arange(len(order))
     best = float(agreement[every, order].sum())
-    if len(order) == 1:
+    n_located = len(order) - n_fixed
+    if n_located == 1:
         return order, best, float("inf")
     second = -np.inf
     forbidden = -float(agreement.sum()) - 1.0
-    for k in every:
+    for k in range(n_located):
         other = agreement.copy()
         other[k, order[k]] = forbidden
-        second = max(second, float(other[every, best_order(other)].sum()))
+        second = max(second, float(other[every, best_order(other, n_fixed)].sum()))
     return order, best, best - second
 
 

@@ -313,6 +313,19 @@ def in_parallel[Result](
     workers: int | None = None,
     progress: bool = False,
     label: str = "replicates",
+) -> list[Result]:
+    """Results of a task with so many generators, in order; arguments as for :func:`one_by_one`."""
+    return list(one_by_one(task, draws, seed=seed, workers=workers, progress=progress, label=label))
+
+
+def one_by_one[Result](
+    task: Callable[[np.random.Generator], Result],
+    draws: int,
+    *,
+    seed: int | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    label: str = "replicates",
 ) -> Iterator[Result]:
     """Yield results of a task with so many generators, in order, by several threads.
 
