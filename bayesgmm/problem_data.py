@@ -15,6 +15,7 @@ from bayesgmm.core.fixed import Fixed
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.gaussian import precision_roots
 from bayesgmm.core.one_component import mean_and_covariance, mean_and_variance
+from bayesgmm.core.portable import Portable
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points
 from bayesgmm.core.traits import is_complete, who_has_any
@@ -29,7 +30,7 @@ _COLLAPSED = 1e-12  # conditional variance of a collapsed component, as a share 
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ProblemData:
+class ProblemData(Portable):
     """Traits, predictors and covariates of the same people.
 
     Attributes

@@ -79,6 +79,7 @@ class Study:
     """
 
     _bare: Array  # traits of a study of an array, whose dataset is made when asked for
+    _names: list[str]  # their names
 
     @cached_property
     def dataset(self) -> xr.Dataset:
@@ -157,8 +158,11 @@ class Study:
         self.dataset = xr.Dataset(data, coords=coords, attrs={"units": dict(units or {})})
 
     @classmethod
-    def from_array(cls, traits: Any) -> Study:
-        """Study of traits alone from an array (n_samples,) or (n_samples, n_traits), a Series or a DataFrame."""
+    def from_array(cls, traits: Any, trait_names: Sequence[str] | None = None) -> Study:
+        """Study of traits alone from an array (n_samples,) or (n_samples, n_traits), a Series or a DataFrame.
+
+        ``trait_names`` are those of an array's columns; left out, ``trait0``, ``trait1``, ...
+        """
         if isinstance(traits, pd.DataFrame | pd.Series):
             return cls(traits)
         if isinstance(traits, str | PathLike):
@@ -174,11 +178,15 @@ class Study:
         if values.ndim not in (1, 2) or values.size == 0:
             raise InputError(f"traits have shape {values.shape}; expected (n_samples,) or (n_samples, n_traits)")
         values = values[:, None] if values.ndim == 1 else values
-        labels = [f"trait{d}" for d in range(values.shape[1])]
+        labels = [f"trait{d}" for d in range(values.shape[1])] if trait_names is None else list(trait_names)
+        if len(labels) != values.shape[1] or len(set(labels)) != len(labels):
+            raise InputError(
+                f"trait_names = {first_few(labels)}; they must be {values.shape[1]} different names, one a column"
+            )
         check_trait_values(values, labels, np.arange(len(values)))
         # no frame and no text ids: ten million people are read as they are, and a small fit does not wait for labels
         made = object.__new__(cls)
-        made._bare = values
+        made._bare, made._names = values, labels
         return made
 
     @property
@@ -190,7 +198,7 @@ class Study:
     def trait_names(self) -> list[str]:
         """Names of the traits."""
         if self.is_bare:
-            return [f"trait{d}" for d in range(self._bare.shape[1])]
+            return list(self._names)
         return [str(t) for t in self.dataset[names.TRAIT].values]
 
     @property

@@ -21,6 +21,7 @@ from bayesgmm.core.gaussian import NiwPrior
 from bayesgmm.core.kinked_step import kinked_weights
 from bayesgmm.core.labels import canonical_order
 from bayesgmm.core.moments import NOTHING_1D, NOTHING_2D, Moments, expectation, log_weights_into, pass_for
+from bayesgmm.core.portable import Portable
 from bayesgmm.core.posterior import (
     Engine,
     Hyper,
@@ -179,7 +180,7 @@ class Stacked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MixtureArrays:
+class MixtureArrays(Portable):
     """Data and priors of one problem, standardised and sorted for the kernel.
 
     Attributes

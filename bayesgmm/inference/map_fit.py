@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.core.objective import Parameters
+from bayesgmm.core.portable import Portable
 from bayesgmm.errors import InputError
 from bayesgmm.problem import Problem
 
@@ -45,7 +46,7 @@ class Emptied:
 
 
 @dataclass(frozen=True, eq=False)
-class MapFit:
+class MapFit(Portable):
     """A fitted mixture: the posterior mode and what surrounds it.
 
     Attributes
