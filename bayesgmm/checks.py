@@ -101,8 +101,8 @@ def check_trait_values(values: Array, trait_names: Sequence[str], samples: Any) 
             raise InputError(f"trait {name!r} is infinite for people {first_few(np.asarray(samples)[infinite])}")
 
 
-def check_traits_can_be_fitted(values: Array, trait_names: Sequence[str]) -> None:
-    """Refuse traits that are missing for everyone, constant, or too large to square."""
+def check_traits_can_be_fitted(values: Array, trait_names: Sequence[str], *, constant: bool = False) -> None:
+    """Refuse traits that are missing for everyone, constant (unless that is allowed), or too large to square."""
     for d, name in enumerate(trait_names):
         column = values[:, d]
         n_present = len(column) - int(np.isnan(column).sum())
@@ -113,7 +113,7 @@ def check_traits_can_be_fitted(values: Array, trait_names: Sequence[str]) -> Non
             raise InputError(
                 f"trait {name!r} has values up to {max(most, -least):.3g}, too large to square; change its unit"
             )
-        if n_present > 1 and least == most:
+        if n_present > 1 and least == most and not constant:
             raise InputError(f"trait {name!r} is constant ({least:g} for all {n_present} people); leave it out")
 
 

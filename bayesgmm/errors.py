@@ -13,6 +13,10 @@ class PropernessError(InputError):
     """A prior under which the posterior has no finite integral, so that it cannot be sampled."""
 
 
+class SingularTraitsError(InputError):
+    """Traits whose sample covariance is not positive definite, where a default rests on it."""
+
+
 class MissingExtraError(ImportError):
     """An optional dependency is not installed; the message says which extra brings it."""
 

@@ -62,8 +62,16 @@ class Problem(ProblemData):
     df: float | str | None = None
 
     @classmethod
-    def build(cls, mixture: Mixture, study: Study) -> Problem:
+    def build(cls, mixture: Mixture, study: Study, *, constant_traits: bool = False) -> Problem:
         """Align a specification with a study.
+
+        Parameters
+        ----------
+        mixture : Mixture
+        study : Study
+        constant_traits : bool, default False
+            Whether traits may be constant: these people are one class of many, and the prior keeps variances above
+            zero.
 
         Raises
         ------
@@ -72,7 +80,7 @@ class Problem(ProblemData):
         """
         study = without_absent(study)
         traits = study.trait_values
-        check_traits_can_be_fitted(traits, study.trait_names)
+        check_traits_can_be_fitted(traits, study.trait_names, constant=constant_traits)
         weight = study.sample_weight
         observed = people_with_traits(traits)
         shares = None if weight is None else weight[observed]

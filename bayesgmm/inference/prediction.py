@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.core.gather import Uncertain, gather
+from bayesgmm.core.known_labels import with_own_weights
 from bayesgmm.core.moments import expectation, pass_for
 from bayesgmm.core.objective import Parameters, writable
 from bayesgmm.errors import InputError, first_few
@@ -35,16 +36,39 @@ def score(
     InputError
         If traits or predictors do not fit the problem.
     """
-    values, samples, study = _traits(problem, traits)
-    if np.isinf(values).any():
-        where = np.flatnonzero(np.isinf(values).any(axis=1))
-        raise InputError(f"predict: traits are infinite in rows {first_few(where)}")
+    values, samples, study = _finite_traits(problem, traits)
     index = traits.index if isinstance(traits, pd.DataFrame) else None
     predictors = _in_order("predictors", predictors, index)
     covariates = _in_order("covariates", covariates, index)
     rows, uncertain = _predictors(problem, study, predictors, len(values))
     shifted = _covariates(problem, study, covariates, len(values)) / problem.covariate_unit
     log_weights = problem.log_weights_at(rows, parameters, uncertain)
+    return *_weighed(problem, parameters, values, shifted, log_weights), samples
+
+
+def component_log_densities(problem: Problem, parameters: Parameters, traits: Any, covariates: Any = None) -> Array:
+    """Log density of new people's traits under each component that has a mean (m, L); of a person without traits, 0.
+
+    Raises
+    ------
+    InputError
+        If traits or covariates do not fit the problem.
+    """
+    values, _, study = _finite_traits(problem, traits)
+    index = traits.index if isinstance(traits, pd.DataFrame) else None
+    covariates = _in_order("covariates", covariates, index)
+    shifted = _covariates(problem, study, covariates, len(values)) / problem.covariate_unit
+    out = np.empty((len(values), len(parameters.means)))
+    for j in range(out.shape[1]):
+        alone = np.tile(np.where(np.arange(problem.n_components) == j, 0.0, -np.inf), (len(values), 1))
+        out[:, j] = _weighed(problem, parameters, values, shifted, alone)[1]
+    return out
+
+
+def _weighed(
+    problem: Problem, parameters: Parameters, values: Array, shifted: Array, log_weights: Array
+) -> tuple[Array, Array]:
+    """Membership probabilities (m, K) and log densities (m,) of people who have log weights of their own."""
     probabilities, log_density = np.exp(log_weights), np.zeros(len(values))
     observed = ~np.isnan(values).all(axis=1)
     if observed.any():
@@ -64,7 +88,7 @@ def score(
         )
         own = np.empty((len(seen), log_weights.shape[1]))
         own[row_of] = log_weights[observed]
-        sample = sample._replace(pattern=np.arange(len(seen), dtype=np.int32), own=True)
+        sample = with_own_weights(sample)
         located, n_both = len(parameters.means), len(problem.unit) + len(problem.covariate_names)
         inside, pointwise = np.empty_like(own), np.empty(len(seen))
         expectation.compiled(
@@ -81,7 +105,15 @@ def score(
         probabilities[observed] = inside[row_of]
         densities = ~np.isnan(problem.fixed.without_spike(seen))
         log_density[observed] = pointwise[row_of] - densities @ np.log(problem.unit)
-    return probabilities, log_density, samples
+    return probabilities, log_density
+
+
+def _finite_traits(problem: Problem, traits: Any) -> tuple[Array, Any, Study | None]:
+    values, samples, study = _traits(problem, traits)
+    if np.isinf(values).any():
+        where = np.flatnonzero(np.isinf(values).any(axis=1))
+        raise InputError(f"predict: traits are infinite in rows {first_few(where)}")
+    return values, samples, study
 
 
 def _traits(problem: Problem, traits: Any) -> tuple[Array, Any, Study | None]:

@@ -17,7 +17,7 @@ from bayesgmm.core.effect_density import N_SHAPES, NORMAL
 from bayesgmm.core.families import Family
 from bayesgmm.core.gaussian import UNRESTRICTED, NiwPrior
 from bayesgmm.core.tails import Tails
-from bayesgmm.errors import InputError
+from bayesgmm.errors import InputError, SingularTraitsError
 from bayesgmm.priors.effects import (
     EffectNumbers,
     EffectsPrior,
@@ -146,8 +146,8 @@ class NormalInverseWishart:
                 elif family.diagonal:
                     covariance = np.diag(np.diag(covariance))
             # one person, or traits that repeat each other, leave no covariance to stand on
-            if covariance is None or not _positive_definite(covariance):
-                raise InputError(
+            if covariance is None or not positive_definite(covariance):
+                raise SingularTraitsError(
                     "components prior: the sample covariance of the traits is not positive definite (traits that "
                     "repeat each other, or too few people), so the default scale cannot be formed; drop a trait or "
                     "give scale"
@@ -453,7 +453,7 @@ def _with_member(path: str, given: Any, member: str, value: Any) -> Any:
     )
 
 
-def _positive_definite(covariance: Array) -> bool:
+def positive_definite(covariance: Array) -> bool:
     """Whether no trait is, to twelve digits of its variance, a combination of the others."""
     unit = np.sqrt(np.diag(covariance))
     if not (unit > 0.0).all():
