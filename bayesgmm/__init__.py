@@ -72,17 +72,18 @@ _HOMES = {
     "write_report": "report",
     "plots": "plots",
     "pymc": "pymc",
+    "sklearn": "sklearn",
     "InputError": "errors",
     "PropernessError": "errors",
     "DataWarning": "errors",
     "FitWarning": "errors",
 }
-_MODULES = {"simulate", "plots", "pymc"}
+_MODULES = {"simulate", "plots", "pymc", "sklearn"}
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from bayesgmm import plots, pymc, simulate
+    from bayesgmm import plots, pymc, simulate, sklearn
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.bootstrap import Bootstrap, bootstrap
     from bayesgmm.analysis.compare import compare
