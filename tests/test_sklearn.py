@@ -98,6 +98,19 @@ def test_estimator_is_the_librarys_fit(iris, covariance):
     assert (found.predict(X) == found.fit_predict(X)).all()
 
 
+@pytest.mark.parametrize("beyond", [{"noise": True}, {"spike": 0.2}, {"df": "each"}])
+def test_components_that_are_not_gaussian(iris, beyond):
+    X = iris[0][:, 3:] if "spike" in beyond else iris[0]
+    found = MixtureEstimator(2, **beyond).fit(X)
+    fit = bg.Mixture(2, **beyond).fit(X)
+    np.testing.assert_allclose(found.weights_, fit.params["weights"].values, rtol=1e-10)
+    assert found.score(X) == pytest.approx(fit.log_likelihood / 150, rel=1e-10)
+    assert found.bic(X) == pytest.approx(fit.bic, rel=1e-10)
+    drawn, component = found.sample(1000)
+    assert drawn.shape == (1000, X.shape[1])
+    assert set(component) == set(range(len(found.weights_)))
+
+
 def test_hyperparameters_are_plain_values(iris):
     X = iris[0]
     stated = bg.Priors(weights=bg.Dirichlet(5.0), components=bg.NormalInverseWishart(strength=0.5, dof=9.0, scale=0.3))
@@ -353,6 +366,22 @@ def test_weighted_people_and_given_shares_of_classes(iris):
     known = MixtureClassifier(class_prior=[0.8, 0.1, 0.1]).fit(X, y)
     share = known.predict_joint_log_proba(X) - MixtureClassifier().fit(X, y).predict_joint_log_proba(X)
     np.testing.assert_allclose(share, np.tile(np.log([2.4, 0.3, 0.3]), (150, 1)), atol=1e-10)
+
+
+def test_classes_with_heavy_tails():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.standard_t(3, size=(200, 2)), rng.standard_t(3, size=(200, 2)) + np.array([2.5, 0.0])])
+    y = np.repeat([0, 1], 200)
+    own = MixtureClassifier(covariance="VVV", df="each", priors="flat").fit(X, y)
+    for c in range(2):
+        alone = bg.Mixture(1, df="each", priors=bg.Priors.flat()).fit(X[y == c]).params
+        np.testing.assert_allclose(own.means_[c], alone["means"].values[0], atol=1e-4)
+        np.testing.assert_allclose(own.covariances_[c], alone["covariances"].values[0], atol=1e-3)
+    strayed = X.copy()
+    strayed[:3] = 60.0
+    robust, gaussian = (MixtureClassifier(covariance="EEE", df=df).fit(strayed, y) for df in (4.0, None))
+    assert robust.score(X, y) > 0.8 > gaussian.score(X, y)
+    assert np.abs(robust.means_[0]).max() < 0.2 < 0.8 < np.abs(gaussian.means_[0]).min()
 
 
 # -- a mixture a class ------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The mode where everybody's component is known: the engine's passes and M step with memberships held.
 
-With all traits known and a family in closed form this is one M step. Where traits are missing or tails are heavy it is EM
-for those alone, and where a family alternates the steps go on until they stand still.
+With all traits known and a family in closed form this is one M step. Where traits are missing or tails are heavy it is
+EM for those alone, and where a family alternates the steps go on until they stand still.
 """
 
 from __future__ import annotations

@@ -41,6 +41,8 @@ class Search:
     ----------
     families, sizes
         Covariance families and numbers of components of a class.
+    df
+        Of Student-t components; None where they are Gaussian.
     priors : Priors
     shrinks : bool
         Whether the scale of the components' prior is the classes' own default; see :func:`shrunk`.
@@ -50,6 +52,7 @@ class Search:
 
     families: Sequence[str]
     sizes: Sequence[int]
+    df: Any
     priors: Priors
     shrinks: bool
     options: dict[str, Any]
@@ -212,13 +215,13 @@ def shrunk(priors: Priors, family: Family, size: int, within: Array) -> Priors:
 def best_shared_family(people: People, search: Search) -> tuple[SharedFamily, Rows]:
     """One Gaussian a class, of the family whose BIC is smallest."""
     n_classes = len(people.classes)
-    priors = Priors(weights=Flat(), components=search.priors.components)
+    priors = replace(search.priors, weights=Flat())
     limits = {name: search.options[name] for name in ("max_iterations", "tolerance")}
     study = people.study()
 
     def fitted(name: str, size: int) -> LabelledFit:
         def under(priors: Priors) -> LabelledFit:
-            problem = Mixture(n_classes, name, priors=priors, compress=False).problem(study)
+            problem = Mixture(n_classes, name, priors=priors, compress=False, df=search.df).problem(study)
             return fit_classes(problem, people.labels, **limits)
 
         if search.shrinks:
@@ -244,7 +247,7 @@ def best_mixtures(people: People, search: Search) -> tuple[OwnMixtures, Rows]:
 
         def fitted(name: str, size: int, study: Study = people.study(c)) -> MapFit:  # noqa: B008
             def under(priors: Priors) -> MapFit:
-                model = Mixture(size, name, priors=priors, compress=counted(people.weights))
+                model = Mixture(size, name, priors=priors, compress=counted(people.weights), df=search.df)
                 return fit_map(Problem.build(model, study, constant_traits=True), **search.options)
 
             if search.shrinks:

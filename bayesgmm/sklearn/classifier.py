@@ -49,6 +49,9 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
     n_components : int or sequence of int, optional
         Components of a class under "mclustda"; of several, the number with the smallest BIC for each class. None: 1
         to 5.
+    df : float or {"each", "shared"}, optional
+        Student-t classes (under "mclustda", components) with these degrees of freedom, or with ones that are estimated:
+        strays then move a class less.
     priors : Priors, {"flat", "jeffreys"} or None
         Of the components, and of the weights of components within a class. None: every covariance is shrunk to the one
         within classes, as if that had been seen in ``dof + D + 2`` more people (2 D + 4 by default; Friedman 1989, J.
@@ -68,7 +71,8 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
     classes_ : ndarray (n_classes,)
     class_prior_ : ndarray (n_classes,)
     means_, covariances_ : ndarray (n_classes, n_features), (n_classes, n_features, n_features)
-        Of the classes; under "mclustda" those of each class's mixture as a whole.
+        Of the classes; under "mclustda" those of each class's mixture as a whole. Scale matrices stand for covariances
+        where components are Student-t.
     fits_ : dict of MapFit
         Under "mclustda": the mixture of each class. Empty under "edda".
     candidates_ : DataFrame
@@ -101,6 +105,7 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
         method: str = "edda",
         covariance: Any = "all",
         n_components: Any = None,
+        df: Any = None,
         priors: Any = None,
         weights_concentration: Any = None,
         components_strength: float | None = None,
@@ -115,6 +120,7 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
         self.method = method
         self.covariance = covariance
         self.n_components = n_components
+        self.df = df
         self.priors = priors
         self.weights_concentration = weights_concentration
         self.components_strength = components_strength
@@ -223,6 +229,7 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
         return Search(
             families=families_asked(self.covariance, n_features),
             sizes=list(sizes),
+            df=self.df,
             priors=self._stated_priors(),
             shrinks=self.priors is None and self.components_scale is None,
             options=options,

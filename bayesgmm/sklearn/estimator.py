@@ -30,6 +30,12 @@ class MixtureEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densit
     n_components : int, default 1
     covariance : str, default "VVV"
         Covariance family, by mclust's letters or scikit-learn's names; see :class:`bayesgmm.Mixture`.
+    noise : bool or float, default False
+        One more component, even over the box that holds the data; see :class:`bayesgmm.Mixture`, as for the next two.
+    spike : float or sequence of float, optional
+        One more component at exactly this value.
+    df : float or {"each", "shared"}, optional
+        Student-t components with these degrees of freedom, or with ones that are estimated.
     priors : Priors, {"flat", "jeffreys"} or None
         None: the library's defaults; "flat": maximum likelihood.
     weights_concentration, components_strength, components_dof, components_scale : optional
@@ -46,11 +52,12 @@ class MixtureEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densit
     ----------
     fit_ : MapFit
         The fit, with everything that :class:`bayesgmm.MapFit` offers: standard errors, flags, Laplace.
-    weights_ : ndarray (n_components,)
+    weights_ : ndarray (n_components,), noise and a spike among them
     means_ : ndarray (n_components, n_features)
-        Components are in the order of their means of the first feature.
+        Components are in the order of their means of the first feature; noise (the middle of its box) and a
+        spike come last.
     covariances_ : ndarray (n_components, n_features, n_features)
-        Full matrices, whichever family.
+        Full matrices, whichever family; of Student-t components the scale matrices.
     lower_bound_ : float
         Log posterior at the mode: log likelihood of everybody plus log prior density.
     converged_ : bool
@@ -83,6 +90,9 @@ class MixtureEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densit
         n_components: int = 1,
         *,
         covariance: str = "VVV",
+        noise: bool | float = False,
+        spike: Any = None,
+        df: Any = None,
         priors: Any = None,
         weights_concentration: Any = None,
         components_strength: float | None = None,
@@ -95,6 +105,9 @@ class MixtureEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densit
     ) -> None:
         self.n_components = n_components
         self.covariance = covariance
+        self.noise = noise
+        self.spike = spike
+        self.df = df
         self.priors = priors
         self.weights_concentration = weights_concentration
         self.components_strength = components_strength
@@ -129,6 +142,9 @@ class MixtureEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densit
             self.covariance,
             priors=self._stated_priors(),
             compress=counted(weights),
+            noise=self.noise,
+            spike=self.spike,
+            df=self.df,
         )
 
         def fitted(priors: Priors) -> MapFit:
