@@ -82,7 +82,7 @@ class MixtureEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densit
     >>> rng = np.random.default_rng(1)
     >>> X = np.concatenate([rng.normal(0, 1, (300, 1)), rng.normal(4, 1, (200, 1))])
     >>> bg.sklearn.MixtureEstimator(2).fit(X).means_.round(1).ravel().tolist()
-    [0.0, 4.0]
+    [-0.1, 4.0]
     """
 
     def __init__(
