@@ -67,6 +67,8 @@ _HOMES = {
     "prior_predictive": "analysis.prior_checks",
     "prior_conflict": "analysis.prior_checks",
     "prior_study": "analysis.prior_study",
+    "check_fit": "analysis.fit_checks",
+    "FitChecks": "analysis.fit_checks",
     "simulate": "simulate",
     "simulate_study": "simulate",
     "write_report": "report",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.credible_sets import credible_sets
     from bayesgmm.analysis.effect_tests import score_variants, test_effect
     from bayesgmm.analysis.enrichment import enrichment
+    from bayesgmm.analysis.fit_checks import FitChecks, check_fit
     from bayesgmm.analysis.inclusion import inclusion
     from bayesgmm.analysis.occupied import occupied
     from bayesgmm.analysis.power_scaling import power_scaling

@@ -13,6 +13,7 @@ from bayesgmm import __version__
 from bayesgmm.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
     from bayesgmm.cards import Card
     from bayesgmm.inference.map_fit import MapFit
@@ -79,17 +80,21 @@ def fit(
     genotypes: Genotypes = None,
     covariates: Covariates = None,
     seed: Seed = None,
+    check: Annotated[bool, typer.Option("--check", help="Check whether the mixture fits; about a second.")] = False,
 ) -> None:
     """Find the posterior mode (MAP) by EM; milliseconds.
 
     Writes fit.nc, parameters.tsv, responsibilities.tsv, associations.tsv and priors.txt; with an earlier study
-    (priors.effects.earlier of the card) also earlier.tsv, how it was matched; under a spike and slab inclusion.tsv.
+    (priors.effects.earlier of the card) also earlier.tsv, how it was matched; under a spike and slab inclusion.tsv;
+    with --check fit_checks.tsv.
 
     Example: `bayesgmm fit listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
     """
     loaded, study = _load(card, traits, genotypes, covariates)
     result = _fit(loaded, study, out, seed)
     typer.echo(repr(result))
+    if check:
+        _checks(result, out, seed)
     _leave(result.converged)
 
 
@@ -192,7 +197,7 @@ def report(
     chains: Chains = None,
     seed: Seed = None,
 ) -> None:
-    """Fit, sample, compare, and write one self-contained report.html with pictures, tables and priors.
+    """Fit, sample, compare, check the fit, and write one self-contained report.html with pictures, tables and priors.
 
     A card with a `[sensitivity]` table has its study of the prior in the report too.
 
@@ -216,10 +221,17 @@ def report(
         posterior = _sample(loaded, study, start, out, draws, chains, seed)
         good = _compare(start, posterior, out)
         typer.echo(compare(start, posterior).verdict)
+    checks = _checks(posterior or start, out, seed)
     studied = None if loaded.sensitivity is None else _prior_study(loaded, study, start, out, seed=seed)
     with _status("writing the report"):
         path = write_report(
-            out / "report.html", start, posterior, study=study, prior_study=studied, title=loaded.card.name
+            out / "report.html",
+            start,
+            posterior,
+            study=study,
+            prior_study=studied,
+            fit_checks=checks,
+            title=loaded.card.name,
         )
     typer.echo(f"report: {path}")
     _leave(good)
@@ -351,6 +363,23 @@ def _compare(start: MapFit, posterior: Posterior, out: Path) -> bool:
     comparison = compare(start, posterior)
     write_table(out / "comparison.tsv", comparison)
     return NOT_CONVERGED not in comparison.findings
+
+
+def _checks(result: MapFit | Posterior, out: Path, seed: int | None) -> FitChecks | None:
+    """Whether the mixture fits, in words and as a table in the folder; None where that cannot be said."""
+    from bayesgmm.analysis.fit_checks import check_fit
+    from bayesgmm.io.atomic import write_table
+
+    try:
+        with _status("checking the fit"):
+            checks = check_fit(result, seed=seed)
+    except InputError as reason:
+        typer.echo(f"whether the mixture fits is not said: {reason}")
+        return None
+    write_table(out / "fit_checks.tsv", checks.table)
+    for trait, words in checks.verdict.items():
+        typer.echo(f"{trait}: {words}")
+    return checks
 
 
 def _grid(vary: list[str] | None) -> dict[str, list[Any]]:

@@ -4,6 +4,7 @@ from bayesgmm.plots.bootstrap import plot_bootstrap
 from bayesgmm.plots.chains import plot_rank, plot_trace
 from bayesgmm.plots.compare import plot_compare
 from bayesgmm.plots.density import plot_density
+from bayesgmm.plots.fit_checks import plot_fit_checks
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.membership import plot_membership
 from bayesgmm.plots.priors import plot_priors
@@ -21,6 +22,7 @@ __all__ = [
     "plot_bootstrap",
     "plot_compare",
     "plot_density",
+    "plot_fit_checks",
     "plot_forest",
     "plot_membership",
     "plot_penetrance",

@@ -20,10 +20,12 @@ from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.laplace import LaplacePosterior
 from bayesgmm.io.atomic import write_text
+from bayesgmm.report.fit import fit_section
 from bayesgmm.report.parts import Section, html_table, picture
 from bayesgmm.report.prior import prior_sections
 
 if TYPE_CHECKING:
+    from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
@@ -40,6 +42,7 @@ def write_report(
     *,
     study: Study | None = None,
     prior_study: PriorStudy | None = None,
+    fit_checks: FitChecks | None = None,
     title: str = "Mixture of traits",
 ) -> Path:
     """Write the report of a fit, and of its posterior when there is one.
@@ -54,6 +57,8 @@ def write_report(
         Adds enrichment of its genotypes in the components.
     prior_study : PriorStudy, optional
         From :func:`bayesgmm.prior_study`: adds what the prior does to the answer.
+    fit_checks : FitChecks, optional
+        From :func:`bayesgmm.check_fit`: adds whether the mixture fits.
     title : str
 
     Returns
@@ -75,6 +80,8 @@ def write_report(
     problem = fit.problem
     observed = int(problem.observed.sum())
     sections = [_trait_section(fit, posterior)]
+    if fit_checks is not None:
+        sections.append(fit_section(fit_checks))
     if problem.predictor_names and problem.n_components > 1:
         sections += _association_sections(fit, posterior, study)
     sections.append(_comparison_section(fit, comparison))

@@ -1,0 +1,95 @@
+"""Repeated values of a trait: the cell that each stands for, and values that hold more people than they should."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
+from scipy.stats import binom
+
+Array = NDArray[np.float64]
+Long = NDArray[np.int64]
+
+_EQUAL = 1e-9  # of the trait's standard deviation: values closer than this differ by rounding of the computer
+_AROUND = 3  # distinct values on each side, among which the smallest gap is the resolution
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Distinct values and what each stands for.
+
+    Attributes
+    ----------
+    values : ndarray (n_values,)
+        Ascending.
+    counts : ndarray (n_values,)
+        People with each.
+    half : ndarray (n_values,)
+        A value stands for all within this distance: half of the resolution around it, the smallest gap between
+        distinct values near by. So whole minutes are known by what lies between them, also after a logarithm.
+    place : ndarray of int (n,)
+        Distinct value of each person.
+    """
+
+    values: Array
+    counts: Array
+    half: Array
+    place: Long
+
+    @property
+    def repeated(self) -> bool:
+        """Whether any value is there twice."""
+        return len(self.values) < len(self.place)
+
+    def nearest(self, values: Array) -> Long:
+        """The distinct value nearest to each of other values."""
+        between = 0.5 * (self.values[1:] + self.values[:-1])
+        return np.searchsorted(between, values)
+
+    def rounded(self, values: Array) -> Array:
+        """Other values rounded as these are: to the distinct value in whose cell they lie, where there is one."""
+        at = self.nearest(values)
+        inside = np.abs(values - self.values[at]) <= self.half[at] * (1.0 + _EQUAL)
+        return np.where(inside, self.values[at], values)
+
+    def half_at(self, values: Array) -> Array:
+        """What each of other values stands for: half of the resolution for the distinct ones, else nothing."""
+        at = self.nearest(values)
+        return np.where(np.abs(values - self.values[at]) <= _EQUAL * self.half[at], self.half[at], 0.0)
+
+
+def cells_of(values: Array, weight: Array | None = None) -> Cells:
+    """Distinct values of a trait (n,), without missing ones; ``weight`` says how many people each stands for."""
+    order = np.argsort(values, kind="stable")
+    ascending = values[order]
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = np.diff(ascending) > _EQUAL * max(float(values.std()), np.finfo(float).tiny)
+    number = np.cumsum(new) - 1
+    place = np.empty(len(values), dtype=np.int64)
+    place[order] = number
+    distinct = ascending[new]
+    counts = np.bincount(place, weight).astype(float)
+    half = np.zeros(len(distinct))
+    if len(distinct) > 1:
+        gaps = np.concatenate((np.diff(distinct), [np.inf]))
+        # gaps from _AROUND values before each value to _AROUND after it
+        half = 0.5 * minimum_filter1d(gaps, 2 * _AROUND, mode="constant", cval=np.inf)
+    return Cells(distinct, counts, half, place)
+
+
+def chance_of_heaps(counts: Array) -> Array:
+    """Probability that a value holds so many people of those that it and its neighbours hold (n_values,).
+
+    Neighbours are the three distinct values on each side, or six on one side; between evenly spaced values that share a
+    smooth density each of the seven is about as likely. Where fewer than seven are distinct nothing is said: 1.
+    """
+    n, most = len(counts), 2 * _AROUND
+    if n <= most:
+        return np.ones(n)
+    first = np.clip(np.arange(n) - _AROUND, 0, n - most - 1)
+    sums = np.concatenate(([0.0], np.cumsum(counts)))
+    around = np.rint(sums[first + most + 1] - sums[first])
+    chance: Array = np.asarray(binom.sf(np.rint(counts) - 1, around, 1.0 / (most + 1)))
+    return chance
