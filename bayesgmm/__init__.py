@@ -42,6 +42,7 @@ _HOMES = {
     "read_fit": "inference.fit_storage",
     "Posterior": "inference.posterior",
     "LaplacePosterior": "inference.laplace",
+    "VariationalPosterior": "inference.variational_posterior",
     "read_posterior": "inference.posterior",
     "compare": "analysis.compare",
     "associations": "analysis.association",
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
+    from bayesgmm.inference.variational_posterior import VariationalPosterior
     from bayesgmm.io.groups import read_groups
     from bayesgmm.knowledge.earlier import EarlierEffects, read_earlier_effects
     from bayesgmm.knowledge.elicit import normal_for_odds_ratios, sd_by_frequency, sd_for_odds_ratio

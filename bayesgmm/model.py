@@ -21,6 +21,7 @@ from bayesgmm.problem import Problem
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
+    from bayesgmm.inference.variational_posterior import VariationalPosterior
     from bayesgmm.study import Study
 
     StudyLike = Study | pd.DataFrame | pd.Series | NDArray[Any]
@@ -290,6 +291,66 @@ class Mixture:
             log_likelihood=log_likelihood,
             density=density,
             target_accept=target_accept,
+        )
+
+    def variational(
+        self,
+        study: StudyLike,
+        *,
+        init: MapFit | NDArray[Any] | None = None,
+        seed: int | None = None,
+        restarts: int = 10,
+        max_iterations: int = 5000,
+        tolerance: float = 1e-8,
+        progress: bool = False,
+        sample_weight: pd.Series[Any] | NDArray[Any] | None = None,
+    ) -> VariationalPosterior:
+        """Approximate the posterior by one in which memberships, weights and components are independent.
+
+        The same priors and the same E step as the MAP fit's, with expected log densities in place of plug-in ones, and
+        a lower bound on the log evidence. Under a small concentration of the weights superfluous components empty
+        themselves (``pruned``). Its intervals are too narrow, see :class:`bayesgmm.VariationalPosterior`.
+
+        Parameters
+        ----------
+        study : Study, DataFrame or ndarray
+        init : MapFit or ndarray, optional
+            One start instead, as in :meth:`fit`.
+        seed : int, optional
+            Seed of the starts and draws. None: 0, so that the answer is reproducible.
+        restarts : int, default 10
+            Starts screened as in :meth:`fit`; the bound is raised from the MAP fit and from the highest of every hill,
+            and the highest bound is the answer.
+        max_iterations : int, default 5000
+            Most passes over the people from one start.
+        tolerance : float, default 1e-8
+            Stop when steps gain less than a tenth of this.
+        progress : bool, default False
+            Show a progress bar.
+        sample_weight : Series or ndarray (n_samples,), optional
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        VariationalPosterior
+
+        Raises
+        ------
+        PropernessError, InputError
+            If the prior is improper, or has no conjugate form: families whose components share a part of their
+            covariances, scales of the effects that are learned, Jeffreys' prior of the weights.
+        """
+        from bayesgmm.inference.variational import fit_variational
+
+        made = as_study(study, sample_weight)
+        return fit_variational(
+            Problem.build(self, made),
+            init=_of_the_present(init, made),
+            seed=seed,
+            restarts=restarts,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            progress=progress,
         )
 
     def to_pymc(self, study: StudyLike) -> Any:

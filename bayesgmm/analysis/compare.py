@@ -17,6 +17,7 @@ from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.summary import summarise_array
 from bayesgmm.inference.tidy import parameter_index, parameter_rows
+from bayesgmm.inference.variational_posterior import VariationalPosterior
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +36,7 @@ ENTROPY_LIMIT = 0.35  # mean membership entropy over log K: above it the compone
 VALLEY_LIMIT = 0.75  # height of the valley between two peaks over the lower peak
 WIDTH_LIMIT = 0.25  # difference of an interval's end between Laplace and the sampler over its width
 PEAK_LIMIT = 0.2  # height of a peak, over the highest, to count
+NARROW_LIMIT = 0.8  # sd of the variational posterior over that of another below which it is too narrow
 
 AGREE = "agree"
 SKEWED = "skewed"
@@ -44,6 +46,7 @@ NOT_CONVERGED = "not converged"
 WEAKLY_SEPARATED = "weakly separated"
 SHIFTED = "shifted"
 UNTRUSTED = "Laplace not to be trusted"
+TOO_NARROW = "variational intervals too narrow"
 
 
 class Comparison(pd.DataFrame):
@@ -94,15 +97,16 @@ class Comparison(pd.DataFrame):
 
 
 def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
-    """Compare a MAP fit with a posterior of the same model, or with two: Laplace's and the sampler's.
+    """Compare a MAP fit with a posterior of the same model, or with several: variational, Laplace's, the sampler's.
 
     Parameters
     ----------
     fit : MapFit
     *posteriors : Posterior
-        One from :meth:`bayesgmm.Mixture.sample` or :meth:`bayesgmm.MapFit.laplace`, or both in any order. With both,
-        the sampler's is what the others are held against, and the columns ``laplace_mean``, ``laplace_sd``,
-        ``laplace_eti95_lb`` and ``laplace_eti95_ub`` are added.
+        One from :meth:`bayesgmm.Mixture.sample`, :meth:`bayesgmm.MapFit.laplace` or
+        :meth:`bayesgmm.Mixture.variational`, or one of each in any order. With several, the sampler's (without it
+        Laplace's) is what the others are held against, and the columns ``laplace_mean``, ``laplace_sd``,
+        ``laplace_eti95_lb`` and ``laplace_eti95_ub``, and the same of ``variational_``, are added.
 
     Returns
     -------
@@ -122,13 +126,14 @@ def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
     posterior sd from the mean, without skewness);
     else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy, and
     Laplace's draws are *not to be trusted* when k-hat is above 0.7 or an interval of theirs differs from the sampler's
-    by more than a quarter of its width.
+    by more than a quarter of its width. Variational intervals are *too narrow* where the sd of some parameter of an
+    occupied component is below 0.8 of that of the posterior they are held against.
     """
     if not isinstance(fit, MapFit) or not all(isinstance(p, Posterior) for p in posteriors):
         given = ", ".join(type(x).__name__ for x in (fit, *posteriors))
-        raise InputError(f"compare: given {given}; give a MapFit, then one posterior or two")
-    if not 1 <= len(posteriors) <= 2:
-        raise InputError(f"compare: {len(posteriors)} posteriors; give one, or Laplace's and the sampler's")
+        raise InputError(f"compare: given {given}; give a MapFit, then one posterior or several")
+    if not 1 <= len(posteriors) <= 3:
+        raise InputError(f"compare: {len(posteriors)} posteriors; give one, or one of each engine")
     for other in posteriors:
         labels = {name for name, _, _ in parameter_index(other.posterior)}
         same_people = list(fit.problem.sample_ids) == list(other.problem.sample_ids)
@@ -136,10 +141,12 @@ def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
             raise InputError("compare: the fit and the posterior are of different models or people")
         _refuse_different(fit.problem, other.problem)
     by_laplace = [p for p in posteriors if isinstance(p, LaplacePosterior)]
-    sampled = [p for p in posteriors if not isinstance(p, LaplacePosterior)]
-    if len(by_laplace) == 2 or len(sampled) == 2:
-        raise InputError("compare: two posteriors of one kind; give one, or Laplace's and the sampler's")
-    posterior = (sampled or by_laplace)[0]
+    by_bound = [p for p in posteriors if isinstance(p, VariationalPosterior)]
+    sampled = [p for p in posteriors if not isinstance(p, LaplacePosterior | VariationalPosterior)]
+    if len(by_laplace) > 1 or len(by_bound) > 1 or len(sampled) > 1:
+        raise InputError("compare: two posteriors of one kind; give one, or one of each engine")
+    ranked: list[Posterior] = [*sampled, *by_laplace, *by_bound]
+    posterior = ranked[0]
     at_map = parameter_rows(fit.params).set_index("parameter")["value"]
     draws = posterior.posterior
     rows = []
@@ -157,17 +164,22 @@ def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
         about = {"map_quantile": float((values < estimate).mean()), "verdict": verdict}
         rows.append({"parameter": name, "variable": variable, "map": estimate, **numbers, **about})
     table = pd.DataFrame(rows)
-    if sampled and by_laplace:
-        quick = by_laplace[0].summary().set_index("parameter").loc[table["parameter"]]
+    for other in ranked[1:]:
+        quick = other.summary().set_index("parameter").loc[table["parameter"]]
         place = list(table.columns).index("map_quantile")
         for offset, column in enumerate(("mean", "sd", "eti95_lb", "eti95_ub")):
-            table.insert(place + offset, f"laplace_{column}", quick[column].to_numpy())
+            table.insert(place + offset, f"{other.engine}_{column}", quick[column].to_numpy())
     classification = _classification(fit, posterior)
     findings, sentence = _whole(table, classification, fit, posterior)
     if by_laplace:
         trusted, told = _on_laplace(table, by_laplace[0])
         if not trusted:
             findings = [UNTRUSTED, *(f for f in findings if f != AGREE)]
+        sentence = f"{sentence} {told}"
+    if by_bound:
+        narrow, told = _on_variational(table, by_bound[0])
+        if narrow:
+            findings = [*(f for f in findings if f != AGREE), TOO_NARROW]
         sentence = f"{sentence} {told}"
     return Comparison.build(table, sentence, findings, classification)
 
@@ -187,6 +199,30 @@ def _on_laplace(table: pd.DataFrame, laplace: LaplacePosterior) -> tuple[bool, s
         f"({table['parameter'].iloc[worst]})."
     )
     return trusted and share <= WIDTH_LIMIT, told
+
+
+def _on_variational(table: pd.DataFrame, variational: VariationalPosterior) -> tuple[bool, str]:
+    """Whether the variational posterior is seen to be too narrow, by another posterior where there is one."""
+    if "variational_sd" not in table:
+        return False, f"Variational: {variational.caution}."
+    problem, empty = variational.problem, set(variational.pruned)
+    others = [k for k in range(problem.n_components) if k != problem.reference]
+    # an empty component is as wide as the prior and says nothing
+    counts = []
+    for _, _, where in parameter_index(variational.posterior):
+        of = {where[names.COMPONENT]} if names.COMPONENT in where else set()
+        if names.CONTRAST in where:
+            of = {others[where[names.CONTRAST]], problem.reference}
+        counts.append(not of & empty)
+    ratio = (table["variational_sd"] / table["sd"].where(table["sd"] > 0.0)).where(np.array(counts))
+    if ratio.isna().all():
+        return False, f"Variational: {variational.caution}."
+    worst = int(np.nanargmin(ratio.to_numpy()))
+    low = float(ratio.iloc[worst])
+    return low < NARROW_LIMIT, (
+        f"Variational: its standard deviations are {low:.2f} ({table['parameter'].iloc[worst]}) to "
+        f"{float(ratio.max()):.2f} of the others, {float(ratio.median()):.2f} in the median."
+    )
 
 
 def _refuse_different(one: Problem, other: Problem) -> None:
@@ -273,7 +309,7 @@ def _whole(
     table: pd.DataFrame, classification: dict[str, float], fit: MapFit, posterior: Posterior
 ) -> tuple[list[str], str]:
     n_draws, invariant_r_hat = 1, np.nan
-    if not isinstance(posterior, LaplacePosterior):
+    if not isinstance(posterior, LaplacePosterior | VariationalPosterior):
         heights = posterior.tree["sample_stats"].to_dataset()[names.LOG_POSTERIOR]
         n_draws = heights.size
         invariant_r_hat = summarise_array(heights.transpose(names.CHAIN, names.DRAW).values)["r_hat"]

@@ -13,6 +13,7 @@ from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.tidy import parameter_index
+from bayesgmm.inference.variational_posterior import VariationalPosterior
 
 THRESHOLD = 0.05  # sensitivity from which it counts (Kallioinen et al. 2023, section 3.2)
 
@@ -64,6 +65,11 @@ def power_scaling(result: Posterior | MapFit, *, prior: str = "all") -> pd.DataF
         raise MissingExtraError(f"power_scaling needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
     if not isinstance(result, MapFit | Posterior):
         raise InputError(f"power_scaling: given a {type(result).__name__}; give a fit or a posterior")
+    if isinstance(result, VariationalPosterior):
+        raise InputError(
+            "power_scaling: draws of a variational posterior are not the posterior's, so weighing them says nothing of "
+            "it; give the fit, or a sampled posterior"
+        )
     posterior = result.laplace() if isinstance(result, MapFit) else result
     log_prior = posterior.tree["log_prior"].to_dataset()
     if prior != "all" and prior not in log_prior:

@@ -22,6 +22,7 @@ from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.search import fit_map, with_a_mode
+from bayesgmm.inference.variational_posterior import VariationalPosterior
 from bayesgmm.model import Mixture
 from bayesgmm.progress import track
 
@@ -331,6 +332,10 @@ def base_of(
         raise InputError(f"model is a {type(model).__name__}; give a bayesgmm.Mixture, and then the study")
     if base is not None and not isinstance(base, MapFit | Posterior):
         raise InputError(f"base is a {type(base).__name__}; give a fit or a posterior of the model")
+    if isinstance(base, VariationalPosterior):
+        raise InputError(
+            "base is a variational posterior, whose draws are not the posterior's; give its fit (base.map)"
+        )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"seed = {seed!r}; it must be a whole number, at least 0")
     if base is None:

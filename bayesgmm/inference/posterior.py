@@ -110,7 +110,9 @@ def read_posterior(path: str | PathLike[str]) -> Posterior:
     """
     from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.storage import open_tree
+    from bayesgmm.inference.variational_posterior import VariationalPosterior
 
     tree = open_tree(path, needs=("posterior", "map", "constant_data"))
-    kind = LaplacePosterior if tree.attrs.get("engine") == LaplacePosterior.engine else Posterior
+    kinds: dict[str, type[Posterior]] = {kind.engine: kind for kind in (LaplacePosterior, VariationalPosterior)}
+    kind = kinds.get(str(tree.attrs.get("engine")), Posterior)
     return kind(tree=tree, problem=problem_from_dataset(tree["constant_data"].to_dataset()), map=map_from_tree(tree))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,20 @@ Array = NDArray[np.float64]
 
 
 def score(
-    problem: Problem, parameters: Parameters, traits: Any, predictors: Any = None, covariates: Any = None
+    problem: Problem,
+    parameters: Parameters,
+    traits: Any,
+    predictors: Any = None,
+    covariates: Any = None,
+    log_weights_of: Callable[[Array, Uncertain, Array], tuple[Array, Array]] | None = None,
 ) -> tuple[Array, Array, Sequence[str]]:
     """Membership probabilities (m, K), log densities (m,) and sample ids of new people.
 
     A person without some traits is judged by the others; without any, by the mixing weights of their predictors, with
     log density 0.
+
+    ``log_weights_of`` gives other log weights than those at the parameters, from centred predictors, what they may be
+    and standardised covariates: of people with traits, and of people without (m, K).
 
     Raises
     ------
@@ -42,8 +50,11 @@ def score(
     covariates = _in_order("covariates", covariates, index)
     rows, uncertain = _predictors(problem, study, predictors, len(values))
     shifted = _covariates(problem, study, covariates, len(values)) / problem.covariate_unit
-    log_weights = problem.log_weights_at(rows, parameters, uncertain)
-    return *_weighed(problem, parameters, values, shifted, log_weights), samples
+    if log_weights_of is None:
+        log_weights = alone = problem.log_weights_at(rows, parameters, uncertain)
+    else:
+        log_weights, alone = log_weights_of(rows, uncertain, shifted)
+    return *_weighed(problem, parameters, values, shifted, log_weights, alone), samples
 
 
 def component_log_densities(problem: Problem, parameters: Parameters, traits: Any, covariates: Any = None) -> Array:
@@ -60,16 +71,19 @@ def component_log_densities(problem: Problem, parameters: Parameters, traits: An
     shifted = _covariates(problem, study, covariates, len(values)) / problem.covariate_unit
     out = np.empty((len(values), len(parameters.means)))
     for j in range(out.shape[1]):
-        alone = np.tile(np.where(np.arange(problem.n_components) == j, 0.0, -np.inf), (len(values), 1))
-        out[:, j] = _weighed(problem, parameters, values, shifted, alone)[1]
+        held = np.tile(np.where(np.arange(problem.n_components) == j, 0.0, -np.inf), (len(values), 1))
+        out[:, j] = _weighed(problem, parameters, values, shifted, held, held)[1]
     return out
 
 
 def _weighed(
-    problem: Problem, parameters: Parameters, values: Array, shifted: Array, log_weights: Array
+    problem: Problem, parameters: Parameters, values: Array, shifted: Array, log_weights: Array, alone: Array
 ) -> tuple[Array, Array]:
-    """Membership probabilities (m, K) and log densities (m,) of people who have log weights of their own."""
-    probabilities, log_density = np.exp(log_weights), np.zeros(len(values))
+    """Membership probabilities (m, K) and log densities (m,) of people who have log weights of their own.
+
+    ``alone`` (m, K) are those of people without traits, of whom nothing else is known.
+    """
+    probabilities, log_density = np.exp(alone), np.zeros(len(values))
     observed = ~np.isnan(values).all(axis=1)
     if observed.any():
         seen = values[observed]

@@ -179,7 +179,7 @@ def _climb_to_the_boundary(
             parameters = start_from(problem.arrays, problem.start_points(), by_row(problem, given))
         starts = [(method, parameters)]
     else:
-        starts = _screened(with_a_mode(problem), restarts, seed, max_iterations, progress)
+        starts = screened(with_a_mode(problem), restarts, seed, max_iterations, progress)
     ends: list[Survivors] = []
     rows: list[dict[str, Any]] = []
     failure = _COLLAPSED
@@ -218,7 +218,7 @@ def _climb_to_the_boundary(
     return best.problem, best.run, rows, Emptied(problem.n_components, best.n_by_em, scores)
 
 
-def _screened(
+def screened(
     problem: Problem, restarts: int, seed: int, max_iterations: int, progress: bool
 ) -> list[tuple[str, Parameters | None]]:
     """Starts after a few EM steps, on a subset where there are many people: the highest of every hill."""

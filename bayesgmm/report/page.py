@@ -19,6 +19,7 @@ from bayesgmm.core.effect_density import SPIKE_SLAB
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.laplace import LaplacePosterior
+from bayesgmm.inference.variational_posterior import VariationalPosterior
 from bayesgmm.io.atomic import write_text
 from bayesgmm.report.fit import fit_section
 from bayesgmm.report.parts import Section, html_table, picture
@@ -212,6 +213,9 @@ def _chains_section(posterior: Posterior) -> Section:
 
     if isinstance(posterior, LaplacePosterior):
         return Section("Laplace's posterior", f"Independent draws, without chains: {posterior.advice}.")
+    if isinstance(posterior, VariationalPosterior):
+        told = f"Draws of factors, without chains. Evidence lower bound {posterior.elbo:.3f}; {posterior.caution}."
+        return Section("Variational posterior", told)
     pictures = [picture(plot_trace(posterior), "Traces of relabelled draws")]
     text = f"{posterior.n_divergences} divergent transitions. "
     if posterior.tree["posterior"].sizes[names.CHAIN] == 1:

@@ -1,0 +1,301 @@
+r"""The mean-field posterior of a mixture, its bound on the evidence, and the ascent of that bound.
+
+.. math:: q(z, y_{mis}, g)\; q(\text{weights})\; \prod_k q(\mu_k, \Sigma_k)\; q(\Delta)
+
+with ``z`` the memberships, ``y_mis`` the traits that people lack and ``g`` the genotypes that are not certain. Given
+the other factors the first is the E step of EM with expected log densities in place of plug-in ones, so it is left to
+the same pass: at the means, the roots of the expected precisions, and log weights with the constants added
+(:mod:`bayesgmm.core.conjugate`). What the pass returns, less the divergences of the factors from the prior, is the
+evidence lower bound with every constant; its moments update the factors.
+
+Each update maximises the bound over one factor (that of the weights raises it), so the bound never falls; Anderson's
+method (1965; Walker and Ni 2011) combines the last steps and is kept where the bound does not fall either. Any values
+of the factors' numbers are a q, so every bound is one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.core.conjugate import ComponentFactors, DirichletFactor, ShiftFactor
+from bayesgmm.core.moments import NOTHING_1D, NOTHING_2D, Moments, expectation, mixed_log_weights, pass_for
+from bayesgmm.core.objective import MixtureArrays, Parameters, writable
+from bayesgmm.core.sample import Sample
+from bayesgmm.core.tilted import NormalFactor
+
+Array = NDArray[np.float64]
+Order = NDArray[np.int64]
+
+_MEMORY = 8  # steps that are combined
+_EARLY = 3e-3  # gain a person above which steps are not combined: a long one may land on another hill
+_QUIET = 3  # steps in a row that have to gain next to nothing
+_ROUNDING = 1e-13  # of the bound: what sums over people are uncertain by
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Every factor but that of the memberships, which follows from them.
+
+    Attributes
+    ----------
+    weights : DirichletFactor or NormalFactor
+    components : ComponentFactors
+    shifts : ShiftFactor
+    """
+
+    weights: DirichletFactor | NormalFactor
+    components: ComponentFactors
+    shifts: ShiftFactor
+
+    def divergence(self) -> float:
+        """Kullback-Leibler divergence of all factors from the prior."""
+        return self.weights.divergence() + self.components.divergence() + self.shifts.divergence()
+
+    def permuted(self, order: Order) -> Factors:
+        """Component ``j`` of the result is component ``order[j]`` of this object."""
+        return replace(self, weights=self.weights.permuted(order), components=self.components.permuted(order))
+
+    def _vector(self, total: float) -> Array:
+        """The numbers that steps are combined in; sums over people relative to how many there are."""
+        parts = [self.components.mass / total, self.components.means.ravel(), self.components.scales.ravel() / total]
+        if isinstance(self.weights, NormalFactor):
+            parts.append(self.weights.mean.ravel())
+        else:
+            parts.append((self.weights.concentration - self.weights.prior) / total)
+        return np.concatenate([*parts, self.shifts.mean.ravel()])
+
+    def _of_vector(self, vector: Array, total: float) -> Factors | None:
+        """Factors at such numbers, covariances of normal factors as here; None where they are no factors."""
+        k, size = self.components.means.shape
+        n_weights = self.weights.mean.size if isinstance(self.weights, NormalFactor) else len(self.weights.prior)
+        cuts = np.cumsum([k, k * size, k * size * size, n_weights])
+        mass, means, scales, weights, shifts = np.split(vector, cuts)
+        mass = total * mass
+        if not ((mass > 0.0).all() and (isinstance(self.weights, NormalFactor) or (weights > 0.0).all())):
+            return None
+        components = replace(
+            self.components, mass=mass, means=means.reshape(k, size), scales=total * scales.reshape(k, size, size)
+        )
+        try:
+            components.roots  # noqa: B018  kept for the pass
+        except np.linalg.LinAlgError:
+            return None
+        made: DirichletFactor | NormalFactor
+        if isinstance(self.weights, NormalFactor):
+            made = replace(self.weights, mean=weights.reshape(self.weights.mean.shape))
+        else:
+            made = replace(self.weights, concentration=self.weights.prior + total * weights)
+        return Factors(made, components, replace(self.shifts, mean=shifts.reshape(self.shifts.mean.shape)))
+
+
+@dataclass
+class Ascent:
+    """Where one ascent of the bound stands.
+
+    Attributes
+    ----------
+    factors : Factors
+    bounds : list of float
+        The bound at the start and after every step; never decreasing.
+    converged : bool
+    gap : float
+        Most that one of the last steps gained.
+    """
+
+    factors: Factors
+    bounds: list[float] = field(default_factory=list)
+    converged: bool = False
+    gap: float = float("inf")
+
+    @property
+    def bound(self) -> float:
+        """The highest, which is the last."""
+        return self.bounds[-1]
+
+
+class MeanField:
+    """The bound of one problem.
+
+    Parameters
+    ----------
+    arrays : MixtureArrays
+        With proper priors and a family that has a conjugate one.
+    """
+
+    def __init__(self, arrays: MixtureArrays) -> None:
+        self.arrays = arrays
+        self.has_effects = bool(len(arrays.weights_prior.effect_mean)) and arrays.n_components > 1
+        self._passes = pass_for(arrays.sample)
+        self._total = max(arrays.sample.total, 1.0)
+        sample = arrays.sample
+        n = len(sample.pattern)
+        # slopes that are not known for certain widen components by person: every row then has log weights of its own
+        self._by_row = bool(len(arrays.shift_precision))
+        self._rows = (
+            sample._replace(
+                pattern=np.arange(n, dtype=np.int32),
+                mix_starts=np.empty(0, dtype=np.int64),
+                mix_rows=np.empty(0, dtype=np.int32),
+                mix_probabilities=np.empty(0),
+                own=True,
+            )
+            if self._by_row
+            else sample
+        )
+
+    def start(self, parameters: Parameters) -> Factors:
+        """Factors after one E step at plug-in parameters."""
+        arrays = self.arrays
+        moments = arrays.expectation(parameters)
+        shifts = ShiftFactor.at(arrays.shift_precision, parameters.shifts)
+        components, shifts = self._of_moments(moments, parameters.means, shifts)
+        weights: DirichletFactor | NormalFactor
+        if self.has_effects:
+            weights = NormalFactor.at(
+                arrays.weights_prior, parameters.alpha, parameters.beta, moments.counts, arrays.sample.predictors
+            )
+        else:
+            a = arrays.weights_prior.concentration
+            weights = DirichletFactor(a, a + moments.mass)
+        return Factors(weights, components, shifts)
+
+    def expectation(
+        self, factors: Factors, responsibilities: Array = NOTHING_2D, pointwise: Array = NOTHING_1D
+    ) -> tuple[float, Moments]:
+        """The bound of standardised traits, and moments of the memberships.
+
+        ``responsibilities`` and ``pointwise`` of every row are written unless empty.
+        """
+        arrays, components = self.arrays, factors.components
+        k, n_both = arrays.n_components, arrays.n_traits + len(arrays.shift_precision)
+        counts = writable(self.log_weights(factors, arrays.sample.predictors))
+        table, by_pattern = counts, counts
+        if self._by_row:
+            by_pattern, counts = self._log_weights_by_row(table, factors)
+        mass, first, second = np.empty(k), np.empty((k, n_both)), np.empty((k, n_both, n_both))
+        value = expectation.compiled(
+            self._rows,
+            self._passes,
+            counts,
+            writable(components.means),
+            writable(components.roots),
+            writable(factors.shifts.mean),
+            mass,
+            first,
+            second,
+            responsibilities,
+            pointwise,
+        )
+        if self._by_row:
+            counts = _counts_of(arrays.sample, counts, table, by_pattern)
+        return value - factors.divergence(), Moments(value, counts, mass, first, second)
+
+    def log_weights(self, factors: Factors, predictors: Array) -> Array:
+        """Expected log weights (U, K) at rows of predictors, with the constants of the expected log densities."""
+        return factors.weights.expected_log_weights(predictors) + factors.components.log_excess
+
+    def _log_weights_by_row(self, table: Array, factors: Factors) -> tuple[Array, Array]:
+        """Log weights by pattern, and of every row, less what slopes that are not certain cost."""
+        sample = self.arrays.sample
+        by_pattern = table
+        if len(sample.mix_starts):
+            by_pattern = mixed_log_weights(table, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
+        widths = factors.shifts.widths(factors.components.expected_precisions, sample.covariates)
+        return by_pattern, writable(by_pattern[sample.pattern] - 0.5 * widths)
+
+    def updated(self, factors: Factors, moments: Moments) -> Factors:
+        """Factors that raise the bound given moments of the memberships under ``factors``."""
+        components, shifts = self._of_moments(moments, factors.components.means, factors.shifts)
+        weights = factors.weights.updated(moments.counts, self.arrays.sample.predictors)
+        return Factors(weights, components, shifts)
+
+    def _of_moments(self, moments: Moments, about: Array, shifts: ShiftFactor) -> tuple[ComponentFactors, ShiftFactor]:
+        """Factors of the components given the slopes, then of the slopes given these."""
+        size = self.arrays.n_traits
+        first, second = moments.first[:, :size], moments.second[:, :size, :size]
+        sums, cross = moments.first[:, size:], moments.second[:, size:, :size]
+        squares = moments.second[:, size:, size:]
+        scatter = second + shifts.scatter(squares) if self._by_row else second
+        components = ComponentFactors.updated(self.arrays.niw_prior, moments.mass, about, first, scatter)
+        if self._by_row:
+            moved = components.means - about
+            cross = cross + squares @ shifts.mean - np.einsum("kq,kd->kqd", sums, moved)
+            shifts = shifts.updated(components.expected_precisions, squares, cross)
+        return components, shifts
+
+    def ascend(self, factors: Factors, *, max_iterations: int, tolerance: float, memory: int = _MEMORY) -> Ascent:
+        """Raise the bound to its limit.
+
+        Parameters
+        ----------
+        factors : Factors
+        max_iterations : int
+            Most passes over the people.
+        tolerance : float
+            Stop when several steps in a row gain less than a tenth of this.
+        memory : int
+            Steps that are combined; 0 for none.
+        """
+        bound, moments = self.expectation(factors)
+        run = Ascent(factors, [bound])
+        left, quiet, gains = max_iterations - 1, 0, np.inf
+        points: list[Array] = []
+        steps: list[Array] = []
+        rounding = _ROUNDING * abs(moments.log_likelihood)
+        while left > 0 and not run.converged:
+            plain = self.updated(run.factors, moments)
+            trial = plain
+            if memory and gains < _EARLY * self._total:
+                points.append(plain._vector(self._total))
+                steps.append(points[-1] - run.factors._vector(self._total))
+                del points[: -memory - 1], steps[: -memory - 1]
+                combined = _combined(points, steps)
+                trial = (plain._of_vector(combined, self._total) if combined is not None else None) or plain
+            higher, found = self.expectation(trial)
+            left -= 1
+            if trial is not plain and not higher >= run.bound:
+                points.clear()
+                steps.clear()
+                trial = plain
+                higher, found = self.expectation(trial)
+                left -= 1
+            gains = higher - run.bound
+            if gains < 0.0:
+                # an exact update can only fall by rounding
+                run.converged, run.gap = True, abs(gains)
+                break
+            run.factors, moments = trial, found
+            run.bounds.append(higher)
+            quiet = quiet + 1 if gains <= max(0.1 * tolerance, rounding) else 0
+            run.converged, run.gap = quiet >= _QUIET, gains
+        return run
+
+
+def _combined(points: list[Array], steps: list[Array]) -> Array | None:
+    """Where the steps, combined so that what is left of them is least, lead to."""
+    if len(points) < 2:
+        return None
+    changes = np.diff(np.array(steps), axis=0)
+    scale = np.sqrt((changes**2).sum(axis=1))
+    if not (scale > 0.0).all():
+        return None
+    weights, *_ = np.linalg.lstsq((changes / scale[:, None]).T, steps[-1], rcond=1e-10)
+    moves = np.diff(np.array(points), axis=0)
+    combined: Array = points[-1] - (weights / scale) @ moves
+    return combined
+
+
+def _counts_of(sample: Sample, by_row: Array, table: Array, by_pattern: Array) -> Array:
+    """Responsibilities of every row (n, K) summed over each row of predictors (U, K)."""
+    k = by_row.shape[1]
+    counts = np.stack([np.bincount(sample.pattern, by_row[:, j], len(by_pattern)) for j in range(k)], axis=1)
+    if not len(sample.mix_starts):
+        return counts
+    pattern = np.repeat(np.arange(len(by_pattern)), np.diff(sample.mix_starts))
+    share = sample.mix_probabilities[:, None] * np.exp(table[sample.mix_rows] - by_pattern[pattern])
+    shared = np.zeros_like(table)
+    np.add.at(shared, sample.mix_rows, share * counts[pattern])
+    return shared

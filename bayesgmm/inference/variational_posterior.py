@@ -1,0 +1,438 @@
+"""A variational posterior as a result: factors, bound, memberships, and draws like those of every other engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import StringIO
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm import names
+from bayesgmm.core.conjugate import ComponentFactors, DirichletFactor, ShiftFactor
+from bayesgmm.core.gather import Uncertain
+from bayesgmm.core.mean_field import Factors, MeanField
+from bayesgmm.core.objective import Parameters, Stacked
+from bayesgmm.core.tilted import NormalFactor
+from bayesgmm.errors import InputError, MissingExtraError
+from bayesgmm.inference.draws import log_likelihood_of, log_prior_of, summed, tree_of_draws, versions
+from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.posterior import Posterior
+from bayesgmm.inference.tidy import without_empty
+from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+PRUNED = 0.5  # expected people below which a component holds nobody
+_DRAWS = 4000
+_EXACT = 1e-6  # spread of log density ratios within which q is the posterior, and there is no tail to have a shape
+
+CAUTION = (
+    "intervals are too narrow: memberships are taken as independent of the parameters, and the more components overlap "
+    "the narrower; compare with Laplace's or the sampler's (bg.compare) before reading them"
+)
+
+
+@dataclass(frozen=True)
+class VariationalRun:
+    """What the ascent of the bound came to.
+
+    Attributes
+    ----------
+    problem : Problem
+    pivot : MapFit
+        Whose labels are used.
+    factors : Factors
+        In standardised coordinates.
+    bounds : ndarray
+        The bound at every step, in the traits' units.
+    converged : bool
+    gap : float
+        What the last step gained.
+    seed : int
+    start_rows : list of dict
+    seconds : float
+    """
+
+    problem: Problem
+    pivot: MapFit
+    factors: Factors
+    bounds: Array
+    converged: bool
+    gap: float
+    seed: int
+    start_rows: list[dict[str, Any]]
+    seconds: float
+
+
+class VariationalPosterior(Posterior):
+    """A mean-field posterior: normal-inverse-Wishart components, Dirichlet or normal weights, normal slopes.
+
+    Made by :meth:`bayesgmm.Mixture.variational` and :meth:`bayesgmm.MapFit.variational`. It is of one labelling, that
+    of ``map``. Its intervals are too narrow: memberships are taken as independent of the parameters, and what is not
+    known of them does not reach the intervals. It is a :class:`Posterior` of independent draws from q, so that
+    everything that reads draws reads these.
+    """
+
+    engine: ClassVar[str] = "variational"
+    caution: ClassVar[str] = CAUTION
+
+    @classmethod
+    def of_run(cls, run: VariationalRun) -> VariationalPosterior:
+        """Posterior whose tree is put together when it is first asked for."""
+        made = cls.__new__(cls)
+        made.__dict__.update(problem=run.problem, map=run.pivot, _run=run)
+        return made
+
+    @cached_property
+    def _run(self) -> VariationalRun:
+        return _run_of_tree(self.tree, self.problem, self.map)
+
+    @cached_property
+    def _field(self) -> MeanField:
+        return MeanField(self.problem.arrays)
+
+    # -- the bound --------------------------------------------------------------------------------
+
+    @property
+    def elbo(self) -> float:
+        """Lower bound on the log evidence ``log p(y)`` in the traits' units, every constant included."""
+        return float(self._run.bounds[-1])
+
+    @property
+    def log_evidence(self) -> float:
+        """The bound with the number of labellings: what it says of the log evidence.
+
+        The posterior has a copy of itself for each way to label the components, and q is of one. Where the copies do
+        not run together this is a lower bound too, and near the log evidence where components are apart; empty
+        components are alike, so exchanging them makes no copy.
+        """
+        k = self.problem.n_components
+        alike = len(self.pruned) if self.problem.priors.label_invariant else 0
+        return self.elbo + math.lgamma(k + 1) - math.lgamma(alike + 1)
+
+    @property
+    def history(self) -> xr.DataArray:
+        """The bound at every step of the best start (iteration); never decreasing."""
+        return xr.DataArray(self._run.bounds, dims=names.ITERATION, name="elbo")
+
+    @property
+    def converged(self) -> bool:
+        """Whether the last steps gained nothing more."""
+        return self._run.converged
+
+    @property
+    def n_iterations(self) -> int:
+        """Steps of the best start."""
+        return len(self._run.bounds)
+
+    @property
+    def starts(self) -> pd.DataFrame:
+        """One row per start: how it was made, the bound it reached, whether that is the best."""
+        return pd.DataFrame(self._run.start_rows)
+
+    @cached_property
+    def pareto_k(self) -> float:
+        """Shape of the tail of the importance weights of draws from q against the posterior.
+
+        Below 0.5 q is close to the posterior, up to 0.7 usable as a proposal, above that far from it (Yao, Vehtari,
+        Simpson and Gelman 2018, ICML). It takes a pass over the people for each of 4,000 draws.
+        """
+        try:
+            from arviz_stats.base import array_stats
+        except ImportError as error:
+            raise MissingExtraError(f"pareto_k needs the extra: pip install 'bayesgmm[sample]' ({error})") from error
+        log_ratio = self.log_ratios(_DRAWS, self._run.seed)
+        if np.ptp(log_ratio) < _EXACT:
+            return 0.0
+        return float(array_stats.psislw(-log_ratio)[1])
+
+    def log_ratios(self, n: int, seed: int | None = None) -> Array:
+        """Log of the joint density of traits and parameters over q's density, at draws from q (n,).
+
+        Their mean lies between :attr:`elbo` and the log evidence: memberships are summed out.
+        """
+        problem, q = self.problem, self._run.factors
+        stacked = self._stacked(n, seed)
+        one = Stacked(*(x[None] for x in stacked))
+        log_joint = (summed(log_prior_of(problem, one)) + log_likelihood_of(problem, one))[0]
+        log_q = q.weights.log_density(stacked.pi, stacked.beta) + q.components.log_density(stacked.means, stacked.roots)
+        log_ratio: Array = log_joint - log_q - q.shifts.log_density(stacked.shifts) - problem.log_prior_shift
+        return log_ratio
+
+    # -- parameters -------------------------------------------------------------------------------
+
+    @property
+    def _plug_in(self) -> Parameters:
+        q = self._run.factors
+        log_pi = np.log(np.maximum(q.weights.baseline(), np.finfo(float).tiny))
+        beta = q.weights.mean[1:] if isinstance(q.weights, NormalFactor) else self.map.parameters.beta
+        return Parameters(log_pi[1:] - log_pi[0], beta, q.components.means, q.components.roots, q.shifts.mean)
+
+    @cached_property
+    def params(self) -> xr.Dataset:
+        """Posterior means in the traits' units: the names and dims of :attr:`MapFit.params`.
+
+        Variances are infinite where a component's factor has no mean (nearly empty, under few degrees of freedom).
+        """
+        result = self.problem.labelled(self._plug_in)
+        covariances = self._run.factors.components.expected_covariances()
+        result[names.COVARIANCES].values[: len(covariances)] = covariances * self._squared_units
+        return result
+
+    @cached_property
+    def standard_deviations(self) -> xr.Dataset:
+        """Standard deviations under q of everything in :attr:`params`; too small, see :attr:`caution`."""
+        problem, q = self.problem, self._run.factors
+        result = self.params.copy(deep=True)
+        result[names.WEIGHTS].values[:] = q.weights.weight_sds()
+        sds = q.components.mean_sds() * problem.unit
+        result[names.MEANS].values[: len(sds)] = sds
+        result[names.COVARIANCES].values[: len(sds)] = q.components.covariance_sds() * self._squared_units
+        if isinstance(q.weights, NormalFactor):
+            result[names.EFFECTS].values[:] = self._effect_sds(q.weights)
+        if problem.covariate_names:
+            result[names.SHIFTS].values[:] = q.shifts.sds() * (problem.unit[None, :] / problem.covariate_unit[:, None])
+        return result
+
+    @property
+    def _squared_units(self) -> Array:
+        return np.outer(self.problem.unit, self.problem.unit)
+
+    def _effect_sds(self, weights: NormalFactor) -> Array:
+        problem, k = self.problem, self.problem.n_components
+        turn = np.delete(np.eye(k), problem.reference, axis=0)
+        turn[:, problem.reference] = -1.0
+        full, free = np.zeros((k, k)), k - 1
+        sds = np.empty((len(problem.predictor_names), free))
+        for p in range(len(sds)):
+            own = slice((1 + p) * free, (2 + p) * free)
+            full[1:, 1:] = weights.covariance[own, own]
+            sds[p] = np.sqrt(np.einsum("ck,kl,cl->c", turn, full, turn)) / problem.predictor_unit[p]
+        return sds
+
+    @property
+    def factors(self) -> xr.Dataset:
+        """The numbers of q in the traits' units.
+
+        ``mass`` (component; expected people), ``strength`` (kappa), ``dof`` (nu; twice the shape in families along the
+        axes), ``means`` and ``scales`` (Psi) of the components; ``concentration`` (component) of the weights where no
+        predictor acts on them, else ``logits`` (coefficient, other): the intercepts and effects against component 0,
+        per standard deviation of each predictor, and their ``logit_covariance``.
+        """
+        problem, q = self.problem, self._run.factors
+        components = q.components
+        data: dict[str, Any] = {
+            "mass": (names.COMPONENT, components.mass),
+            "strength": (names.COMPONENT, components.strength),
+            "dof": (names.COMPONENT, components.dof),
+            names.MEANS: ((names.COMPONENT, names.TRAIT), problem.centre + problem.unit * components.means),
+            "scales": ((names.COMPONENT, names.TRAIT, names.TRAIT_BIS), components.scales * self._squared_units),
+        }
+        if isinstance(q.weights, NormalFactor):
+            data["logits"] = (("coefficient", "other"), q.weights.mean)
+            data["logit_covariance"] = (("entry", "entry_bis"), q.weights.covariance)
+        else:
+            data["concentration"] = (names.COMPONENT, q.weights.concentration)
+        used = (names.COMPONENT, names.TRAIT, names.TRAIT_BIS)
+        return xr.Dataset(data, coords={name: problem.coords[name] for name in used})
+
+    @property
+    def mass(self) -> xr.DataArray:
+        """Expected number of people of each component (component), sample weights counted."""
+        r, weight = self.responsibilities.values[self.problem.people], self.problem.sample_weight
+        totals = r.sum(axis=0) if weight is None else weight[self.problem.people] @ r
+        return xr.DataArray(totals, dims=names.COMPONENT, coords={names.COMPONENT: np.arange(len(totals))}, name="mass")
+
+    @property
+    def pruned(self) -> list[int]:
+        """Components that are expected to hold less than half a person: their factors are the prior.
+
+        Under a concentration below 1 superfluous components empty themselves.
+        """
+        return [int(k) for k in np.flatnonzero(self.mass.values < PRUNED)]
+
+    # -- people -----------------------------------------------------------------------------------
+
+    @cached_property
+    def responsibilities(self) -> xr.DataArray:
+        """Probability under q of each component for each person (sample, component).
+
+        A person without traits has the expected weights of their predictors.
+        """
+        problem = self.problem
+        inside = np.empty((problem.arrays.n_rows, problem.n_components))
+        self._field.expectation(self._run.factors, inside)
+        values = inside[problem.row_of]
+        if not isinstance(problem.people, slice):
+            everybody = np.exp(self._weights_alone(problem.predictors, problem.uncertain))
+            everybody[problem.people] = values
+            values = everybody
+        return self._labelled(values, problem.sample_ids)
+
+    def predict_proba(self, traits: Any, predictors: Any = None, covariates: Any = None) -> xr.DataArray:
+        """Probability under q of each component for new people (sample, component).
+
+        Arguments as in :meth:`MapFit.predict_proba`.
+        """
+        from bayesgmm.inference.prediction import score
+
+        found, _, samples = score(self.problem, self._plug_in, traits, predictors, covariates, self._log_weights_of)
+        return self._labelled(found, samples)
+
+    def predict(self, traits: Any, predictors: Any = None, covariates: Any = None) -> xr.DataArray:
+        """Likeliest component of new people (sample); arguments as in :meth:`MapFit.predict_proba`."""
+        return self.predict_proba(traits, predictors, covariates).argmax(names.COMPONENT)
+
+    def _log_weights_of(self, rows: Array, uncertain: Uncertain, covariates: Array) -> tuple[Array, Array]:
+        """Log weights of new people with traits, constants of q included, and of people without."""
+        unit, q = self.problem.predictor_unit, self._run.factors
+        log_weights = self._field.log_weights(q, rows / unit)
+        if len(uncertain.person):
+            log_weights = uncertain.mixed(self._field.log_weights(q, uncertain.rows / unit), len(rows), log_weights)
+        if covariates.shape[1]:
+            log_weights = log_weights - 0.5 * q.shifts.widths(q.components.expected_precisions, covariates.T)
+        return log_weights, self._weights_alone(rows, uncertain)
+
+    def _weights_alone(self, rows: Array, uncertain: Uncertain) -> Array:
+        """Logarithms of expected weights (m, K) at centred predictors, averaged over what is not certain."""
+        unit, weights = self.problem.predictor_unit, self._run.factors.weights
+        log_weights = np.log(weights.expected_weights(rows / unit))
+        if not len(uncertain.person):
+            return log_weights
+        return uncertain.mixed(np.log(weights.expected_weights(uncertain.rows / unit)), len(rows), log_weights)
+
+    def _labelled(self, values: Array, samples: Sequence[str] | NDArray[Any]) -> xr.DataArray:
+        return xr.DataArray(
+            values,
+            dims=(names.SAMPLE, names.COMPONENT),
+            coords={names.SAMPLE: np.asarray(samples), names.COMPONENT: np.arange(self.problem.n_components)},
+            name=names.RESPONSIBILITIES,
+        )
+
+    # -- draws ------------------------------------------------------------------------------------
+
+    def draws(self, n: int = _DRAWS, seed: int | None = None) -> xr.Dataset:
+        """Independent draws from q, with the names and dims of a posterior; ``chain`` is 1.
+
+        Parameters
+        ----------
+        n : int, default 4000
+        seed : int, optional
+            None: 0, so that draws are reproducible.
+        """
+        if n < 1:
+            raise InputError(f"n = {n}; it must be at least 1")
+        found = self.problem.draws_of(self._stacked(n, seed))
+        return found.assign_coords({names.CHAIN: np.arange(1), names.DRAW: np.arange(n)})
+
+    def _stacked(self, n: int, seed: int | None) -> Stacked:
+        rng, q = np.random.default_rng(0 if seed is None else seed), self._run.factors
+        pi, beta = q.weights.draw(n, rng)
+        if beta.shape[1] != len(self.problem.predictor_names):
+            beta = np.zeros((n, len(self.problem.predictor_names), 0))  # one component: no effects
+        means, roots = q.components.draw(n, rng)
+        return Stacked(pi, beta, means, roots, q.shifts.draw(n, rng))
+
+    @property
+    def posterior(self) -> xr.Dataset:
+        """4,000 draws (chain, draw, ...) from q."""
+        if "tree" in self.__dict__:
+            return super().posterior
+        return self._drawn
+
+    @cached_property
+    def _drawn(self) -> xr.Dataset:
+        return self.draws(_DRAWS, self._run.seed)
+
+    @cached_property
+    def tree(self) -> xr.DataTree:
+        """Groups as those of :class:`Posterior`, and ``variational``: the factors, standardised, and the bound."""
+        run = self._run
+        stacked = Stacked(*(x[None] for x in self._stacked(_DRAWS, run.seed)))
+        tree = tree_of_draws(self.map, stacked, xr.Dataset(), self.responsibilities.values, problem=self.problem)
+        tree["variational"] = xr.DataTree(_stored(run))
+        tree.attrs = {
+            "engine": self.engine,
+            "seed": run.seed,
+            "elbo": self.elbo,
+            "log_evidence": self.log_evidence,
+            "seconds_to_sample": run.seconds,
+            "versions": versions("numpy", "numba"),
+            "priors": str(self.problem.priors),
+        }
+        return tree
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else "NOT converged"
+        lines = [
+            f"VariationalPosterior: {self.problem.n_components} components of {', '.join(self.problem.trait_names)}, "
+            f"{self.n_iterations} steps, {state}",
+            f"evidence lower bound {self.elbo:.4f}; with the labellings counted, log evidence about "
+            f"{self.log_evidence:.4f}",
+        ]
+        if self.pruned:
+            lines.append(f"components without people: {', '.join(map(str, self.pruned))}")
+        return "\n".join([*lines, CAUTION, self.summary().round(4).to_string(index=False)])
+
+
+def _stored(run: VariationalRun) -> xr.Dataset:
+    """A run's factors as they are, for a file."""
+    q = run.factors
+    data: dict[str, Any] = {
+        "mass": (names.COMPONENT, q.components.mass),
+        names.MEANS: ((names.COMPONENT, names.TRAIT), q.components.means),
+        "scales": ((names.COMPONENT, names.TRAIT, names.TRAIT_BIS), q.components.scales),
+        "history": (names.ITERATION, run.bounds),
+    }
+    if isinstance(q.weights, NormalFactor):
+        data["logits"] = (("coefficient", "other"), q.weights.mean)
+        data["logit_covariance"] = (("entry", "entry_bis"), q.weights.covariance)
+    else:
+        data["concentration"] = (names.COMPONENT, q.weights.concentration)
+    if q.shifts.mean.size:
+        data[names.SHIFTS] = ((names.COVARIATE, names.TRAIT), q.shifts.mean)
+        data["shift_covariance"] = (("slope", "slope_bis"), q.shifts.covariance.reshape(q.shifts.mean.size, -1))
+    stored = without_empty(xr.Dataset(data))
+    stored.attrs = {
+        "converged": int(run.converged),
+        "gap": run.gap,
+        "starts": pd.DataFrame(run.start_rows).to_json(orient="split"),
+    }
+    return stored
+
+
+def _run_of_tree(tree: xr.DataTree, problem: Problem, pivot: MapFit) -> VariationalRun:
+    """The run that a tree was made of."""
+    stored, arrays = tree["variational"].to_dataset(), problem.arrays
+    components = ComponentFactors(
+        arrays.niw_prior, stored["mass"].values, stored[names.MEANS].values, stored["scales"].values
+    )
+    weights: DirichletFactor | NormalFactor
+    if "logits" in stored:
+        weights = NormalFactor(arrays.weights_prior, stored["logits"].values, stored["logit_covariance"].values)
+    else:
+        weights = DirichletFactor(arrays.weights_prior.concentration, stored["concentration"].values)
+    q, size = arrays.shift_precision.shape
+    shifts = ShiftFactor.at(arrays.shift_precision, np.zeros((q, size)))
+    if names.SHIFTS in stored:
+        covariance = stored["shift_covariance"].values.reshape(q, size, q, size)
+        shifts = replace(shifts, mean=stored[names.SHIFTS].values, covariance=covariance)
+    starts = pd.read_json(StringIO(str(stored.attrs["starts"])), orient="split")
+    return VariationalRun(
+        problem=problem,
+        pivot=pivot,
+        factors=Factors(weights, components, shifts),
+        bounds=stored["history"].values,
+        converged=bool(stored.attrs["converged"]),
+        gap=float(stored.attrs["gap"]),
+        seed=int(tree.attrs["seed"]),
+        start_rows=[dict(row) for _, row in starts.iterrows()],
+        seconds=float(tree.attrs["seconds_to_sample"]),
+    )
