@@ -2,6 +2,7 @@
 
 Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw, posterior,
 sensitivity, bootstrap.
+sensitivity, variational.
 """
 
 from __future__ import annotations
@@ -192,6 +193,13 @@ def bootstrap() -> None:
             print(f"| {n:,} | {kind} | {spread(ours)} | {spread(others)} | {spread(ratio)} |", flush=True)
 
 
+def variational() -> None:
+    """Time the variational posterior and hold its widths; see :mod:`benchmarks.variational`."""
+    from benchmarks.variational import main
+
+    main()
+
+
 SECTIONS = {
     "kernel": kernel,
     "fit": fit,
@@ -199,6 +207,7 @@ SECTIONS = {
     "posterior": posterior,
     "sensitivity": sensitivity,
     "bootstrap": bootstrap,
+    "variational": variational,
 }
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 import bayesgmm as bg
 from bayesgmm.core.mean_field import MeanField
 from bayesgmm.core.tilted import tilted
+from bayesgmm.inference.tidy import parameter_rows
 from tests.test_laplace import KAPPA, log_evidence_of_one
 
 FAMILIES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
@@ -355,6 +356,9 @@ def test_compared_with_a_sampler_it_is_too_narrow_and_is_said_to_be(demo, demo_f
     assert ratio.max() < 1.1
     assert f"{ratio.min():.2f}" in comparison.verdict
     assert ("variational intervals too narrow" in comparison.findings) == (ratio.min() < 0.8)
+    corrected = parameter_rows(found.corrected_sds)["value"] / comparison["sd"]
+    assert f"linear response, {corrected.min():.2f} to {corrected.max():.2f}." in comparison.verdict
+    assert np.abs(corrected - 1.0).max() < 0.1
     # means agree
     away = (comparison["variational_mean"] - comparison["mean"]).abs() / comparison["sd"]
     assert away.max() < 0.5
@@ -364,6 +368,50 @@ def test_compared_with_a_sampler_it_is_too_narrow_and_is_said_to_be(demo, demo_f
     assert (table["engine"] == "variational").all()
     with pytest.raises(bg.InputError, match="one kind"):
         bg.compare(demo_fit, found, found)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [*({"covariance": family} for family in FAMILIES), {"weights": "rs1", "covariance": "VVI"}],
+    ids=str,
+)
+def test_linear_response_gives_the_widths_that_q_leaves_out(rng, options):
+    """Laplace's engine corrects its own draws to the exact posterior."""
+    n = 1500
+    g = rng.binomial(2, 0.3, n).astype(float)
+    high = rng.random(n) < 1.0 / (1.0 + np.exp(0.8 - 0.7 * g))
+    y = np.where(high[:, None], [2.5, 1.8], [0.0, 0.0]) + rng.standard_normal((n, 2))
+    y[rng.random((n, 2)) < 0.1] = np.nan
+    g[rng.random(n) < 0.05] = np.nan
+    ids = [f"p{i}" for i in range(n)]
+    study = bg.Study(pd.DataFrame(y, columns=["a", "b"], index=ids), pd.DataFrame({"rs1": g}, index=ids))
+    fit = bg.Mixture(2, **options).fit(study, seed=1)
+    found, exact = fit.variational(), fit.laplace(draws=8000, seed=1).posterior.std(("chain", "draw"))
+    narrow, right = [], []
+    for name in ("weights", "means", "covariances", "effects"):
+        moving = exact[name].values > 0.0
+        narrow.append(found.standard_deviations[name].values[moving] / exact[name].values[moving])
+        right.append(found.corrected_sds[name].values[moving] / exact[name].values[moving])
+    assert np.concatenate(narrow).min() < 0.8
+    assert np.abs(np.concatenate(right) - 1.0).max() < 0.12
+    assert np.median(np.concatenate(right)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_linear_response_adds_nothing_where_memberships_are_known(rng):
+    y = np.concatenate([rng.normal(0.0, 1.0, (60, 2)), rng.normal(30.0, 1.0, (40, 2))])
+    found = bg.Mixture(2).variational(y, seed=1)
+    for name in ("weights", "means", "covariances"):
+        assert np.allclose(found.corrected_sds[name], found.standard_deviations[name], rtol=1e-6)
+
+
+def test_linear_response_where_components_are_empty_leaves_them_the_prior(rng):
+    y = np.concatenate([rng.normal(0.0, 1.0, 200), rng.normal(3.0, 1.0, 100)])[:, None]
+    found = bg.Mixture(4, priors=bg.Priors(bg.Dirichlet(0.01))).variational(y, seed=1)
+    kept = [k for k in range(4) if k not in found.pruned]
+    ratio = (found.corrected_sds["means"] / found.standard_deviations["means"]).values[:, 0]
+    assert len(kept) == 2
+    assert (ratio[kept] > 1.2).all()
+    assert np.allclose(ratio[found.pruned], 1.0, atol=1e-3)
 
 
 def test_apart_the_interval_of_everything_is_laplaces(rng):
@@ -407,6 +455,8 @@ def test_arguments_out_of_bounds(messy):
         bg.power_scaling(found)
     with pytest.raises(bg.InputError, match=r"base\.map"):
         bg.sensitivity(model, messy, {"components.strength": [0.1]}, base=found)
+    with pytest.raises(bg.InputError, match="not for covariates of the means"):
+        _ = bg.Mixture(2, means="sex").variational(messy).corrected_sds
     with pytest.warns(bg.FitWarning, match="did not converge"):
         model.variational(messy, max_iterations=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -219,10 +220,16 @@ def _on_variational(table: pd.DataFrame, variational: VariationalPosterior) -> t
         return False, f"Variational: {variational.caution}."
     worst = int(np.nanargmin(ratio.to_numpy()))
     low = float(ratio.iloc[worst])
-    return low < NARROW_LIMIT, (
+    told = (
         f"Variational: its standard deviations are {low:.2f} ({table['parameter'].iloc[worst]}) to "
-        f"{float(ratio.max()):.2f} of the others, {float(ratio.median()):.2f} in the median."
+        f"{float(ratio.max()):.2f} of the others, {float(ratio.median()):.2f} in the median"
     )
+    with suppress(InputError):
+        corrected = parameter_rows(variational.corrected_sds).set_index("parameter")["value"]
+        sds = table["sd"].where(ratio.notna())
+        again = corrected.loc[table["parameter"]].to_numpy() / sds
+        told += f"; corrected by linear response, {float(again.min()):.2f} to {float(again.max()):.2f}"
+    return low < NARROW_LIMIT, f"{told}."
 
 
 def _refuse_different(one: Problem, other: Problem) -> None:

@@ -21,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, gammaln, multigammaln
+from scipy.special import digamma, gammaln
 
 from bayesgmm.core.gaussian import NiwPrior, precision_roots
 
@@ -141,7 +141,9 @@ class ComponentFactors:
         trace = size * self.dof
         if family.diagonal:
             return half * (log_det - size * np.log(2.0)) - size * gammaln(half), self.dof + 2.0, trace
-        constant = half * (log_det - size * np.log(2.0)) - multigammaln(half, size)
+        # the multivariate gamma function
+        gammas = gammaln(half[:, None] - 0.5 * np.arange(size)).sum(axis=1) + 0.25 * size * (size - 1) * np.log(np.pi)
+        constant = half * (log_det - size * np.log(2.0)) - gammas
         return constant, self.dof + size + 1.0, trace
 
     def divergence(self) -> float:

@@ -18,6 +18,7 @@ family; the constant that would make the restriction integrate to one is left ou
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,10 @@ class NiwPrior:
 
     def log_constant(self) -> tuple[float, float]:
         """Parts of the log density of one mean and of one covariance that do not depend on them; zero when improper."""
+        return self._log_constant
+
+    @cached_property
+    def _log_constant(self) -> tuple[float, float]:
         if not self.strength > 0.0:
             return 0.0, 0.0
         size = len(self.mean)

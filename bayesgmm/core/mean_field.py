@@ -169,42 +169,57 @@ class MeanField:
 
         ``responsibilities`` and ``pointwise`` of every row are written unless empty.
         """
-        arrays, components = self.arrays, factors.components
-        k, n_both = arrays.n_components, arrays.n_traits + len(arrays.shift_precision)
-        counts = writable(self.log_weights(factors, arrays.sample.predictors))
-        table, by_pattern = counts, counts
-        if self._by_row:
-            by_pattern, counts = self._log_weights_by_row(table, factors)
-        mass, first, second = np.empty(k), np.empty((k, n_both)), np.empty((k, n_both, n_both))
+        components, covariates = factors.components, self.arrays.sample.covariates
+        widths = factors.shifts.widths(components.expected_precisions, covariates) if self._by_row else None
+        table = self.log_weights(factors, self.arrays.sample.predictors)
+        moments = self.pass_at(
+            table, components.means, components.roots, factors.shifts.mean, widths, responsibilities, pointwise
+        )
+        return moments.log_likelihood - factors.divergence(), moments
+
+    def pass_at(
+        self,
+        table: Array,
+        means: Array,
+        roots: Array,
+        shifts: Array,
+        widths: Array | None = None,
+        responsibilities: Array = NOTHING_2D,
+        pointwise: Array = NOTHING_1D,
+    ) -> Moments:
+        """One pass over the people at log weights (U, K) that need not add up to one.
+
+        ``widths`` (n_rows, K) are what slopes that are not certain cost every row.
+        """
+        sample, k = self.arrays.sample, table.shape[1]
+        n_both = means.shape[1] + len(shifts)
+        counts = by_pattern = writable(np.array(table))
+        if widths is not None:
+            if len(sample.mix_starts):
+                by_pattern = mixed_log_weights(counts, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
+            counts = writable(by_pattern[sample.pattern] - 0.5 * widths)
+        mass, first = np.empty(k), np.empty((len(means), n_both))
+        second = np.empty((len(means), n_both, n_both))
         value = expectation.compiled(
             self._rows,
             self._passes,
             counts,
-            writable(components.means),
-            writable(components.roots),
-            writable(factors.shifts.mean),
+            writable(means),
+            writable(roots),
+            writable(shifts),
             mass,
             first,
             second,
             responsibilities,
             pointwise,
         )
-        if self._by_row:
-            counts = _counts_of(arrays.sample, counts, table, by_pattern)
-        return value - factors.divergence(), Moments(value, counts, mass, first, second)
+        if widths is not None:
+            counts = _counts_of(sample, counts, table, by_pattern)
+        return Moments(value, counts, mass, first, second)
 
     def log_weights(self, factors: Factors, predictors: Array) -> Array:
         """Expected log weights (U, K) at rows of predictors, with the constants of the expected log densities."""
         return factors.weights.expected_log_weights(predictors) + factors.components.log_excess
-
-    def _log_weights_by_row(self, table: Array, factors: Factors) -> tuple[Array, Array]:
-        """Log weights by pattern, and of every row, less what slopes that are not certain cost."""
-        sample = self.arrays.sample
-        by_pattern = table
-        if len(sample.mix_starts):
-            by_pattern = mixed_log_weights(table, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
-        widths = factors.shifts.widths(factors.components.expected_precisions, sample.covariates)
-        return by_pattern, writable(by_pattern[sample.pattern] - 0.5 * widths)
 
     def updated(self, factors: Factors, moments: Moments) -> Factors:
         """Factors that raise the bound given moments of the memberships under ``factors``."""
