@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import digamma, gammaln, logsumexp
-from scipy.stats import dirichlet, invwishart, multivariate_normal
+from scipy.stats import dirichlet, invwishart, multivariate_normal, norm
 from sklearn.mixture import BayesianGaussianMixture
 from threadpoolctl import threadpool_limits
 
 import bayesgmm as bg
+from bayesgmm.core.conjugate import DirichletFactor
 from bayesgmm.core.mean_field import MeanField
-from bayesgmm.core.tilted import tilted
+from bayesgmm.core.tilted import NormalFactor, tilted
+from bayesgmm.inference.draws import log_prior_of, summed
 from bayesgmm.inference.tidy import parameter_rows
 from tests.test_laplace import KAPPA, log_evidence_of_one
 
@@ -122,6 +125,78 @@ def test_no_step_lowers_the_bound_and_all_options_keep_it_below(messy, options, 
     # the joint density here is the one that the sampler and Laplace's engine have
     ratios = found.log_ratios(400, seed=1)
     assert found.elbo < ratios.mean() + 3.0 * ratios.std() / 20.0
+
+
+def _moved(factors, rng, size):
+    """Factors with every block of numbers moved a little at random, one block at a time."""
+    weights, components, shifts = factors.weights, factors.components, factors.shifts
+    k, d = components.means.shape
+    turn = np.eye(d) + size * np.tril(rng.normal(size=(d, d)), -1)
+    if components.prior.family.on_axes:
+        turn = np.eye(d)
+    grown = np.exp(size * rng.normal(size=1 if components.prior.family.shared else (k, 1, 1)))
+    sds = components.mean_sds()
+    yield replace(factors, components=replace(components, mass=components.mass * np.exp(size * rng.normal(size=k))))
+    yield replace(
+        factors, components=replace(components, means=components.means + size * sds * rng.normal(size=(k, d)))
+    )
+    yield replace(factors, components=replace(components, scales=grown * (turn @ components.scales @ turn.T)))
+    if isinstance(weights, DirichletFactor):
+        yield replace(factors, weights=replace(weights, concentration=weights.concentration * np.exp(size * sds[:, 0])))
+    else:
+        noise = np.linalg.cholesky(weights.covariance) @ rng.normal(size=weights.mean.size)
+        moved = weights.mean + size * noise.reshape(weights.mean.shape)
+        yield replace(factors, weights=NormalFactor(weights.prior, moved, weights.covariance))
+        yield replace(factors, weights=NormalFactor(weights.prior, weights.mean, np.exp(size) * weights.covariance))
+    if shifts.mean.size:
+        yield replace(factors, shifts=replace(shifts, mean=shifts.mean + size * shifts.sds()))
+        yield replace(factors, shifts=replace(shifts, covariance=np.exp(size) * shifts.covariance))
+
+
+@pytest.mark.parametrize("options", MODELS, ids=str)
+def test_at_the_top_no_factor_can_raise_the_bound(messy, options):
+    """Of every block of numbers: the bound is flat, so that updates are those of this bound and of no other."""
+    problem = bg.Mixture(2, **options).problem(messy)
+    start = bg.Mixture(2, **(options | {"priors": bg.Priors()})).fit(messy, seed=1)
+    field = MeanField(problem.arrays)
+    top = field.ascend(field.start(start.parameters), max_iterations=5000, tolerance=1e-12)
+    size = 1e-3
+    sides = [_moved(top.factors, np.random.default_rng(1), sign * size) for sign in (1.0, -1.0)]
+    for ahead, behind in zip(*sides, strict=True):
+        up, down = field.expectation(ahead)[0], field.expectation(behind)[0]
+        assert abs(up - down) / (2.0 * size) < 0.02
+        assert 0.5 * (up + down) < top.bound
+
+
+@pytest.mark.parametrize("effects", EFFECTS, ids=str)
+def test_bound_with_predictors_and_slopes_by_draws(effects):
+    """The bound put together from scipy's densities and the engine's prior, expectations by averages over draws."""
+    rng = np.random.default_rng(8)
+    n = 60
+    x, sex = rng.normal(size=n), rng.integers(0, 2, n).astype(float)
+    high = rng.random(n) < 1.0 / (1.0 + np.exp(-x))
+    y = np.where(high, 3.0, 0.0) + sex + rng.standard_normal(n)
+    study = bg.Study(pd.DataFrame({"y": y}), covariates=pd.DataFrame({"x": x, "sex": sex}))
+    found = bg.Mixture(2, weights="x", means="sex", priors=bg.Priors(effects=effects)).variational(study, seed=1)
+    draws = found.draws(40_000, seed=3)
+    first = {name: draws[name].values[0] for name in ("weights", "means", "covariances", "effects", "shifts")}
+    centred = first["shifts"][:, 0, 0, None] * (sex - sex.mean())
+    logits = np.log(first["weights"])[:, None, :] + np.concatenate(
+        (np.zeros((40_000, n, 1)), first["effects"][:, 0, 0, None, None] * (x - x.mean())[:, None]), axis=2
+    )
+    log_weights = logits - logsumexp(logits, axis=2, keepdims=True)
+    away = y - centred
+    heights = np.empty((n, 2))
+    for k in range(2):
+        sd = np.sqrt(first["covariances"][:, k, 0, 0])[:, None]
+        log_density = norm.logpdf(away, first["means"][:, k, 0][:, None], sd)
+        heights[:, k] = (log_weights[:, :, k] + log_density).mean(axis=0)
+    problem, q = found.problem, found._run.factors
+    stacked = problem.stacked(draws)
+    log_q = q.weights.log_density(stacked.pi[0], stacked.beta[0]) + q.shifts.log_density(stacked.shifts[0])
+    log_q = log_q + q.components.log_density(stacked.means[0], stacked.roots[0]) + problem.log_prior_shift
+    against_prior = (summed(log_prior_of(problem, stacked))[0] - log_q).mean()
+    assert found.elbo == pytest.approx(logsumexp(heights, axis=1).sum() + against_prior, abs=0.1)
 
 
 def test_acceleration_and_restarts_reach_the_limit_of_plain_updates(messy):
