@@ -41,6 +41,7 @@ def messy():
     y = np.where(high[:, None], [2.5, 1.5], [0.0, 0.0]) + rng.standard_normal((n, 2)) + 0.5 * sex[:, None]
     y[rng.random((n, 2)) < 0.1] = np.nan
     y[:2] = np.nan
+    y[5:20] = [3.0, 2.5]
     g[rng.random(n) < 0.08] = np.nan
     ids = [f"p{i}" for i in range(n)]
     return bg.Study(
@@ -106,6 +107,8 @@ MODELS = [
     {"weights": "rs1", "means": "sex + age"},
     {"means": "sex", "covariance": "EEE"},
     {"priors": bg.Priors(bg.Dirichlet(0.05))},
+    {"noise": True, "weights": "rs1", "means": "sex"},
+    {"noise": True, "spike": (130.0, 5.25)},
 ]
 
 
@@ -142,7 +145,8 @@ def _moved(factors, rng, size):
     )
     yield replace(factors, components=replace(components, scales=grown * (turn @ components.scales @ turn.T)))
     if isinstance(weights, DirichletFactor):
-        yield replace(factors, weights=replace(weights, concentration=weights.concentration * np.exp(size * sds[:, 0])))
+        moved = weights.concentration * np.exp(size * rng.normal(size=len(weights.prior)))
+        yield replace(factors, weights=replace(weights, concentration=moved))
     else:
         noise = np.linalg.cholesky(weights.covariance) @ rng.normal(size=weights.mean.size)
         moved = weights.mean + size * noise.reshape(weights.mean.shape)
@@ -379,7 +383,14 @@ def test_superfluous_components_are_pruned(rng):
 
 
 @pytest.mark.parametrize(
-    "options", [{"weights": "rs1 + age", "means": "sex"}, {"covariance": "EEE"}, {"covariance": "VII"}], ids=str
+    "options",
+    [
+        {"weights": "rs1 + age", "means": "sex"},
+        {"covariance": "EEE"},
+        {"covariance": "VII"},
+        {"noise": True, "spike": (130.0, 5.25)},
+    ],
+    ids=str,
 )
 def test_draws_have_the_moments_that_are_told(messy, options):
     found = bg.Mixture(2, **options).variational(messy, seed=1)
@@ -395,9 +406,10 @@ def test_draws_have_the_moments_that_are_told(messy, options):
 
 
 def test_memberships_of_the_people_are_those_of_new_people(messy):
-    found = bg.Mixture(2, weights="rs1 + age", means="sex").variational(messy, seed=1)
-    again = found.predict_proba(messy)
-    assert np.allclose(again, found.responsibilities, atol=1e-10)
+    for noise in (True, False):
+        found = bg.Mixture(2, weights="rs1 + age", means="sex", noise=noise).variational(messy, seed=1)
+        again = found.predict_proba(messy)
+        assert np.allclose(again, found.responsibilities, atol=1e-10)
     assert (found.predict(messy) == found.assign()["component"].to_numpy()).all()
     # who has no traits has the expected weights, which draws agree with
     draws = found.draws(4000, seed=1)
@@ -409,7 +421,7 @@ def test_memberships_of_the_people_are_those_of_new_people(messy):
 
 
 def test_saved_and_read_it_is_the_same(messy, tmp_path):
-    for options in ({"weights": "rs1 + age", "means": "sex"}, {"covariance": "EEI"}):
+    for options in ({"weights": "rs1 + age", "means": "sex"}, {"covariance": "EEI"}, {"noise": True}):
         found = bg.Mixture(2, **options).variational(messy, seed=1)
         found.save(tmp_path / "q.nc")
         read = bg.read_posterior(tmp_path / "q.nc")
@@ -500,10 +512,30 @@ def test_apart_the_interval_of_everything_is_laplaces(rng):
     assert np.allclose(table["variational_sd"] / table["sd"], 1.0, atol=0.08)
 
 
+def test_noise_and_a_spike_have_weights_and_no_factors(rng):
+    """Beside Laplace's engine, which has the same density."""
+    y = np.concatenate([rng.normal(0.0, 1.0, (300, 2)), rng.normal(4.0, 1.0, (200, 2)), rng.uniform(-9, 13, (60, 2))])
+    y = np.concatenate([y, np.full((40, 2), 7.0)])
+    fit = bg.Mixture(2, noise=True, spike=7.0).fit(y, seed=1)
+    found, laplace = fit.variational(), fit.laplace(seed=1)
+    assert found.params["weights"].values[3] == pytest.approx(42.0 / 608.0)
+    assert (found.responsibilities.values[-40:, 3] == 1.0).all()
+    assert found.elbo < laplace.log_evidence - np.log(2.0)
+    ratios = found.log_ratios(4000, seed=1)
+    by_draws = logsumexp(ratios) - np.log(len(ratios)) + np.log(2.0)
+    assert found.log_evidence < by_draws + 0.05
+    # noise and a spike cannot be mistaken for other components: two labellings, for both engines
+    assert by_draws == pytest.approx(laplace.log_evidence, abs=0.1)
+    exact = laplace.posterior.std(("chain", "draw"))
+    for name in ("weights", "means", "covariances"):
+        assert np.allclose(found.corrected_sds[name], exact[name], rtol=0.1, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"covariance": "VEV"}, "no conjugate prior.*EII, VII"),
+        ({"df": 4.0}, "Student-t components are not conjugate"),
         ({"priors": bg.Priors.flat()}, "no finite integral"),
         ({"priors": bg.Priors(bg.JeffreysWeights())}, "Jeffreys' prior of the weights is not conjugate"),
         ({"weights": "rs1", "priors": bg.Priors(effects=bg.LogOddsHorseshoe(expected=0.5))}, "scales of the effects"),

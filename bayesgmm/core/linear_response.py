@@ -49,6 +49,11 @@ class LinearResponse:
         # an entry below the diagonal stands for two
         self._times = np.where(self._rows == self._columns, 1.0, 2.0)
 
+    @property
+    def _n_components(self) -> int:
+        """Components, with noise and a spike, which have a weight and nothing else."""
+        return self._field.arrays.n_components
+
     # -- numbers of q and expectations under it ----------------------------------------------------
 
     def _pack(self, mass: Array, sums: Array, squares: Array, weights: Array) -> Array:
@@ -57,28 +62,18 @@ class LinearResponse:
     def _unpack(self, flat: Array) -> tuple[Array, Array, Array, Array]:
         k, size = self._factors.components.means.shape
         turns = len(self._rows)
-        mass, sums, squares, weights = np.split(flat, np.cumsum([k, k * size, k * turns]))
+        mass, sums, squares, weights = np.split(flat, np.cumsum([self._n_components, k * size, k * turns]))
         full = np.zeros((k, size, size))
         full[:, self._rows, self._columns] = squares.reshape(k, turns)
         full[:, self._columns, self._rows] = squares.reshape(k, turns)
         return mass, sums.reshape(k, size), full, weights
 
-    def _numbers(self) -> Array:
-        """``s`` of the components, and the mean of a normal factor in place of its own."""
-        q = self._factors.components
-        prior = q.prior
-        sums = q.strength[:, None] * q.means - prior.strength * prior.mean
-        return self._pack(q.mass, sums, np.zeros((*q.means.shape, q.means.shape[1])), self._of_weights())
-
-    def _of_weights(self) -> Array:
-        weights = self._factors.weights
-        return weights.mean.ravel() if isinstance(weights, NormalFactor) else np.zeros(0)
-
     def _moved(self, change: Array) -> Factors:
         """The factors when ``s`` changes by this; of a normal factor, when its mean does."""
         q, prior = self._factors.components, self._factors.components.prior
         mass, sums, squares, weights = self._unpack(change)
-        strength = q.strength + mass
+        own_mass = mass[: len(q.mass)]
+        strength = q.strength + own_mass
         means = (q.strength[:, None] * q.means + sums) / strength[:, None]
         # Psi + kappa m m' is linear in the sums
         outer = np.einsum("k,kd,ke->kde", q.strength, q.means, q.means) + squares
@@ -90,7 +85,7 @@ class LinearResponse:
             own = np.trace(own, axis1=1, axis2=2)[:, None, None] * np.eye(size)
         elif family.diagonal:
             own = own * np.eye(size)
-        components = ComponentFactors(prior, q.mass + mass, means, q.scales + own)
+        components = ComponentFactors(prior, q.mass + own_mass, means, q.scales + own)
         found = self._factors.weights
         if isinstance(found, NormalFactor):
             made: DirichletFactor | NormalFactor = NormalFactor(
@@ -108,6 +103,7 @@ class LinearResponse:
         size = c.means.shape[1]
         log_det = 2.0 * np.log(np.diagonal(c.roots, axis1=1, axis2=2)).sum(axis=1)
         height = c.log_excess + 0.5 * log_det - 0.5 * np.einsum("kd,kd->k", slopes, c.means) - size * _HALF_LOG_2PI
+        height = np.pad(height, (0, self._n_components - len(c.mass)))
         weights = np.zeros(0)
         if isinstance(q.weights, NormalFactor):
             weights = q.weights.mean.ravel()
@@ -130,17 +126,19 @@ class LinearResponse:
         roots = np.linalg.cholesky(precisions)
         log_det = 2.0 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
         k, size = means.shape
-        constants = height - 0.5 * log_det + 0.5 * (slopes * means).sum(axis=1) + size * _HALF_LOG_2PI
+        constants = height.copy()
+        constants[:k] += 0.5 * (slopes * means).sum(axis=1) - 0.5 * log_det + size * _HALF_LOG_2PI
         predictors, found = self._field.arrays.sample.predictors, self._factors.weights
-        counts = np.broadcast_to(constants, (len(predictors), k))
+        counts = np.broadcast_to(constants, (len(predictors), len(constants)))
         if isinstance(found, NormalFactor):
             moved = NormalFactor(found.prior, weights.reshape(found.mean.shape), found.covariance)
             counts = counts + moved.expected_log_weights(predictors)
         moments = self._field.pass_at(counts, means, roots, np.zeros((0, size)))
         mass, first = moments.mass, moments.first
-        sums = first + mass[:, None] * means
+        own_mass = mass[:k]
+        sums = first + own_mass[:, None] * means
         cross = np.einsum("kd,ke->kde", first, means)
-        squares = moments.second + cross + np.swapaxes(cross, 1, 2) + np.einsum("k,kd,ke->kde", mass, means, means)
+        squares = moments.second + cross + np.swapaxes(cross, 1, 2) + np.einsum("k,kd,ke->kde", own_mass, means, means)
         of_weights = np.zeros(0)
         if isinstance(found, NormalFactor):
             x = np.column_stack((np.ones(len(predictors)), predictors))
@@ -166,14 +164,16 @@ class LinearResponse:
         numpy.linalg.LinAlgError
             If the factors are not at a maximum of the bound.
         """
-        still = np.zeros(len(self._numbers()))
+        tau = self._expected(self._factors)
+        still = np.zeros(len(tau))
         size = self._field.arrays.n_traits
         k, turns = len(self._factors.components.mass), len(self._rows)
-        n_weights = len(still) - k * (1 + size + turns)
+        n_weights = len(still) - self._n_components - k * (size + turns)
         # sums over people are known to about the square root of their number
         components, weights = self._factors.components, self._factors.weights
         root = np.sqrt(components.mass + components.prior.dof)
-        people = np.minimum(root, 10.0 * components.strength)
+        people = np.ones(self._n_components)
+        people[:k] = np.minimum(root, 10.0 * components.strength)
         if isinstance(weights, DirichletFactor):
             people = np.minimum(people, 10.0 * weights.concentration)
         each = np.concatenate((people, np.repeat(root, size), np.repeat(root, turns), np.ones(n_weights)))
@@ -185,7 +185,6 @@ class LinearResponse:
             own = slice(len(still) - n_weights, None)
             variances[:, own] = variances[:, own] @ weights.covariance
             covariances[:, own] = covariances[:, own] @ weights.covariance
-        tau = self._expected(self._factors)
         spread = np.sqrt(np.maximum(np.diagonal(variances), 0.0))
         moving = np.flatnonzero(spread > 0.0)
         steps = np.where(spread > 0.0, 0.01 * spread, 1.0)[moving]

@@ -55,8 +55,9 @@ class Factors:
         return self.weights.divergence() + self.components.divergence() + self.shifts.divergence()
 
     def permuted(self, order: Order) -> Factors:
-        """Component ``j`` of the result is component ``order[j]`` of this object."""
-        return replace(self, weights=self.weights.permuted(order), components=self.components.permuted(order))
+        """Component ``j`` of the result is component ``order[j]`` of this object; noise and a spike stay."""
+        located = order[order < len(self.components.mass)]
+        return replace(self, weights=self.weights.permuted(order), components=self.components.permuted(located))
 
     def _vector(self, total: float) -> Array:
         """The numbers that steps are combined in; sums over people relative to how many there are."""
@@ -122,7 +123,7 @@ class MeanField:
     Parameters
     ----------
     arrays : MixtureArrays
-        With proper priors and a family that has a conjugate one.
+        With proper priors, a family that has a conjugate one, and no Student-t components.
     """
 
     def __init__(self, arrays: MixtureArrays) -> None:
@@ -189,12 +190,13 @@ class MeanField:
     ) -> Moments:
         """One pass over the people at log weights (U, K) that need not add up to one.
 
-        ``widths`` (n_rows, K) are what slopes that are not certain cost every row.
+        ``widths`` (n_rows, n_located) are what slopes that are not certain cost every row.
         """
         sample, k = self.arrays.sample, table.shape[1]
         n_both = means.shape[1] + len(shifts)
         counts = by_pattern = writable(np.array(table))
         if widths is not None:
+            widths = np.pad(widths, ((0, 0), (0, k - len(means))))
             if len(sample.mix_starts):
                 by_pattern = mixed_log_weights(counts, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
             counts = writable(by_pattern[sample.pattern] - 0.5 * widths)
@@ -207,6 +209,7 @@ class MeanField:
             writable(means),
             writable(roots),
             writable(shifts),
+            NOTHING_1D,
             mass,
             first,
             second,
@@ -218,8 +221,13 @@ class MeanField:
         return Moments(value, counts, mass, first, second)
 
     def log_weights(self, factors: Factors, predictors: Array) -> Array:
-        """Expected log weights (U, K) at rows of predictors, with the constants of the expected log densities."""
-        return factors.weights.expected_log_weights(predictors) + factors.components.log_excess
+        """Expected log weights (U, K) at rows of predictors, with the constants of the expected log densities.
+
+        The densities of noise and of a spike are known, and have none.
+        """
+        table = factors.weights.expected_log_weights(predictors).copy()
+        table[:, : len(factors.components.mass)] += factors.components.log_excess
+        return table
 
     def updated(self, factors: Factors, moments: Moments) -> Factors:
         """Factors that raise the bound given moments of the memberships under ``factors``."""
@@ -234,7 +242,8 @@ class MeanField:
         sums, cross = moments.first[:, size:], moments.second[:, size:, :size]
         squares = moments.second[:, size:, size:]
         scatter = second + shifts.scatter(squares) if self._by_row else second
-        components = ComponentFactors.updated(self.arrays.niw_prior, moments.mass, about, first, scatter)
+        mass = moments.mass[: len(about)]
+        components = ComponentFactors.updated(self.arrays.niw_prior, mass, about, first, scatter)
         if self._by_row:
             moved = components.means - about
             cross = cross + squares @ shifts.mean - np.einsum("kq,kd->kqd", sums, moved)

@@ -400,7 +400,7 @@ class LaplaceRun:
             )
         density = posterior_density(problem, fit.parameters)
         exchanges = label_exchanges(fit, density)
-        weighted = importance_sample(density, draws, df, seed, exchanges, math.factorial(problem.n_components))
+        weighted = importance_sample(density, draws, df, seed, exchanges, math.factorial(problem.n_located))
         constant = log_evidence_constant(problem, density)
         return cls(fit, density, replace(weighted, log_evidence=weighted.log_evidence + constant))
 

@@ -108,6 +108,11 @@ def refuse_not_conjugate(problem: Problem) -> None:
             "variational: scales of the effects that are learned have no factor in it; give the scales "
             "(LogOddsNormal(sd=...), or LogOddsStudentT for heavy tails), or sample the posterior (Mixture.sample)"
         )
+    if len(problem.priors.tails.df):
+        raise InputError(
+            "variational: Student-t components are not conjugate; use Gaussian ones (with noise=True for people who "
+            "belong to none), the MAP fit, or sample the posterior (Mixture.sample)"
+        )
     problem.priors.refuse_improper()
 
 
@@ -128,7 +133,7 @@ def _starts(
         return pivot, [(method, given)]
     pivot = fit_map(smooth, seed=seed, restarts=restarts, progress=progress)
     starts: list[tuple[str, Parameters]] = [("MAP", pivot.parameters)]
-    if restarts > 1 and problem.n_components > 1:
+    if restarts > 1 and problem.n_located > 1:
         for method, parameters in screened(smooth, restarts, seed, 10**6, progress):
             if parameters is not None:
                 # what a prior that tells components apart says of one is meant of that place in the order of means
@@ -142,11 +147,11 @@ def _in_the_order_of(field: MeanField, factors: Factors, pivot: MapFit) -> Facto
     Where the prior tells components apart they stay as they are.
     """
     problem, arrays = pivot.problem, field.arrays
-    if not problem.priors.label_invariant or problem.n_components == 1:
+    if not problem.priors.label_invariant or problem.n_located == 1:
         return factors
     own = np.empty((arrays.n_rows, arrays.n_components))
     field.expectation(factors, own)
     theirs = problem.arrays.membership(pivot.parameters)[0]
     repeats = arrays.sample.repeats
     agreement = (theirs * repeats[:, None] if len(repeats) else theirs).T @ own
-    return factors.permuted(best_order(agreement))
+    return factors.permuted(best_order(agreement, len(problem.fixed)))

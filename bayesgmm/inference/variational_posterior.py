@@ -114,7 +114,7 @@ class VariationalPosterior(Posterior):
         not run together this is a lower bound too, and near the log evidence where components are apart; empty
         components are alike, so exchanging them makes no copy.
         """
-        k = self.problem.n_components
+        k = self.problem.n_located
         alike = len(self.pruned) if self.problem.priors.label_invariant else 0
         return self.elbo + math.lgamma(k + 1) - math.lgamma(alike + 1)
 
@@ -193,9 +193,11 @@ class VariationalPosterior(Posterior):
         problem, q = self.problem, self._run.factors
         result = self.params.copy(deep=True)
         result[names.WEIGHTS].values[:] = q.weights.weight_sds()
-        sds = q.components.mean_sds() * problem.unit
-        result[names.MEANS].values[: len(sds)] = sds
-        result[names.COVARIANCES].values[: len(sds)] = q.components.covariance_sds() * self._squared_units
+        located = slice(problem.n_located)
+        for name in (names.MEANS, names.COVARIANCES):
+            result[name].values[:] = 0.0  # noise and a spike are where they are
+        result[names.MEANS].values[located] = q.components.mean_sds() * problem.unit
+        result[names.COVARIANCES].values[located] = q.components.covariance_sds() * self._squared_units
         if isinstance(q.weights, NormalFactor):
             result[names.EFFECTS].values[:] = self._effect_sds(q.weights)
         if problem.covariate_names:
@@ -231,6 +233,8 @@ class VariationalPosterior(Posterior):
         at = 0
         for name in (names.WEIGHTS, names.MEANS, names.COVARIANCES, names.EFFECTS):
             values = result[name].values
+            if name in (names.MEANS, names.COVARIANCES):
+                values = values[: self.problem.n_located]
             own = added[at : at + values.size].reshape(values.shape)
             at += values.size
             finite = np.isfinite(values) & np.isfinite(own)
@@ -278,13 +282,13 @@ class VariationalPosterior(Posterior):
         per standard deviation of each predictor, and their ``logit_covariance``.
         """
         problem, q = self.problem, self._run.factors
-        components = q.components
+        components, located = q.components, _located(problem)
         data: dict[str, Any] = {
-            "mass": (names.COMPONENT, components.mass),
-            "strength": (names.COMPONENT, components.strength),
-            "dof": (names.COMPONENT, components.dof),
-            names.MEANS: ((names.COMPONENT, names.TRAIT), problem.centre + problem.unit * components.means),
-            "scales": ((names.COMPONENT, names.TRAIT, names.TRAIT_BIS), components.scales * self._squared_units),
+            "mass": (located, components.mass),
+            "strength": (located, components.strength),
+            "dof": (located, components.dof),
+            names.MEANS: ((located, names.TRAIT), problem.centre + problem.unit * components.means),
+            "scales": ((located, names.TRAIT, names.TRAIT_BIS), components.scales * self._squared_units),
         }
         if isinstance(q.weights, NormalFactor):
             data["logits"] = (("coefficient", "other"), q.weights.mean)
@@ -307,7 +311,7 @@ class VariationalPosterior(Posterior):
 
         Under a concentration below 1 superfluous components empty themselves.
         """
-        return [int(k) for k in np.flatnonzero(self.mass.values < PRUNED)]
+        return [int(k) for k in np.flatnonzero(self.mass.values[: self.problem.n_located] < PRUNED)]
 
     # -- people -----------------------------------------------------------------------------------
 
@@ -348,7 +352,8 @@ class VariationalPosterior(Posterior):
         if len(uncertain.person):
             log_weights = uncertain.mixed(self._field.log_weights(q, uncertain.rows / unit), len(rows), log_weights)
         if covariates.shape[1]:
-            log_weights = log_weights - 0.5 * q.shifts.widths(q.components.expected_precisions, covariates.T)
+            widths = q.shifts.widths(q.components.expected_precisions, covariates.T)
+            log_weights[:, : widths.shape[1]] -= 0.5 * widths
         return log_weights, self._weights_alone(rows, uncertain)
 
     def _weights_alone(self, rows: Array, uncertain: Uncertain) -> Array:
@@ -389,7 +394,7 @@ class VariationalPosterior(Posterior):
         if beta.shape[1] != len(self.problem.predictor_names):
             beta = np.zeros((n, len(self.problem.predictor_names), 0))  # one component: no effects
         means, roots = q.components.draw(n, rng)
-        return Stacked(pi, beta, means, roots, q.shifts.draw(n, rng))
+        return Stacked(pi, beta, means, roots, q.shifts.draw(n, rng), np.empty((n, 0)))
 
     @property
     def posterior(self) -> xr.Dataset:
@@ -433,13 +438,18 @@ class VariationalPosterior(Posterior):
         return "\n".join([*lines, CAUTION, self.summary().round(4).to_string(index=False)])
 
 
+def _located(problem: Problem) -> str:
+    """The dim of the components that have factors of their own."""
+    return names.LOCATED if len(problem.fixed) else names.COMPONENT
+
+
 def _stored(run: VariationalRun) -> xr.Dataset:
     """A run's factors as they are, for a file."""
-    q = run.factors
+    q, located = run.factors, _located(run.problem)
     data: dict[str, Any] = {
-        "mass": (names.COMPONENT, q.components.mass),
-        names.MEANS: ((names.COMPONENT, names.TRAIT), q.components.means),
-        "scales": ((names.COMPONENT, names.TRAIT, names.TRAIT_BIS), q.components.scales),
+        "mass": (located, q.components.mass),
+        names.MEANS: ((located, names.TRAIT), q.components.means),
+        "scales": ((located, names.TRAIT, names.TRAIT_BIS), q.components.scales),
         "history": (names.ITERATION, run.bounds),
     }
     if isinstance(q.weights, NormalFactor):
