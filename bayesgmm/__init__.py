@@ -60,6 +60,12 @@ _HOMES = {
     "score_variants": "analysis.effect_tests",
     "bootstrap": "analysis.bootstrap",
     "Bootstrap": "analysis.bootstrap",
+    "select": "analysis.selection",
+    "Selection": "analysis.selection",
+    "read_selection": "analysis.selection_storage",
+    "components_test": "analysis.components_test",
+    "evidence": "analysis.evidence",
+    "combine": "analysis.combine",
     "sensitivity": "analysis.sensitivity",
     "sensitivity_table": "analysis.sensitivity",
     "tipping_points": "analysis.tipping",
@@ -89,11 +95,14 @@ if TYPE_CHECKING:
     from bayesgmm import plots, pymc, simulate, sklearn
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.bootstrap import Bootstrap, bootstrap
+    from bayesgmm.analysis.combine import combine
     from bayesgmm.analysis.compare import compare
+    from bayesgmm.analysis.components_test import components_test
     from bayesgmm.analysis.credible_sets import credible_sets
     from bayesgmm.analysis.effect_tests import score_variants, test_effect
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.fit_checks import FitChecks, check_fit
+    from bayesgmm.analysis.evidence import evidence
     from bayesgmm.analysis.inclusion import inclusion
     from bayesgmm.analysis.occupied import occupied
     from bayesgmm.analysis.power_scaling import power_scaling
@@ -101,6 +110,8 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.prior_checks import prior_conflict, prior_predictive
     from bayesgmm.analysis.prior_study import prior_study
     from bayesgmm.analysis.scales import effective_effects, group_scales
+    from bayesgmm.analysis.selection import Selection, select
+    from bayesgmm.analysis.selection_storage import read_selection
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.analysis.standard_errors import standard_errors
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points

@@ -88,11 +88,7 @@ class Problem(ProblemData):
         n_observed = count_people(traits, weight, observed)
         n_elsewhere = float(len(elsewhere) if shares_elsewhere is None else shares_elsewhere.sum())
         if n_elsewhere < mixture.n_components:
-            raise InputError(
-                f"n_components = {mixture.n_components}, but only {n_elsewhere:g} people have traits"
-                f"{'' if fixed.spike is None else ' other than the spike'}; ask for at most "
-                f"{max(int(n_elsewhere), 1)} components"
-            )
+            raise InputError(_too_many(mixture.n_components, n_elsewhere, fixed))
         n_components = mixture.n_components + len(fixed)
         family = family_for(mixture.covariance, traits.shape[1])
         average = mixture.missing_genotypes == "average"
@@ -176,6 +172,35 @@ class Problem(ProblemData):
         """The same data under priors that are numbers already."""
         other = replace(self, priors=priors)
         return self._shared_with(other)
+
+    def respecified(self, n_components: int, covariance: str, priors: Priors, reference: int = 0) -> Problem:
+        """The same data and formulas with another number of components, family and priors.
+
+        Nothing of the data is computed again, unless the family needs one unit for all traits and this one does not, or
+        the other way round. Noise and a spike stay, and are not in ``n_components``.
+
+        Raises
+        ------
+        InputError
+            If there are too few people, or family or priors do not suit the data.
+        """
+        elsewhere, shares = self._elsewhere
+        n_elsewhere = float(len(elsewhere) if shares is None else shares.sum())
+        if n_elsewhere < n_components:
+            raise InputError(_too_many(n_components, n_elsewhere, self.fixed))
+        family = family_for(covariance, len(self.trait_names))
+        refuse_units_apart(family, self.trait_names, self._trait_moments[1])
+        size = n_components + len(self.fixed)
+        other = replace(self, n_components=size, family=family, reference=min(reference, size - 1))
+        of_units = frozenset(("unit", "_gather", "_floor", "_log_units", "log_likelihood_shift"))
+        same = family.one_unit == self.family.one_unit
+        return self._shared_with(other, but=frozenset() if same else of_units).with_priors(priors)
+
+    def in_one_thread(self) -> Problem:
+        """The same problem whose passes are not shared among threads: for fits side by side."""
+        other = self._shared_with(replace(self))
+        other.__dict__["arrays"] = replace(self.arrays, threads=False)
+        return other
 
     def keeping(self, chosen: Sequence[int]) -> Problem:
         """The same problem with these predictors only, by their positions in order, under the same priors.
@@ -475,6 +500,13 @@ def _fixed_components(
             raise InputError(f"noise: {trait_names[int(known.argmin())]!r} does not vary, so its box has no volume")
         fixed = replace(fixed, noise=Box.around(traits, None if mixture.noise is True else float(mixture.noise)))
     return fixed, traits, shares
+
+
+def _too_many(n_components: int, n_people: float, fixed: Fixed) -> str:
+    return (
+        f"n_components = {n_components}, but only {n_people:g} people have traits"
+        f"{'' if fixed.spike is None else ' other than the spike'}; ask for at most {max(int(n_people), 1)} components"
+    )
 
 
 def _labels(given: Sequence[str]) -> NDArray[Any]:

@@ -14,8 +14,8 @@ import bayesgmm as bg
 from bayesgmm.inference.density import FusedDensity
 from bayesgmm.inference.laplace import (
     GOOD_K,
-    _folded,
     _orders,
+    folded,
     label_exchanges,
     student_log_density,
     student_points,
@@ -123,10 +123,10 @@ def test_every_copy_of_a_draw_is_folded_to_the_same_one(rng):
     exchanges = label_exchanges(fit, density)
     assert len(exchanges) == 5
     points = student_points(200, density.size, 5.0, seed=1)[0]
-    folded = _folded(points, exchanges)
-    assert np.allclose(density.values(points), density.values(folded))
+    nearest = folded(points, exchanges)
+    assert np.allclose(density.values(points), density.values(nearest))
     for matrix, offset in exchanges:
-        assert np.allclose(_folded(points @ matrix.T + offset, exchanges), folded)
+        assert np.allclose(folded(points @ matrix.T + offset, exchanges), folded)
 
 
 def test_exchanges_within_reach_are_completed_to_a_group():

@@ -102,6 +102,15 @@ class Family:
         """Whether all components have one covariance matrix."""
         return self.name in ("EII", "EEI", "EEE")
 
+    def within(self, other: Family) -> bool:
+        """Whether every member of this family is one of the other.
+
+        Volume, shape and orientation may each only become freer. A sphere has every orientation.
+        """
+        freedom = {NONE: 0, EQUAL: 1, VARIABLE: 2}
+        mine, theirs = ((f.volume, f.shape, f.orientation) for f in (self, other))
+        return all(freedom[a] <= freedom[b] for a, b in zip(mine, theirs, strict=True))
+
     def in_one_trait(self) -> Family:
         """The family of the same volume when there is one trait, where shape and orientation say nothing."""
         return Family("EEE" if self.volume == EQUAL else "VVV")

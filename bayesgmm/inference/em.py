@@ -154,10 +154,10 @@ def polish(arrays: MixtureArrays, run: Climb, *, max_iterations: int, tolerance:
 
 def _is_worth_polishing(arrays: MixtureArrays, run: Climb) -> bool:
     """Whether a Hessian costs no more passes over the people than EM has taken, or EM may stand on a saddle."""
-    return _HESSIAN * arrays.n_free <= max(2 * _PATIENCE, len(run.history)) or _some_coincide(run.parameters)
+    return _HESSIAN * arrays.n_free <= max(2 * _PATIENCE, len(run.history)) or some_coincide(run.parameters)
 
 
-def _some_coincide(parameters: Parameters) -> bool:
+def some_coincide(parameters: Parameters) -> bool:
     """Whether two components are at one place, where EM stands still but the log posterior may rise by parting them."""
     means, roots = parameters.means, parameters.roots
     for k in range(1, len(means)):

@@ -127,8 +127,8 @@ def importance_sample(
 
     points, log_proposal = student_points(n, density.size, df, seed)
     if len(exchanges):
-        points = _folded(points, exchanges)
-        squared = _squared_at(points, exchanges)
+        points = folded(points, exchanges)
+        squared = squared_at(points, exchanges)
         log_proposal = logsumexp(student_log_density(squared, density.size, df), axis=0)
     log_density = density.values(points)
     log_ratio = np.where(np.isfinite(log_density), log_density - log_proposal, -np.inf)
@@ -151,15 +151,15 @@ def importance_sample(
     )
 
 
-def _squared_at(points: Array, exchanges: Sequence[tuple[Array, Array]]) -> Array:
+def squared_at(points: Array, exchanges: Sequence[tuple[Array, Array]]) -> Array:
     """Squared distances (1 + exchanges, n) of points, and of their copies, from the mode."""
     copies = [((points @ matrix.T + offset) ** 2).sum(axis=1) for matrix, offset in exchanges]
     return np.stack([(points**2).sum(axis=1), *copies])
 
 
-def _folded(points: Array, exchanges: Sequence[tuple[Array, Array]]) -> Array:
+def folded(points: Array, exchanges: Sequence[tuple[Array, Array]]) -> Array:
     """Of every point the copy nearest to the mode."""
-    nearest, folded = _squared_at(points, exchanges).argmin(axis=0), points.copy()
+    nearest, folded = squared_at(points, exchanges).argmin(axis=0), points.copy()
     for j, (matrix, offset) in enumerate(exchanges):
         rows = nearest == j + 1
         folded[rows] = points[rows] @ matrix.T + offset
@@ -268,6 +268,12 @@ class LaplacePosterior(Posterior):
         if self._theta is not None:
             draws = with_scales(self.problem, draws, self._theta)
         return draws.assign_coords({names.CHAIN: np.arange(1), names.DRAW: np.arange(draws.sizes[names.DRAW])})
+
+    @property
+    def run(self) -> LaplaceRun | None:
+        """The weighted draws behind these; None once read back from a file."""
+        found: LaplaceRun | None = self.__dict__.get("_run")
+        return found
 
     @cached_property
     def _stacked(self) -> Stacked:

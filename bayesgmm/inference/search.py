@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 _SCREENING_STEPS = 15  # EM steps every start gets before the best go on
-_SCREENING_ROWS = 10_000  # rows on which they are taken; more would cost time and change little
+SCREENING_ROWS = 10_000  # rows on which they are taken; more would cost time and change little
 _NEAR = 1e-4  # distance to the limit at which the subset's top is near enough
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
 _FINISHERS = 4  # starts that are climbed to the top, at least
@@ -84,25 +84,7 @@ def fit_map(
         run, table = _climb_from(problem, *explicit_start(problem, init), max_iterations, tolerance)
     else:
         run, table = _climb_all(problem, restarts, seed, max_iterations, tolerance, progress)
-    run = _in_order(problem, run, max_iterations, tolerance)
-    _, gradient = problem.arrays.log_posterior_and_gradient(run.parameters)
-    shift = problem.log_likelihood_shift + problem.log_prior_shift
-    for row in table:
-        row[names.LOG_POSTERIOR] += shift
-    fit = MapFit(
-        problem=problem,
-        parameters=run.parameters,
-        converged=run.converged,
-        reason=run.reason,
-        gap=run.gap,
-        strict=run.strict,
-        gradient_norm=float(np.abs(gradient).max(initial=0.0)),
-        seed=seed,
-        log_posteriors=np.array(run.history) + shift,
-        start_rows=table,
-        emptied=emptied,
-        information=run.curvature[1] if run.curvature is not None and run.curvature[0] is run.parameters else None,
-    )
+    fit = fit_of_climb(problem, run, table, seed, max_iterations, tolerance, emptied)
     if problem.priors.scales is not None:
 
         def climbed(other: Problem, start: MapFit) -> MapFit:
@@ -119,6 +101,37 @@ def fit_map(
     if problem.priors.components_jeffreys and problem.priors.why_improper(problem.n_complete):
         warnings.warn(_improper_told(fit), FitWarning, stacklevel=3)
     return fit
+
+
+def fit_of_climb(
+    problem: Problem,
+    run: Climb,
+    table: list[dict[str, Any]],
+    seed: int,
+    max_iterations: int,
+    tolerance: float,
+    emptied: Emptied | None = None,
+) -> MapFit:
+    """The result of the highest climb; the log posteriors of its table of starts go back to the traits' units."""
+    run = _in_order(problem, run, max_iterations, tolerance)
+    _, gradient = problem.arrays.log_posterior_and_gradient(run.parameters)
+    shift = problem.log_likelihood_shift + problem.log_prior_shift
+    for row in table:
+        row[names.LOG_POSTERIOR] += shift
+    return MapFit(
+        problem=problem,
+        parameters=run.parameters,
+        converged=run.converged,
+        reason=run.reason,
+        gap=run.gap,
+        strict=run.strict,
+        gradient_norm=float(np.abs(gradient).max(initial=0.0)),
+        seed=seed,
+        log_posteriors=np.array(run.history) + shift,
+        start_rows=table,
+        emptied=emptied,
+        information=run.curvature[1] if run.curvature is not None and run.curvature[0] is run.parameters else None,
+    )
 
 
 def with_a_mode(problem: Problem) -> Problem:
@@ -223,10 +236,10 @@ def screened(
 ) -> list[tuple[str, Parameters | None]]:
     """Starts after a few EM steps, on a subset where there are many people: the highest of every hill."""
     arrays = problem.arrays
-    sample = thinned(arrays.sample, _SCREENING_ROWS)
+    sample = thinned(arrays.sample, SCREENING_ROWS)
     some = arrays if sample is arrays.sample else replace(arrays, sample=sample)
     points = problem.start_points(sample)
-    partitions = _partitions(some, points, restarts, seed)
+    partitions = partitions_of(some, points, restarts, seed)
     runs: list[Climb | None] = []
     for j, (_, labels) in enumerate(track(partitions, "starts", enabled=progress)):
         parameters = start_from(some, points, spread_over(some, points, labels, j))
@@ -255,7 +268,7 @@ def _climb_from(
     return run, _table([method], [run], [""], {0}, {})
 
 
-def _partitions(arrays: MixtureArrays, points: Array, restarts: int, seed: int) -> list[tuple[str, Labels]]:
+def partitions_of(arrays: MixtureArrays, points: Array, restarts: int, seed: int) -> list[tuple[str, Labels]]:
     """Starting partitions of the rows: quantiles, equal values, widths, a hierarchy, predictors, then k-means++."""
     there = at_spike(arrays.sample)
     if there.any():
@@ -316,11 +329,11 @@ def _climb_all(
 ) -> tuple[Climb, list[dict[str, Any]]]:
     """Screen every start with a few EM steps, climb the best to the top, and tell of all."""
     arrays = problem.arrays
-    sample = thinned(arrays.sample, _SCREENING_ROWS)
+    sample = thinned(arrays.sample, SCREENING_ROWS)
     fewer = sample is not arrays.sample
     some = replace(arrays, sample=sample) if fewer else arrays
     points = problem.start_points(sample)
-    partitions = _partitions(some, points, restarts, seed)
+    partitions = partitions_of(some, points, restarts, seed)
     steps = min(_SCREENING_STEPS, max_iterations)
     runs: list[Climb | None] = []
     failures: list[str] = []

@@ -8,6 +8,7 @@ from bayesgmm.plots.fit_checks import plot_fit_checks
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.membership import plot_membership
 from bayesgmm.plots.priors import plot_priors
+from bayesgmm.plots.selection import plot_combination, plot_selection
 from bayesgmm.plots.sensitivity import (
     plot_bayes_factor,
     plot_prior_posterior,
@@ -20,6 +21,7 @@ from bayesgmm.plots.weights import plot_penetrance
 __all__ = [
     "plot_bayes_factor",
     "plot_bootstrap",
+    "plot_combination",
     "plot_compare",
     "plot_density",
     "plot_fit_checks",
@@ -30,6 +32,7 @@ __all__ = [
     "plot_priors",
     "plot_rank",
     "plot_ridges",
+    "plot_selection",
     "plot_sensitivity",
     "plot_sensitivity_heatmap",
     "plot_trace",

@@ -1,0 +1,385 @@
+"""How many components, which covariance family, which predictors: many mixtures of one study, held side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm import names
+from bayesgmm.analysis.components_test import ComponentsTest
+from bayesgmm.analysis.leave_one_out import LeaveOneOut
+from bayesgmm.analysis.selection_table import (
+    CRITERIA,
+    chosen_values,
+    column_of,
+    model_probabilities,
+    size_probabilities,
+    table_of_cells,
+)
+from bayesgmm.analysis.selection_words import Stability, cautions_of, verdict_of
+from bayesgmm.analysis.selection_work import DRAWN, Work
+from bayesgmm.core.families import FAMILIES, family_of
+from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.inference.bridge import Evidence
+from bayesgmm.inference.nested import FAILURES, NestedSearch, cells_of
+from bayesgmm.model import Mixture, as_study
+from bayesgmm.priors import Priors
+from bayesgmm.problem import Problem
+from bayesgmm.progress import counting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bayesgmm.inference.map_fit import MapFit
+
+ENGINES = ("auto", "laplace", "nuts")
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Many mixtures of one study and which of them a criterion chooses, from :func:`select`.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row a model. ``n_components``, ``covariance``, ``weights`` (formula; empty for none), ``n_parameters``,
+        ``log_likelihood``, ``log_posterior``; the criteria, of each of which smaller is better: ``bic``, ``icl``,
+        ``aic``, ``nec`` (entropy of the memberships as a share of the likelihood gained over one component; one
+        component has 1), and where asked for ``loo`` (-2 elpd) with ``loo_se`` and ``loo_high_k`` (people for whom it
+        is not to be believed), ``evidence`` (-2 log marginal likelihood) with ``evidence_se``, ``evidence_k`` (k-hat of
+        the importance draws) and ``evidence_by``, ``lrt`` with ``lrt_p`` and ``lrt_draws`` (bootstrap test of this
+        number of components against one more); ``entropy`` of the memberships (nats); ``probability`` (posterior
+        probability of the model, every number of components equally likely a priori and the models of each too);
+        ``converged``, ``starts``, ``reached`` (starts that were followed to the best mode), ``seconds``, ``status``
+        ("fitted" or "failed") and ``reason``.
+    criterion : str
+    problems : tuple of str
+        What should worry the reader; also in :meth:`summary`.
+    seconds : float
+    """
+
+    table: pd.DataFrame
+    criterion: str
+    level: float
+    seconds: float
+    best_row: int
+    fits: dict[int, MapFit] = field(repr=False)
+    stability: Stability | None = None
+    tests: dict[int, ComponentsTest] = field(default_factory=dict, repr=False)
+    evidences: dict[int, Evidence] = field(default_factory=dict, repr=False)
+    loo: dict[int, LeaveOneOut] = field(default_factory=dict, repr=False)
+
+    @property
+    def best(self) -> MapFit:
+        """The fit that the criterion chooses."""
+        return self.fits[self.best_row]
+
+    @property
+    def n_components(self) -> int:
+        """Number of components that the criterion chooses."""
+        return int(self.table[names.N_COMPONENTS][self.best_row])
+
+    def fit(self, n_components: int, covariance: str | None = None, weights: str | None = None) -> MapFit:
+        """The fit of one model; family and formula may be left out where there is one.
+
+        Raises
+        ------
+        InputError
+            If there is no such fit, or more than one.
+        """
+        t = self.table
+        chosen = t[names.N_COMPONENTS] == n_components
+        if covariance is not None:
+            chosen &= t["covariance"] == covariance
+        if weights is not None or len(set(t["weights"])) > 1:
+            chosen &= t["weights"] == (weights or "")
+        rows = [int(r) for r in t.index[chosen] if int(r) in self.fits]
+        if len(rows) != 1:
+            raise InputError(
+                f"{len(rows)} fits have {n_components} components, covariance {covariance!r} and weights {weights!r}; "
+                "say which of them, as in the rows of table"
+            )
+        return self.fits[rows[0]]
+
+    def ranked(self, criterion: str | None = None) -> pd.DataFrame:
+        """The fitted rows of the table, the best by a criterion first."""
+        criterion = self.criterion if criterion is None else criterion
+        values = chosen_values(self.table, criterion, self.level)
+        return self.table.loc[values.dropna().sort_values(kind="stable").index]
+
+    @property
+    def choices(self) -> pd.DataFrame:
+        """What every criterion chooses: ``criterion``, ``n_components``, ``covariance``, ``weights``, ``value``."""
+        rows = []
+        for criterion in CRITERIA:
+            if column_of(criterion) in self.table:
+                ranked = self.ranked(criterion)
+                if len(ranked):
+                    first = ranked.iloc[0]
+                    rows.append(
+                        (
+                            criterion,
+                            int(first[names.N_COMPONENTS]),
+                            first["covariance"],
+                            first["weights"],
+                            float(first[column_of(criterion)]),
+                        )
+                    )
+        return pd.DataFrame(rows, columns=["criterion", names.N_COMPONENTS, "covariance", "weights", "value"])
+
+    @property
+    def n_components_probability(self) -> pd.DataFrame:
+        """Posterior probability of each number of components.
+
+        Every number has the same prior probability, and so have the models of one number among themselves. From the
+        evidences where they are known (``error`` is what their Monte Carlo errors leave), else from BIC, whose
+        difference is roughly twice that of the log evidences. ``attrs["from"]`` says which.
+        """
+        return size_probabilities(self.table)
+
+    @property
+    def verdict(self) -> str:
+        """The choice in words."""
+        return verdict_of(self)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What should worry the reader, a sentence or two each."""
+        return cautions_of(self)
+
+    def summary(self) -> str:
+        """Verdict, cautions, and what every criterion chooses."""
+        lines = [self.verdict, *(f"- {caution}" for caution in self.cautions)]
+        choices = self.choices.drop(columns=["weights"] if len(set(self.table["weights"])) < 2 else [])
+        return "\n".join([*lines, choices.round(3).to_string(index=False)])
+
+    def __repr__(self) -> str:
+        fitted = int((self.table["status"] == "fitted").sum())
+        return (
+            f"Selection: {fitted} of {len(self.table)} models fitted in {self.seconds:.1f} s; of every criterion "
+            f"smaller is better\n{self.summary()}"
+        )
+
+    def plot(self, criterion: str | None = None) -> Figure:
+        """Draw a criterion against the number of components, a line a family."""
+        from bayesgmm.plots.selection import plot_selection
+
+        return plot_selection(self, criterion)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the table to ``.tsv``; or table and chosen fit to ``.nc`` or ``.zarr``, for :func:`read_selection`."""
+        from bayesgmm.analysis.selection_storage import save_selection
+
+        save_selection(self, path)
+
+
+def select(
+    study: Any,
+    n_components: int | Iterable[int] = range(1, 6),
+    covariance: str | Sequence[str] = "VVV",
+    weights: str | Sequence[str | None] | None = None,
+    *,
+    criterion: str = "bic",
+    also: Sequence[str] = (),
+    means: str | None = None,
+    priors: Priors | None = None,
+    model: Mixture | None = None,
+    engine: str = "auto",
+    draws: int = 4000,
+    bootstrap: int = 199,
+    level: float = 0.05,
+    seed: int | None = None,
+    restarts: int = 10,
+    max_iterations: int = 5000,
+    tolerance: float = 1e-8,
+    workers: int | None = None,
+    progress: bool = False,
+    sample_weight: Any = None,
+) -> Selection:
+    """Fit mixtures of several numbers of components, covariance families and formulas, and choose among them.
+
+    Fits run side by side and each stands alone: one that fails is a row with its reason. Models that contain each other
+    help each other to their modes, so that a larger one does not end below a smaller.
+
+    Parameters
+    ----------
+    study : Study, DataFrame or ndarray
+    n_components : int or iterable of int, default 1 to 5
+    covariance : str or sequence of str, default "VVV"
+        Covariance families; ``"all"`` for the fourteen (E and V for one trait).
+    weights : str, None, or sequence of these
+        Formulas of the predictors of the weights.
+    criterion : {"bic", "icl", "aic", "nec", "loo", "evidence", "blrt"}
+        What chooses; of all of them smaller is better. ``"bic"``: the density, with a price of ``log n`` a parameter
+        (Keribin 2000: consistent). ``"icl"``: BIC plus twice the entropy of the memberships, for clusters that are
+        apart (Biernacki, Celeux and Govaert 2000). ``"aic"``: prediction; tends to too many. ``"nec"``: entropy as a
+        share of the likelihood gained (Celeux and Soromenho 1996). ``"loo"``: prediction by the posterior.
+        ``"evidence"``: marginal likelihood under the priors. ``"blrt"``: bootstrap likelihood-ratio test of each number
+        against one more (:func:`components_test`).
+    also : sequence of str
+        Further criteria that take draws or refits: "loo", "evidence", "blrt". The others are always in the table.
+    means : str, optional
+        Formula of covariates of the means, the same in every model.
+    priors : Priors, optional
+        Default: the defaults, under which BIC is that of the mode. ``Priors.flat()``: maximum likelihood, as the
+        criteria were derived; components may then close in on a few people.
+    model : Mixture, optional
+        What is not named here comes from it: priors, formulas, reference, how missing genotypes are treated.
+    engine : {"auto", "laplace", "nuts"}
+        Where draws for "loo" and "evidence" come from: the Laplace engine, the sampler (and evidence by bridge
+        sampling), or the sampler only where the Laplace engine's k-hat is above 0.7.
+    draws : int, default 4000
+        Of each posterior (of all chains together).
+    bootstrap : int, default 199
+        Data sets simulated for each test of "blrt", at most.
+    level : float, default 0.05
+        Of that test: the p-value up to which one more component is called for.
+    seed : int, optional
+        None: 0.
+    restarts, max_iterations, tolerance
+        As in :meth:`bayesgmm.Mixture.fit`; besides the restarts there are the starts from other models.
+    workers : int, optional
+        Fits side by side; by default as many as there are processors. The answer does not depend on it.
+    progress : bool, default False
+    sample_weight
+        As in :meth:`bayesgmm.Mixture.fit`.
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    InputError
+        If an argument is out of bounds, or no model at all could be fitted.
+
+    Examples
+    --------
+    >>> import numpy as np, bayesgmm as bg
+    >>> rng = np.random.default_rng(1)
+    >>> y = np.concatenate([rng.normal(0, 1, 200), rng.normal(5, 1, 200)])
+    >>> bg.select(y, range(1, 5)).n_components
+    2
+    """
+    began = time.perf_counter()
+    template = Mixture(1) if model is None else model
+    if not isinstance(template, Mixture):
+        raise InputError(f"model = {model!r}; it must be a bayesgmm.Mixture, from which other options are taken")
+    priors = template.priors if priors is None else priors
+    means = template.means if means is None else means
+    sizes, wanted = _sizes(n_components), _criteria(criterion, also)
+    made = as_study(study, sample_weight)
+    covariances = _covariances(covariance, len(made.trait_names))
+    formulas = _formulas(weights, template)
+    _check_numbers(engine, draws, bootstrap, level, restarts, workers)
+    seed = 0 if seed is None else seed
+    workers = max(1, os.cpu_count() or 1) if workers is None else workers
+
+    def specify(base: Problem, size: int, family: str) -> Problem:
+        return base.respecified(size, family, priors, template.reference)
+
+    bases = [_base(replace(template, means=means), made, formula) for formula in formulas]
+    cells = cells_of(bases, covariances, sizes, specify)
+    limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
+    with warnings.catch_warnings():
+        # what is wrong with a fit is in its row
+        warnings.simplefilter("ignore", FitWarning)
+        with counting("models", 4 * len(cells), enabled=progress) as tick:
+            search = NestedSearch(cells, restarts=restarts, seed=seed, workers=workers, told=tick, **limits)
+            search.run()
+        table = table_of_cells(list(cells.values()), formulas)
+        if not (table["status"] == "fitted").any():
+            raise InputError(f"select: no model could be fitted; of the first it is said: {table['reason'][0]}")
+        rows = {key: j for j, key in enumerate(cells)}
+        fits = {rows[key]: cell.fit for key, cell in cells.items() if cell.fit is not None}
+        work = Work(table, fits, seed, workers, progress)
+        if set(wanted) & set(DRAWN):
+            work.draw(wanted, engine, draws)
+        if "blrt" in wanted:
+            work.test(bootstrap, level)
+        best, stability = work.checked(criterion, level, restarts, limits)
+    work.table["probability"] = model_probabilities(work.table)
+    return Selection(
+        table=work.table,
+        criterion=criterion,
+        level=level,
+        seconds=time.perf_counter() - began,
+        best_row=best,
+        fits=fits,
+        stability=stability,
+        tests=work.tests,
+        evidences=work.evidences,
+        loo=work.loo,
+    )
+
+
+def _base(template: Mixture, study: Any, formula: str | None) -> Problem | str:
+    """The problem of one formula with one component, or why there is none."""
+    try:
+        alone = replace(template, n_components=1, covariance="VVV", weights=formula, reference=0, priors=Priors())
+        return Problem.build(alone, study)
+    except FAILURES as error:
+        return str(error)
+
+
+def _sizes(given: int | Iterable[int]) -> list[int]:
+    listed = [given] if isinstance(given, int | np.integer) else list(given)
+    wrong = [k for k in listed if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1]
+    if wrong or not listed:
+        raise InputError(f"n_components = {given!r}; give numbers of components, at least 1, e.g. range(1, 6)")
+    return sorted({int(k) for k in listed})
+
+
+def _covariances(given: str | Sequence[str], n_traits: int) -> list[str]:
+    if isinstance(given, str):
+        if given == "all":
+            return ["E", "V"] if n_traits == 1 else list(FAMILIES)
+        given = [given]
+    listed = list(given)
+    if not listed:
+        raise InputError("covariance: give at least one family, or 'all'")
+    for family in listed:
+        Mixture(1, covariance=family)  # which says what the families are
+    if n_traits == 1:
+        listed = [family_of(family).in_one_trait().name[0] for family in listed]
+    return list(dict.fromkeys(listed))
+
+
+def _formulas(given: str | Sequence[str | None] | None, template: Mixture) -> list[str | None]:
+    if given is None:
+        return [template.weights]
+    listed: list[str | None] = [given] if isinstance(given, str) else list(dict.fromkeys(given))
+    if not listed or any(not (f is None or isinstance(f, str)) for f in listed):
+        raise InputError(f"weights = {given!r}; give formulas, e.g. [None, 'rs1', 'rs1 + rs2']")
+    return listed
+
+
+def _criteria(criterion: str, also: Sequence[str]) -> list[str]:
+    listed = [criterion, *([also] if isinstance(also, str) else also)]
+    for name in listed:
+        if name not in CRITERIA:
+            raise InputError(f"criterion = {name!r}; the criteria are {', '.join(CRITERIA)}")
+    return listed
+
+
+def _check_numbers(engine: str, draws: int, bootstrap: int, level: float, restarts: int, workers: int | None) -> None:
+    if engine not in ENGINES:
+        raise InputError(f"engine = {engine!r}; it must be one of {', '.join(ENGINES)}")
+    for name, value, least in (
+        ("draws", draws, 800),
+        ("bootstrap", bootstrap, 19),
+        ("restarts", restarts, 1),
+        ("workers", 1 if workers is None else workers, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} = {value}; it must be at least {least}")
+    if not 0.0 < level < 1.0:
+        raise InputError(f"level = {level!r}; it must be between 0 and 1")

@@ -1,0 +1,160 @@
+"""The table of a selection: its columns, what a criterion chooses in it, and probabilities of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from bayesgmm import names
+from bayesgmm.errors import InputError
+from bayesgmm.inference.nested import Cell
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
+
+Array = NDArray[np.float64]
+
+CRITERIA = ("bic", "icl", "aic", "nec", "loo", "evidence", "blrt")
+
+
+def column_of(criterion: str) -> str:
+    """Column of the table that a criterion is in."""
+    return "lrt_p" if criterion == "blrt" else criterion
+
+
+def chosen_values(table: pd.DataFrame, criterion: str, level: float) -> pd.Series[Any]:
+    """What a criterion minimises, a row; NaN where it does not come into question.
+
+    The bootstrap test leaves of every family and formula the smallest number of components that is not rejected against
+    one more; BIC decides among these.
+    """
+    if criterion != "blrt":
+        return table[criterion].astype(float)
+    values = pd.Series(np.nan, index=table.index)
+    fitted = table[table["status"] == "fitted"]
+    for _, rows in fitted.groupby(["covariance", "weights"]):
+        ordered = rows.sort_values(names.N_COMPONENTS)
+        enough = np.flatnonzero(ordered["lrt_p"].to_numpy(dtype=float) > level)
+        tested = np.flatnonzero(ordered["lrt_p"].notna().to_numpy())
+        if len(tested):
+            # where every test rejects, the one above the largest that was tested
+            place = enough[0] if len(enough) else min(tested[-1] + 1, len(ordered) - 1)
+            values[ordered.index[place]] = ordered["bic"].iloc[place]
+    return values
+
+
+def log_evidences(table: pd.DataFrame) -> tuple[NDArray[np.int64], Array, Array, str]:
+    """Rows with a log evidence, these, their standard errors, and whether they are the evidence or from BIC.
+
+    BIC is roughly -2 times a log evidence (Schwarz 1978), without an error.
+    """
+    if "evidence" in table and table["evidence"].notna().any():
+        known = table["evidence"].notna().to_numpy()
+        values = -0.5 * table["evidence"].to_numpy(dtype=float)
+        return np.flatnonzero(known), values[known], 0.5 * table["evidence_se"].to_numpy(dtype=float)[known], "evidence"
+    values = -0.5 * table["bic"].to_numpy(dtype=float)
+    known = np.isfinite(values)
+    return np.flatnonzero(known), values[known], np.zeros(int(known.sum())), "bic"
+
+
+def size_probabilities(table: pd.DataFrame) -> pd.DataFrame:
+    """Posterior probability of each number of components; see :attr:`Selection.n_components_probability`."""
+    rows, values, errors, source = log_evidences(table)
+    of_row = table[names.N_COMPONENTS].to_numpy()[rows]
+    sizes = np.unique(of_row)
+    log_z, se = np.empty(len(sizes)), np.empty(len(sizes))
+    for j, size in enumerate(sizes):
+        mine = of_row == size
+        shares = np.exp(values[mine] - logsumexp(values[mine]))
+        log_z[j] = logsumexp(values[mine]) - np.log(mine.sum())
+        se[j] = np.sqrt(((shares * errors[mine]) ** 2).sum())
+    p = np.exp(log_z - logsumexp(log_z))
+    # d p_k / d log z_j = p_k ([j = k] - p_j); errors of different numbers are independent
+    slopes = p[:, None] * (np.eye(len(p)) - p)
+    result = pd.DataFrame({names.N_COMPONENTS: sizes, "probability": p, "error": np.sqrt(slopes**2 @ se**2)})
+    result.attrs["from"] = source
+    return result
+
+
+def model_probabilities(table: pd.DataFrame) -> Array:
+    """Posterior probability of every model: of its number of components, and of it among those of that number."""
+    rows, values, _, _ = log_evidences(table)
+    _, which, counts = np.unique(table[names.N_COMPONENTS].to_numpy()[rows], return_inverse=True, return_counts=True)
+    log_weights = values - np.log(counts[which])
+    result = np.full(len(table), np.nan)
+    result[rows] = np.exp(log_weights - logsumexp(log_weights))
+    return result
+
+
+def numbers_of(fit: MapFit) -> dict[str, float]:
+    """Columns of a row that its fit alone decides."""
+    arrays = fit.problem.arrays
+    r = arrays.membership(fit.parameters)[0]
+    each = -(r * np.log(np.maximum(r, 1e-300))).sum(axis=1)
+    repeats = arrays.sample.repeats
+    entropy = float(each @ repeats if len(repeats) else each.sum())
+    starts = fit.starts
+    return {
+        "n_parameters": fit.n_parameters,
+        names.LOG_LIKELIHOOD: fit.log_likelihood,
+        names.LOG_POSTERIOR: fit.log_posterior,
+        "bic": fit.bic,
+        "icl": fit.bic + 2.0 * entropy,
+        "aic": fit.aic,
+        "entropy": entropy,
+        "converged": fit.converged,
+        "starts": len(starts),
+        "reached": int(starts["reached_best"].sum()) if len(starts) else 0,
+    }
+
+
+def table_of_cells(cells: Sequence[Cell], formulas: Sequence[str | None]) -> pd.DataFrame:
+    """One row a model."""
+    rows: list[dict[str, Any]] = []
+    for cell in cells:
+        row: dict[str, Any] = {
+            names.N_COMPONENTS: cell.key.n_components,
+            "covariance": cell.key.covariance,
+            "weights": formulas[cell.key.formula] or "",
+        }
+        if cell.fit is not None:
+            row |= numbers_of(cell.fit)
+        row |= {"seconds": cell.seconds, "status": "failed" if cell.fit is None else "fitted", "reason": cell.failure}
+        rows.append(row)
+    wanted = [names.N_COMPONENTS, "covariance", "weights", "n_parameters", names.LOG_LIKELIHOOD, names.LOG_POSTERIOR]
+    wanted += ["bic", "icl", "aic", "nec", "entropy", "converged", "starts", "reached", "seconds", "status", "reason"]
+    table = pd.DataFrame(rows).reindex(columns=wanted)
+    table["nec"] = _normalised_entropy(table)
+    return table
+
+
+def _normalised_entropy(table: pd.DataFrame) -> Array:
+    """Entropy over the log likelihood gained on one component of the same family and formula; 1 for one component."""
+    sizes, heights = table[names.N_COMPONENTS].to_numpy(), table[names.LOG_LIKELIHOOD].to_numpy(dtype=float)
+    entropy = table["entropy"].to_numpy(dtype=float)
+    kinds = list(zip(table["covariance"], table["weights"], strict=True))
+    base = {kind: height for kind, size, height in zip(kinds, sizes, heights, strict=True) if size == 1}
+    gained = heights - np.array([base.get(kind, np.nan) for kind in kinds])
+    ratio = np.full(len(table), np.nan)
+    np.divide(entropy, gained, out=ratio, where=gained > 0.0)
+    return np.where((sizes == 1) & np.isfinite(heights), 1.0, ratio)
+
+
+def best_row(table: pd.DataFrame, criterion: str, level: float) -> int:
+    """Row that a criterion chooses.
+
+    Raises
+    ------
+    InputError
+        If no row has it.
+    """
+    values = chosen_values(table, criterion, level).to_numpy(dtype=float)
+    if np.isnan(values).all():
+        reason = next((r for r in table["reason"] if r), "fewer than two numbers of components follow on each other")
+        raise InputError(f"select: no model has the criterion {criterion!r}: {reason}")
+    return int(np.nanargmin(values))

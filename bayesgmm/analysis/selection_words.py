@@ -1,0 +1,210 @@
+"""A selection in words: what was chosen, how clearly, and what should worry the reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesgmm import names
+from bayesgmm.inference.laplace import USABLE_K
+
+if TYPE_CHECKING:
+    from bayesgmm.analysis.selection import Selection
+    from bayesgmm.inference.map_fit import MapFit
+
+_SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
+_CLOSE = 2.0  # log posterior units within which another mode is hardly lower
+_FEW = 0.1  # share of starts that reach the best mode, at or below which it is hard to find
+# differences of BIC (twice those of log evidences) and what they say: Kass and Raftery 1995, JASA 90:773
+_STRENGTH = ((2.0, "hardly better than"), (6.0, "better than"), (10.0, "clearly better than"))
+_SHOWN = 3
+
+_WHAT = {
+    "bic": "BIC",
+    "icl": "ICL",
+    "aic": "AIC",
+    "nec": "normalised entropy",
+    "loo": "leave-one-out prediction",
+    "evidence": "the evidence",
+    "blrt": "the bootstrap test",
+}
+_WHY = {
+    "icl": "ICL asks that people can be told apart by component, BIC that the density is fitted: one cluster that is "
+    "not Gaussian takes several components (bayesgmm.combine says which belong together)",
+    "aic": "AIC keeps more components than are needed, at any sample size",
+    "nec": "the normalised entropy looks at how well components are apart and not at the price of parameters",
+    "loo": "leave-one-out scores prediction, which a superfluous component hardly harms",
+    "evidence": "the evidence depends on the priors of the components, of which BIC knows nothing",
+    "blrt": "the test asks of each number of components whether one more is needed, and stops at the first that is "
+    "enough",
+    "bic": "BIC takes a price of log n a parameter",
+}
+
+
+@dataclass(frozen=True)
+class Stability:
+    """What a second search, from other starts, found of the chosen model.
+
+    Attributes
+    ----------
+    starts, reached : int
+        Starts of the second search, and those that came to the best mode known.
+    gained : float
+        Log posterior by which it was higher than the first search's mode; negative where it stayed below.
+    next_mode : float
+        How far below the best the next mode was, in log posterior units; infinite where there was none.
+    """
+
+    starts: int
+    reached: int
+    gained: float
+    next_mode: float
+
+    @classmethod
+    def of(cls, first: MapFit, second: MapFit) -> Stability:
+        """From the fits of both searches."""
+        heights = second.starts[names.LOG_POSTERIOR].dropna().to_numpy(dtype=float)
+        best = max(first.log_posterior, second.log_posterior)
+        below = best - heights
+        others = below[below >= _SAME_MODE]
+        return cls(
+            starts=len(second.starts),
+            reached=int((below < _SAME_MODE).sum()),
+            gained=second.log_posterior - first.log_posterior,
+            next_mode=float(others.min(initial=np.inf)),
+        )
+
+    @property
+    def words(self) -> str:
+        """What is unstable, or nothing."""
+        if self.gained > _SAME_MODE:
+            return (
+                f"a second search from other starts found a mode {self.gained:.2g} higher than the first did: the "
+                "optimum is hard to find; raise restarts"
+            )
+        if self.reached <= _FEW * self.starts:
+            return (
+                f"of {self.starts} starts of a second search {self.reached or 'none'} came to the best mode: it is "
+                "hard to find, and there may be a higher one; raise restarts"
+            )
+        if self.next_mode < _CLOSE:
+            return (
+                f"another mode is only {self.next_mode:.2g} log posterior units lower: the data allow a different "
+                "mixture of as many components (fit.starts)"
+            )
+        return ""
+
+
+def verdict_of(found: Selection) -> str:
+    """The choice and how clear it is."""
+    ranked = found.ranked()
+    first = ranked.iloc[0]
+    criterion = found.criterion
+    what, k = _WHAT[criterion], int(first[names.N_COMPONENTS])
+    subject = "One component is enough" if k == 1 else f"{k} components"
+    told = f"{subject} ({_model(found, first)}), by {what}"
+    if criterion == "blrt":
+        p = first["lrt_p"]
+        tail = f": one more is not called for (p {p:.2g})" if p > found.level else ": the largest number asked for"
+        return told + tail + "."
+    told += f" ({first[criterion]:.2f}; smaller is better)"
+    if len(ranked) < 2:
+        return told + "; it is the only model."
+    second = ranked.iloc[1]
+    gap = float(second[criterion] - first[criterion])
+    if criterion == "nec":
+        return f"{told}; next {_model(found, second)} with {int(second[names.N_COMPONENTS])} ({second['nec']:.3f})."
+    strength = next((words for limit, words in _STRENGTH if gap < limit), "much better than")
+    if criterion == "loo":
+        from bayesgmm.analysis.leave_one_out import difference
+
+        rows = ranked.index[:2]
+        if all(int(r) in found.loo for r in rows):
+            _, se = difference(found.loo[int(rows[0])], found.loo[int(rows[1])])
+            strength = "not clearly better than" if gap < 4.0 * se else "clearly better than"
+            return f"{told}; {strength} {_named(found, second)}, by {gap:.2f} (standard error {2.0 * se:.2f})."
+    return f"{told}; {strength} {_named(found, second)}, by {gap:.2f}."
+
+
+def cautions_of(found: Selection) -> list[str]:
+    """What should worry the reader."""
+    told: list[str] = []
+    table = found.table
+    failed = table[table["status"] == "failed"]
+    if len(failed):
+        told.append(f"{len(failed)} of {len(table)} models could not be fitted; the first: {failed['reason'].iloc[0]}.")
+    told += _disagreement(found)
+    fitted = table[table["status"] == "fitted"]
+    largest = int(fitted[names.N_COMPONENTS].max())
+    if found.n_components == largest and largest > 1:
+        told.append(f"{largest} is the largest number of components asked for: ask for more.")
+    if found.stability is not None and found.stability.words:
+        told.append(f"Unstable: {found.stability.words}.")
+    row = table.loc[found.best_row]
+    if not bool(row["converged"]):
+        told.append("The chosen fit did not converge: raise max_iterations.")
+    told += [f"Of the chosen fit: {message}." for message in _flags(found)]
+    told += _doubtful_draws(found)
+    return told
+
+
+def _disagreement(found: Selection) -> list[str]:
+    choices = found.choices.set_index("criterion")[names.N_COMPONENTS]
+    chosen = int(choices[found.criterion])
+    others = {c: int(k) for c, k in choices.items() if c != found.criterion and int(k) != chosen}
+    # AIC and the entropy alone are no reason to doubt
+    if not set(others) - {"aic", "nec"}:
+        return []
+    listed = ", ".join(f"{_WHAT[str(c)]} {k}" for c, k in others.items())
+    reasons = [_WHY[str(c)] for c in others if c in _WHY][:_SHOWN]
+    return [
+        f"Criteria disagree: {_WHAT[found.criterion]} chooses {chosen} component{'s' if chosen > 1 else ''}, {listed}. "
+        + ". ".join(reason[0].upper() + reason[1:] for reason in reasons)
+        + "."
+    ]
+
+
+def _flags(found: Selection) -> list[str]:
+    fit = found.fits.get(found.best_row)
+    if fit is None:
+        return []
+    return [
+        str(m).rstrip(".") for f, m in zip(fit.flags["flag"], fit.flags["message"], strict=True) if f != "not converged"
+    ]
+
+
+def _doubtful_draws(found: Selection) -> list[str]:
+    table, told = found.table, []
+    if "evidence" in table:
+        bad = [r for r, e in found.evidences.items() if not e.reliable]
+        if bad:
+            models = "; ".join(_named(found, table.loc[r]) for r in bad[:_SHOWN])
+            more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+            told.append(
+                f"The evidence is not to be believed of {models}{more}: k-hat above {USABLE_K} or too few effective "
+                "draws; use engine = 'nuts' with more draws."
+            )
+        lacking = int(((table["status"] == "fitted") & table["evidence"].isna()).sum())
+        if lacking:
+            told.append(f"{lacking} fitted models have no evidence (reason in the table) and were not compared by it.")
+    if "loo" in table:
+        high = int(np.nan_to_num(table["loo_high_k"].to_numpy(dtype=float)[found.best_row]))
+        if high:
+            told.append(
+                f"Leave-one-out is not to be believed of {high} people (k-hat above 0.7) under the chosen model."
+            )
+    return told
+
+
+def _model(found: Selection, row: Any) -> str:
+    told = str(row["covariance"])
+    if found.table["weights"].nunique() > 1:
+        told += f", weights {row['weights'] or 'constant'}"
+    return told
+
+
+def _named(found: Selection, row: Any) -> str:
+    k = int(row[names.N_COMPONENTS])
+    return f"{k} component{'s' if k > 1 else ''} ({_model(found, row)})"

@@ -1,0 +1,461 @@
+"""Many mixtures of the same people, each climbed from the ones that it contains or that contain it.
+
+Models differ in the number of components, the covariance family and the formula of the weights. Starting partitions
+are made once for a number of components and serve every family. A fit of a smaller model is a start of a larger: a
+family within another as it is, predictors that are added from no effect, one component more from each component split
+along its longest axis. Then every model is tried from what the others found: from the memberships of other families,
+and from pairs merged of one component more. At last no model is left lower than one that it contains.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm.core.gather import thinned
+from bayesgmm.core.objective import MixtureArrays, Parameters
+from bayesgmm.core.sample import Sample
+from bayesgmm.core.starts import start_from
+from bayesgmm.inference.em import Climb, some_coincide
+from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.race import Entrant, polished, race, table_of
+from bayesgmm.inference.search import SCREENING_ROWS, fit_map, fit_of_climb, partitions_of
+from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+FAILURES = (ValueError, ArithmeticError, MemoryError)  # of one model, which must not take the others with it
+_HIGHER = 1e-6  # log posterior units by which another's parameters must be higher to be climbed from
+_SWEEPS = 4  # over models that are lower than one within them
+_MERGES = 4  # pairs merged of one component more
+_APART = 1e-3  # sds by which the halves of a component are moved apart where a larger split leads lower
+
+
+class Key(NamedTuple):
+    """One model: which formula, which family, how many components."""
+
+    formula: int
+    covariance: str
+    n_components: int
+
+
+@dataclass
+class Cell:
+    """One model and the best that was found for it.
+
+    Attributes
+    ----------
+    key : Key
+    problem : Problem or None
+        None where the study cannot carry the model.
+    failure : str
+        Why there is no fit; empty when there is one.
+    run : Climb or None
+    entrants : list of Entrant
+        Every start.
+    fit : MapFit or None
+    seconds : float
+        Of all threads.
+    """
+
+    key: Key
+    problem: Problem | None
+    failure: str = ""
+    run: Climb | None = None
+    entrants: list[Entrant] = field(default_factory=list)
+    fit: MapFit | None = None
+    seconds: float = 0.0
+
+    @property
+    def height(self) -> float:
+        """Log posterior in standardised units."""
+        return -np.inf if self.run is None else self.run.history[-1]
+
+    @property
+    def arrays(self) -> MixtureArrays:
+        """Data and priors of the problem."""
+        assert self.problem is not None
+        return self.problem.arrays
+
+
+def cells_of(
+    bases: Sequence[Problem | str], covariances: Sequence[str], sizes: Sequence[int], specify: Callable[..., Problem]
+) -> dict[Key, Cell]:
+    """A cell for every combination, those within others first; what cannot be carried has its reason.
+
+    Parameters
+    ----------
+    bases : sequence of Problem or str
+        Of each formula, or why there is none.
+    covariances : sequence of str
+    sizes : sequence of int
+    specify : callable
+        ``specify(base, n_components, covariance)`` makes the problem of a cell.
+    """
+    # data are gathered once for the families of one unit and once for the others
+    first: dict[tuple[int, bool], Problem] = {}
+    cells: dict[Key, Cell] = {}
+    for n_components, (number, base), covariance in itertools.product(sizes, enumerate(bases), covariances):
+        key = Key(number, covariance, n_components)
+        if isinstance(base, str):
+            cells[key] = Cell(key, None, base)
+            continue
+        try:
+            problem = specify(base, n_components, covariance)
+            shared = first.get((number, problem.family.one_unit))
+            if shared is None:
+                first[(number, problem.family.one_unit)] = problem
+                _ = problem.arrays, problem.log_likelihood_shift
+            else:
+                problem = specify(shared, n_components, covariance)
+            cells[key] = Cell(key, problem)
+        except FAILURES as error:
+            cells[key] = Cell(key, None, str(error))
+    return cells
+
+
+class NestedSearch:
+    """Modes of many models of the same people.
+
+    Parameters
+    ----------
+    cells : dict of Cell
+        From :func:`cells_of`; written.
+    restarts, seed, tolerance, max_iterations
+        As in :func:`bayesgmm.inference.search.fit_map`.
+    workers : int, optional
+        Models fitted side by side; by default as many as there are processors. The answer does not depend on it.
+    told : callable, optional
+        Called each time a model is done in a phase.
+    """
+
+    def __init__(
+        self,
+        cells: dict[Key, Cell],
+        *,
+        restarts: int = 10,
+        seed: int = 0,
+        tolerance: float = 1e-8,
+        max_iterations: int = 5000,
+        workers: int | None = None,
+        told: Callable[[], None] | None = None,
+    ) -> None:
+        self._cells = cells
+        self._restarts, self._seed = restarts, seed
+        self._limits: dict[str, Any] = {"tolerance": tolerance, "max_iterations": max_iterations}
+        self._workers = max(1, (os.cpu_count() or 1) if workers is None else workers)
+        self._told = told or (lambda: None)
+        self._arrays: dict[Key, MixtureArrays] = {}
+        self._some: dict[tuple[int, bool], tuple[MixtureArrays, Array]] = {}
+        self._partitions: dict[tuple[int, int], list[tuple[str, Labels]]] = {}
+        self._before: dict[Key, list[Key]] = {}
+        for key, cell in cells.items():
+            if cell.problem is None:
+                continue
+            self._arrays[key] = replace(cell.arrays, threads=self._workers == 1)
+            kind = (key.formula, cell.problem.family.one_unit)
+            if kind not in self._some:
+                sample = thinned(cell.arrays.sample, SCREENING_ROWS)
+                self._some[kind] = (replace(cell.arrays, sample=sample), cell.problem.start_points(sample))
+
+    def run(self) -> None:
+        """Fit every cell."""
+        plain = [key for key, cell in self._cells.items() if cell.problem is not None and not _is_special(cell.problem)]
+        special = [key for key, cell in self._cells.items() if cell.problem is not None and key not in plain]
+        made = sorted({(key.formula, key.n_components) for key in plain})
+        with ThreadPoolExecutor(self._workers) as pool:
+            for place, partitions in zip(made, pool.map(self._make_partitions, made), strict=True):
+                self._partitions[place] = partitions
+            before = {key: [*self._inner(key, plain), *self._smaller(key, plain)] for key in plain}
+            self._before = before
+            self._each(pool, plain, before, self._first)
+            members = dict(zip(plain, pool.map(self._membership, plain), strict=True))
+            self._each(pool, plain, {}, lambda key: self._across(key, plain, members))
+            for _ in range(_SWEEPS):
+                heights = [self._cells[key].height for key in plain]
+                self._each(pool, plain, before, lambda key: self._at_least(key, before[key]))
+                if [self._cells[key].height for key in plain] == heights:
+                    break
+            self._each(pool, plain, {}, self._conclude)
+            self._each(pool, special, {}, self._alone)
+
+    # -- phases ---------------------------------------------------------------------------------
+
+    def _first(self, key: Key) -> None:
+        """From partitions and from the fits of smaller models."""
+        cell, arrays = self._cells[key], self._arrays[key]
+        some, points = self._subset(key)
+        n = key.n_components
+        entrants = [
+            Entrant(method, start_from(some, points, np.eye(n)[labels]))
+            for method, labels in self._partitions[(key.formula, n)]
+        ]
+        for other in self._before[key]:
+            inner = other.n_components == n
+            entrants += self._carried(other, key) if inner else self._splits(other, key)
+        cell.entrants = entrants
+        best = race(arrays, self._subset(key)[0] if self._is_thinned(key) else arrays, entrants, **self._limits)
+        if best is None:
+            cell.failure = next((e.note for e in entrants if e.note), "no start reached a mode")
+        else:
+            cell.run = best.run
+
+    def _across(self, key: Key, keys: Sequence[Key], members: dict[Key, Array]) -> None:
+        """From memberships that other families found, and from merged pairs of one component more."""
+        cell, arrays = self._cells[key], self._arrays[key]
+        some, points = self._subset(key)
+        seen = [members[key]]
+        entrants: list[Entrant] = []
+
+        def enter(method: str, r: Array) -> None:
+            if len(r) and not any(len(s) and float(np.abs(s - r).mean()) < _ALIKE for s in seen):
+                seen.append(r)
+                entrants.append(Entrant(method, start_from(some, points, r)))
+
+        for other in keys:
+            if other.formula == key.formula and other.n_components == key.n_components and other != key:
+                enter(f"as {other.covariance}", members[other])
+        larger = Key(key.formula, key.covariance, key.n_components + 1)
+        for r in _merged(members.get(larger, _NOBODY)):
+            enter(f"merged from {larger.n_components}", r)
+        if not entrants or (cell.run is None and not cell.failure):
+            return
+        subset = some if self._is_thinned(key) else arrays
+        best = race(arrays, subset, entrants, bar=cell.height, finishers=1, **self._limits)
+        self._keep(cell, entrants, best)
+
+    def _at_least(self, key: Key, within: Iterable[Key]) -> None:
+        """From models within this one that are higher."""
+        cell, arrays = self._cells[key], self._arrays[key]
+        for other in within:
+            if self._cells[other].run is None:
+                continue
+            entrants = []
+            if other.n_components == key.n_components:
+                entrants = self._carried(other, key)
+            elif self._is_flat(cell) and self._cells[other].height > cell.height + _HIGHER:
+                entrants = [self._barely_split(other, key)]
+            entrants = [
+                e
+                for e in entrants
+                if e.start is not None
+                and (other.n_components < key.n_components or arrays.log_posterior(e.start) > cell.height + _HIGHER)
+            ]
+            best = race(arrays, arrays, entrants, finishers=1, **self._limits) if entrants else None
+            self._keep(cell, entrants, best)
+
+    def _conclude(self, key: Key) -> None:
+        cell = self._cells[key]
+        if cell.run is None:
+            cell.failure = cell.failure or "no start reached a mode"
+            return
+        if some_coincide(cell.run.parameters):
+            # EM stands still there, though the log posterior may rise
+            cell.run = polished(self._arrays[key], cell.run, **self._limits)
+        assert cell.problem is not None
+        cell.fit = fit_of_climb(cell.problem, cell.run, table_of(cell.entrants), self._seed, **self._limits)
+        cell.failure = ""
+
+    def _alone(self, key: Key) -> None:
+        """A model whose fit is more than a climb, by itself."""
+        cell = self._cells[key]
+        assert cell.problem is not None
+        problem = cell.problem if self._workers == 1 else cell.problem.in_one_thread()
+        cell.fit = fit_map(problem, seed=self._seed, restarts=self._restarts, **self._limits)
+
+    # -- starts from other models -----------------------------------------------------------------
+
+    def _carried(self, other: Key, key: Key) -> list[Entrant]:
+        """The fit of a model within this one, in this one's coordinates."""
+        source, target = self._cells[other], self._cells[key]
+        if source.run is None:
+            return []
+        assert source.problem is not None
+        assert target.problem is not None
+        p, ratio = source.run.parameters, source.problem.unit / target.problem.unit
+        beta = np.zeros((len(target.problem.predictor_names), key.n_components - 1))
+        place = {name: j for j, name in enumerate(target.problem.predictor_names)}
+        for name, row in zip(source.problem.predictor_names, p.beta, strict=True):
+            beta[place[name]] = row
+        # a formula's predictors are the same columns in the same units, whatever other columns there are
+        roots = p.roots / ratio[:, None]
+        start = Parameters(p.alpha, beta, p.means * ratio, roots, p.shifts * ratio)
+        return [Entrant(f"from {_named(other, key)}", start)]
+
+    def _splits(self, other: Key, key: Key) -> list[Entrant]:
+        """The fit of one component fewer, each component in turn cut in two across its longest axis."""
+        if self._cells[other].run is None:
+            return []
+        some, points = self._subset(key)
+        cut = split_memberships(self._membership(other), points, some.sample)
+        return [Entrant(f"split of {other.n_components}", start_from(some, points, r)) for r in cut]
+
+    def _barely_split(self, other: Key, key: Key) -> Entrant:
+        """The fit of one component fewer, the heaviest component as two of half the weight, hardly apart."""
+        run = self._cells[other].run
+        assert run is not None
+        p = run.parameters
+        k = int(p.log_pi.argmax())
+        log_pi = np.append(p.log_pi, p.log_pi[k] - np.log(2.0))
+        log_pi[k] -= np.log(2.0)
+        # the longest axis of the covariance is the one along which the precision is least
+        _, axes = np.linalg.eigh(p.roots[k] @ p.roots[k].T)
+        step = _APART * np.linalg.solve(p.roots[k].T, np.linalg.solve(p.roots[k], axes[:, 0]))
+        step *= _APART / max(float(np.linalg.norm(p.roots[k].T @ step)), 1e-300)
+        means = np.vstack((p.means, p.means[k] + step))
+        means[k] -= step
+        full = np.concatenate((np.zeros((len(p.beta), 1)), p.beta), axis=1)
+        beta = np.hstack((full, full[:, [k]]))
+        beta = beta[:, 1:] - beta[:, :1]
+        roots = np.concatenate((p.roots, p.roots[[k]]))
+        return Entrant(f"from {other.n_components}", Parameters(log_pi[1:] - log_pi[0], beta, means, roots, p.shifts))
+
+    # -- which models are within which ------------------------------------------------------------
+
+    def _inner(self, key: Key, keys: Iterable[Key]) -> list[Key]:
+        """Models within this one of as many components, without those within another of them."""
+        same = [other for other in keys if other.n_components == key.n_components and other != key]
+        found = [other for other in same if self._is_within(other, key)]
+        return [o for o in found if not any(o != p and self._is_within(o, p) for p in found)]
+
+    def _smaller(self, key: Key, keys: Iterable[Key]) -> list[Key]:
+        fewer = Key(key.formula, key.covariance, key.n_components - 1)
+        return [fewer] if fewer in keys else []
+
+    def _is_within(self, inner: Key, outer: Key) -> bool:
+        one, other = self._cells[inner].problem, self._cells[outer].problem
+        if one is None or other is None:
+            return False
+        names = set(one.predictor_names) <= set(other.predictor_names)
+        return names and one.family.within(other.family)
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def _subset(self, key: Key) -> tuple[MixtureArrays, Array]:
+        """Priors of this cell over the people on whom starts are screened, and their traits."""
+        problem = self._cells[key].problem
+        assert problem is not None
+        some, points = self._some[(key.formula, problem.family.one_unit)]
+        return replace(self._arrays[key], sample=some.sample), points
+
+    def _is_thinned(self, key: Key) -> bool:
+        problem = self._cells[key].problem
+        assert problem is not None
+        return self._some[(key.formula, problem.family.one_unit)][0].n_rows < problem.arrays.n_rows
+
+    def _membership(self, key: Key) -> Array:
+        """Responsibilities of the people on whom starts are screened; none without a fit."""
+        run = self._cells[key].run
+        return _NOBODY if run is None else self._subset(key)[0].membership(run.parameters)[0]
+
+    def _make_partitions(self, place: tuple[int, int]) -> list[tuple[str, Labels]]:
+        key = next(k for k in self._arrays if (k.formula, k.n_components) == place)
+        return partitions_of(*self._subset(key), self._restarts, self._seed)
+
+    @staticmethod
+    def _is_flat(cell: Cell) -> bool:
+        assert cell.problem is not None
+        return cell.problem.priors.components_flat and cell.problem.priors.weights_flat
+
+    @staticmethod
+    def _keep(cell: Cell, entrants: Sequence[Entrant], best: Entrant | None) -> None:
+        cell.entrants = [*cell.entrants, *entrants]
+        if best is not None and best.height > cell.height + _HIGHER:
+            cell.run = best.run
+
+    def _each(
+        self, pool: ThreadPoolExecutor, keys: Sequence[Key], needs: dict[Key, list[Key]], work: Callable[[Key], None]
+    ) -> None:
+        """Do the work for every key, after what it needs; side by side where the needs allow."""
+        waiting = {key: set(needs.get(key, ())) for key in keys}
+        running: dict[Future[None], Key] = {}
+        while waiting or running:
+            for key in [key for key, left in waiting.items() if not left]:
+                del waiting[key]
+                running[pool.submit(self._isolated, work, key)] = key
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                finished = running.pop(future)
+                future.result()
+                for left in waiting.values():
+                    left.discard(finished)
+                self._told()
+
+    def _isolated(self, work: Callable[[Key], None], key: Key) -> None:
+        cell, began = self._cells[key], perf_counter()
+        try:
+            work(key)
+        except FAILURES as error:
+            if cell.run is None and cell.fit is None:
+                cell.failure = str(error) or type(error).__name__
+        cell.seconds += perf_counter() - began
+
+
+_NOBODY: Array = np.empty((0, 0))
+_ALIKE = 1e-2  # mean difference of memberships below which two families have found the same
+
+
+def split_memberships(r: Array, points: Array, sample: Sample) -> list[Array]:
+    """Memberships (n_rows, K + 1) with each component in turn cut in two across its longest axis.
+
+    Parameters
+    ----------
+    r : ndarray (n_rows, K)
+    points : ndarray (n_traits, n_rows)
+        Standardised traits.
+    sample : Sample
+        Of which the rows are. Components of too few people to be two are not cut.
+    """
+    found = []
+    for k in range(r.shape[1]):
+        share = r[:, k] * sample.repeats if len(sample.repeats) else r[:, k]
+        mass = share.sum()
+        if mass < 2.0 * (len(points) + 1):
+            continue
+        centred = points - (points @ share / mass)[:, None]
+        _, axes = np.linalg.eigh((centred * share) @ centred.T)
+        above = axes[:, -1] @ centred > 0.0
+        split = np.hstack((r, np.where(above, r[:, k], 0.0)[:, None]))
+        split[above, k] = 0.0
+        found.append(split)
+    return found
+
+
+def _merged(r: Array) -> list[Array]:
+    """Memberships with two components as one, for the pairs that share most people."""
+    size = r.shape[1] if r.ndim == 2 else 0
+    if size < 2:
+        return []
+    shared, mass = r.T @ r, r.sum(axis=0)
+    pairs = sorted(
+        itertools.combinations(range(size), 2), key=lambda p: -shared[p] / max(min(mass[p[0]], mass[p[1]]), 1e-300)
+    )
+    found = []
+    for i, j in pairs[:_MERGES]:
+        one = np.delete(r, j, axis=1)
+        one[:, i] += r[:, j]
+        found.append(one)
+    return found
+
+
+def _is_special(problem: Problem) -> bool:
+    """Whether a fit is more than a climb: components die, or scales are learned, or there is no mode."""
+    prior = problem.priors
+    return (
+        prior.weights_jeffreys
+        or prior.scales is not None
+        or (problem.n_components > 1 and float(prior.concentration.min()) < 1.0)
+    )
+
+
+def _named(other: Key, key: Key) -> str:
+    return other.covariance if other.formula == key.formula else "fewer predictors"
