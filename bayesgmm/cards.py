@@ -273,6 +273,22 @@ class SensitivityOptions(_Section):
         return self
 
 
+class SelectOptions(_Section):
+    """``[select]``: options of :func:`bayesgmm.select`, for ``bayesgmm select``."""
+
+    n_components: list[int] = Field(default_factory=lambda: [1, 2, 3, 4, 5], min_length=1)
+    covariance: str | list[str] | None = None
+    weights: list[str] | None = None
+    criterion: str = "bic"
+    also: list[str] = Field(default_factory=list)
+    engine: Literal["auto", "laplace", "nuts"] = "auto"
+    bootstrap: int = Field(default=199, ge=19)
+
+    def formulas(self) -> list[str | None] | None:
+        """Formulas of the weights; an empty one is none."""
+        return None if self.weights is None else [formula or None for formula in self.weights]
+
+
 class Card(_Section):
     """A validated model card."""
 
@@ -283,6 +299,7 @@ class Card(_Section):
     fit: FitOptions = Field(default_factory=FitOptions)
     sample: SampleOptions = Field(default_factory=SampleOptions)
     sensitivity: SensitivityOptions | None = None
+    select: SelectOptions | None = None
     _folder: Path = PrivateAttr(default_factory=Path)
     _read: tuple[Study, EarlierEffects] | None = PrivateAttr(default=None)
 

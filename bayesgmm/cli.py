@@ -15,6 +15,7 @@ from bayesgmm.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
+    from bayesgmm.analysis.selection import Selection
     from bayesgmm.cards import Card
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
@@ -237,6 +238,67 @@ def report(
     _leave(good)
 
 
+@app.command("select")
+def select_command(
+    traits: Traits,
+    out: Out,
+    card: Annotated[
+        str | None, typer.Option(help="Model card: its study, priors, formulas and [select] table are used.")
+    ] = None,
+    genotypes: Genotypes = None,
+    covariates: Covariates = None,
+    components: Annotated[
+        str | None, typer.Option(help="Numbers of components: 1:6 (both ends), or 1,2,4; default 1:5.")
+    ] = None,
+    covariance: Annotated[str | None, typer.Option(help="Families, as VVV,EEE, or all; default VVV.")] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="Formula of the weights; repeat to compare several, '' for none.")
+    ] = None,
+    criterion: Annotated[
+        str | None, typer.Option(help="bic (default), icl, aic, nec, loo, evidence or blrt; smaller is better.")
+    ] = None,
+    also: Annotated[str | None, typer.Option(help="Further criteria that take time, as loo,evidence,blrt.")] = None,
+    flat: Annotated[bool, typer.Option("--flat", help="Maximum likelihood, instead of the priors.")] = False,
+    seed: Seed = None,
+) -> None:
+    """Choose the number of components, the covariance family and the formula of the weights.
+
+    Writes selection.tsv (every model), selection.nc (table and chosen fit), verdict.txt, selection.png,
+    parameters.tsv and responsibilities.tsv of the chosen fit, and, of two components or more, clusters.tsv: which
+    components overlap so much that they make one cluster.
+
+    Example: `bayesgmm select --traits traits.tsv --components 1:6 --covariance VVV,EEE --criterion bic --out results`
+    """
+    from bayesgmm.analysis.selection import select
+    from bayesgmm.cards import SelectOptions, load_card
+    from bayesgmm.priors import Priors
+    from bayesgmm.study import read_study
+
+    loaded: Card | None = None if card is None else load_card(card)
+    study = read_study(traits, genotypes, covariates, **({} if loaded is None else loaded.study_options()))
+    options = (None if loaded is None else loaded.select) or SelectOptions()
+    model = None if loaded is None else loaded.mixture(study)
+    own = "VVV" if model is None else model.covariance
+    families = (covariance.split(",") if covariance else None) or options.covariance or own
+    found = select(
+        study,
+        _numbers(components) or options.n_components,
+        families if families != ["all"] else "all",
+        [formula or None for formula in weights] if weights else options.formulas(),
+        criterion=criterion or options.criterion,
+        also=also.split(",") if also else options.also,
+        model=model,
+        priors=Priors.flat() if flat else None,
+        engine=options.engine,
+        bootstrap=options.bootstrap,
+        seed=seed if seed is not None or loaded is None else loaded.fit.seed,
+        progress=True,
+    )
+    _write_selection(found, out)
+    typer.echo(repr(found))
+    _leave(found.best.converged)
+
+
 @app.command()
 def simulate(
     out: Out,
@@ -296,8 +358,6 @@ def _load(card: str, traits: Path, genotypes: Path | None, covariates: Path | No
 
 
 def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
-    import pandas as pd
-
     from bayesgmm.analysis.association import associations
     from bayesgmm.io.atomic import write_table, write_text
 
@@ -311,16 +371,56 @@ def _fit(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
     if earlier is not None:
         write_table(out / "earlier.tsv", earlier.table)
     result.save(out / "fit.nc")
-    write_table(out / "parameters.tsv", result.summary())
-    r = result.responsibilities
-    columns = [f"component_{k}" for k in r["component"].values]
-    membership = pd.DataFrame(r.values, index=pd.Index(r["sample"].values, name="sample"), columns=columns)
-    write_table(out / "responsibilities.tsv", membership, index=True)
+    _write_fit(result, out)
     write_text(out / "priors.txt", f"{result.problem.priors}\n")
     if result.problem.predictor_names and result.problem.n_components > 1:
         write_table(out / "associations.tsv", associations(result))
         _write_inclusion(result, out / "inclusion.tsv")
     return result
+
+
+def _write_fit(result: MapFit, out: Path) -> None:
+    """Parameters and memberships."""
+    import pandas as pd
+
+    from bayesgmm.io.atomic import write_table
+
+    write_table(out / "parameters.tsv", result.summary())
+    r = result.responsibilities
+    columns = [f"component_{k}" for k in r["component"].values]
+    membership = pd.DataFrame(r.values, index=pd.Index(r["sample"].values, name="sample"), columns=columns)
+    write_table(out / "responsibilities.tsv", membership, index=True)
+
+
+def _numbers(given: str | None) -> list[int]:
+    """Numbers of components from the command line: ``1:6``, both ends, or ``1,2,4``; none where nothing is given."""
+    try:
+        if given is None:
+            return []
+        first, colon, last = given.partition(":")
+        return list(range(int(first), int(last) + 1)) if colon else [int(k) for k in given.split(",")]
+    except ValueError:
+        raise InputError(f"--components {given!r}: write 1:6 for one to six, or 1,2,4") from None
+
+
+def _write_selection(found: Selection, out: Path) -> None:
+    from bayesgmm.analysis.combine import combine
+    from bayesgmm.io.atomic import write_table, write_text
+
+    out.mkdir(parents=True, exist_ok=True)
+    found.save(out / "selection.tsv")
+    found.save(out / "selection.nc")
+    _write_fit(found.best, out)
+    words = f"{found.summary()}\n"
+    if found.n_components > 1:
+        clusters = combine(found.best)
+        write_table(out / "clusters.tsv", clusters.table)
+        words += f"{clusters}\n"
+    write_text(out / "verdict.txt", words)
+    try:
+        found.plot().savefig(out / "selection.png", dpi=130)
+    except MissingExtraError as absent:
+        typer.echo(f"no picture: {absent}", err=True)
 
 
 def _sample(

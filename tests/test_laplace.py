@@ -126,7 +126,7 @@ def test_every_copy_of_a_draw_is_folded_to_the_same_one(rng):
     nearest = folded(points, exchanges)
     assert np.allclose(density.values(points), density.values(nearest))
     for matrix, offset in exchanges:
-        assert np.allclose(folded(points @ matrix.T + offset, exchanges), folded)
+        assert np.allclose(folded(points @ matrix.T + offset, exchanges), nearest)
 
 
 def test_exchanges_within_reach_are_completed_to_a_group():

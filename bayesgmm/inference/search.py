@@ -317,7 +317,7 @@ def _without_spike(
         n_observed=sample.n_observed[:0],
     )
     made = []
-    for method, labels in _partitions(replace(arrays, sample=others), points[:, elsewhere], restarts, seed):
+    for method, labels in partitions_of(replace(arrays, sample=others), points[:, elsewhere], restarts, seed):
         every = np.zeros(len(elsewhere), dtype=np.int64)
         every[elsewhere] = labels
         made.append((method, every))

@@ -24,10 +24,12 @@ from bayesgmm.io.atomic import write_text
 from bayesgmm.report.fit import fit_section
 from bayesgmm.report.parts import Section, html_table, picture
 from bayesgmm.report.prior import prior_sections
+from bayesgmm.report.selection import selection_section
 
 if TYPE_CHECKING:
     from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
+    from bayesgmm.analysis.selection import Selection
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
     from bayesgmm.problem import Problem
@@ -44,6 +46,7 @@ def write_report(
     study: Study | None = None,
     prior_study: PriorStudy | None = None,
     fit_checks: FitChecks | None = None,
+    selection: Selection | None = None,
     title: str = "Mixture of traits",
 ) -> Path:
     """Write the report of a fit, and of its posterior when there is one.
@@ -60,6 +63,8 @@ def write_report(
         From :func:`bayesgmm.prior_study`: adds what the prior does to the answer.
     fit_checks : FitChecks, optional
         From :func:`bayesgmm.check_fit`: adds whether the mixture fits.
+    selection : Selection, optional
+        From :func:`bayesgmm.select`: adds which mixtures were held side by side, and why this one.
     title : str
 
     Returns
@@ -88,6 +93,8 @@ def write_report(
     sections.append(_comparison_section(fit, comparison))
     if posterior is not None:
         sections.append(_chains_section(posterior))
+    if selection is not None:
+        sections.append(selection_section(selection))
     if prior_study is not None:
         sections += prior_sections(prior_study)
     sections += [_priors_section(fit), _provenance_section(fit, posterior)]
