@@ -101,8 +101,8 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.credible_sets import credible_sets
     from bayesgmm.analysis.effect_tests import score_variants, test_effect
     from bayesgmm.analysis.enrichment import enrichment
-    from bayesgmm.analysis.fit_checks import FitChecks, check_fit
     from bayesgmm.analysis.evidence import evidence
+    from bayesgmm.analysis.fit_checks import FitChecks, check_fit
     from bayesgmm.analysis.inclusion import inclusion
     from bayesgmm.analysis.occupied import occupied
     from bayesgmm.analysis.power_scaling import power_scaling
