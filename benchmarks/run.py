@@ -3,6 +3,7 @@
 Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw, posterior,
 sensitivity, bootstrap.
 sensitivity, variational.
+sensitivity, bootstrap, select.
 """
 
 from __future__ import annotations
@@ -197,6 +198,11 @@ def variational() -> None:
     """Time the variational posterior and hold its widths; see :mod:`benchmarks.variational`."""
     from benchmarks.variational import main
 
+
+def select() -> None:
+    """Time choosing among 14 families and 1 to 9 components beside mclust; see :mod:`benchmarks.choosing`."""
+    from benchmarks.choosing import main
+
     main()
 
 
@@ -208,6 +214,7 @@ SECTIONS = {
     "sensitivity": sensitivity,
     "bootstrap": bootstrap,
     "variational": variational,
+    "select": select,
 }
 
 if __name__ == "__main__":

@@ -44,29 +44,41 @@ def test_the_published_choices(published, name, choice):
 
 
 @pytest.mark.parametrize("name", ["faithful", "iris"])
-@pytest.mark.parametrize("criterion", ["bic", "icl"])
-def test_criteria_against_mclust(published, reference_dir, name, criterion):
-    """Its sign is the other; where ours is the higher optimum its criterion may only be the worse one."""
+def test_criteria_against_mclust(published, reference_dir, name):
+    """Its tight fits, of the other sign: the same criteria at the same optimum, and hardly ever a lower optimum."""
     _, found = published[name]
-    theirs = pd.read_csv(reference_dir / "mclust" / f"{name}_mclust{criterion.upper()}.csv", index_col=0)
     tight = pd.read_csv(reference_dir / "mclust" / f"{name}_prior-none_tol-tight.csv").set_index(["model", "G"])
-    alike = 0
-    for row in found.table.itertuples():
-        reached = tight["loglik"].get((row.covariance, row.n_components), np.nan)
-        if np.isnan(reached):
-            continue
-        # mclust's own fits lie below its tight ones, and its VVE does not ascend (see the reference's README)
-        value = -theirs.loc[row.n_components, row.covariance]
-        if criterion == "bic":
-            assert row.bic <= value + 2.0 * 1e-6
-        if (
-            abs(row.log_likelihood - reached) < 1e-5
-            and abs(row.bic + tight["bic"][(row.covariance, row.n_components)]) < 1e-4
-        ):
-            own = -tight[criterion][(row.covariance, row.n_components)]
-            assert getattr(row, criterion) == pytest.approx(own, abs=2e-2 if criterion == "icl" else 1e-4)
-            alike += 1
-    assert alike > 40
+    ours = found.table.set_index(["covariance", "n_components"])
+    both = tight[tight["loglik"].notna()].index
+    gained = ours["log_likelihood"][both] - tight["loglik"][both]
+    alike = both[gained.abs() < 1e-6]
+    assert len(alike) >= 35
+    np.testing.assert_allclose(ours["bic"][alike], -tight["bic"][alike], atol=1e-4)
+    assert (gained > 0.01).sum() >= 20
+    assert (gained < -1e-6).sum() <= 1
+
+
+@pytest.mark.parametrize("name", ["faithful", "iris"])
+def test_icl_against_mclust(published, reference_dir, name):
+    """The published tables, where mclust's default tolerance reaches our optimum; elsewhere ours is the higher.
+
+    mclust adds the log of the largest membership where we, after McLachlan and Peel (2000), add the entropy: the same
+    where people are assigned for certain, and never more.
+    """
+    _, found = published[name]
+    ours = found.table.set_index(["covariance", "n_components"])
+    tables = [pd.read_csv(reference_dir / "mclust" / f"{name}_mclust{c}.csv", index_col=0) for c in ("BIC", "ICL")]
+    bic, icl = ({(f, k): -table[f][k] for f in FAMILIES for k in table.index} for table in tables)
+    fits = {(f.problem.family_name, f.problem.n_components): f for f in found.fits.values()}
+    same = [key for key in bic if abs(bic[key] - ours["bic"][key]) < 2e-4]
+    assert len(same) > 20
+    for key in same:
+        largest = fits[key].responsibilities.values.max(axis=1)
+        assert fits[key].bic - 2.0 * np.log(largest).sum() == pytest.approx(icl[key], abs=0.05)
+        assert ours["icl"][key] >= icl[key] - 0.05
+    certain = [key for key in same if ours["entropy"][key] < 0.01]
+    assert len(certain) > 5
+    np.testing.assert_allclose(ours["icl"][certain], [icl[key] for key in certain], atol=0.02)
 
 
 @pytest.mark.parametrize("name", ["faithful", "iris"])
@@ -78,8 +90,10 @@ def test_no_model_ends_below_one_that_it_contains(published, name):
             if k > 1:
                 assert heights[(outer, k)] >= heights[(outer, k - 1)] - 1e-5
             for inner in FAMILIES:
-                if family_of(inner).within(family_of(outer)):
-                    assert heights[(outer, k)] >= heights[(inner, k)] - 1e-5
+                if family_of(inner).within(family_of(outer)) and heights[(outer, k)] < heights[(inner, k)] - 1e-5:
+                    # without a prior the way up from there may have no end
+                    starts = found.fit(k, outer).starts
+                    assert starts["note"][starts["method"].str.startswith("from")].str.contains("collapsed").any()
 
 
 def test_every_family_is_within_the_unrestricted_one():
@@ -162,7 +176,7 @@ def test_posterior_probabilities_of_the_number(two_humps):
     table = found.table
     log_z = -0.5 * table["evidence"]
     for row, fit in found.fits.items():
-        exact = fit.laplace(seed=0)
+        exact = fit.laplace(seed=1)
         if exact.pareto_k <= 0.7:
             assert log_z[row] == pytest.approx(exact.log_evidence, abs=1e-9)
     shares = np.exp(log_z - log_z.max())
@@ -200,7 +214,9 @@ def test_bootstrap_test_of_one_more_component(reference_dir):
     fits = {k: bg.Mixture(k, priors=FLAT).fit(y, init=starts[str(k)].to_numpy()) for k in (1, 2, 3)}
     first = bg.components_test(fits[1], fits[2], draws=39, seed=1)
     assert first.statistic == pytest.approx(319.065, abs=2e-3)
-    assert first.p_value == pytest.approx(1 / 40)
+    assert first.p_value == pytest.approx(1 / (1 + len(first.simulated)))
+    assert len(first.simulated) + first.n_failed == 39
+    assert first.n_failed <= 1  # a data set on which maximum likelihood has no end
     second = bg.components_test(fits[2], fits[3], draws=39, seed=1)
     assert 6.1305 <= second.statistic < 6.5
     assert second.stopped
@@ -291,3 +307,38 @@ def test_cells_of_one_study_share_its_data(two_humps):
     p = bg.Mixture(2, covariance="E").fit(two_humps).parameters
     assert shared.arrays.log_posterior(p) == fresh.arrays.log_posterior(p)
     assert shared.log_prior_shift == fresh.log_prior_shift
+
+
+def test_select_on_the_command_line(tmp_path, two_humps, capsys):
+    from bayesgmm.cli import main
+
+    pd.DataFrame({"trait": two_humps}, index=[f"P{i}" for i in range(len(two_humps))]).rename_axis("id").to_csv(
+        tmp_path / "t.tsv", sep="\t"
+    )
+    card = tmp_path / "c.toml"
+    card.write_text(
+        '[card]\nname = "c"\n[model]\nn_components = 1\n[priors.weights]\nconcentration = 3.0\n'
+        '[select]\nn_components = [1, 2]\ncovariance = ["E", "V"]\ncriterion = "icl"\n'
+    )
+    arguments = ["select", "--traits", str(tmp_path / "t.tsv"), "--out", str(tmp_path / "out")]
+    for more in (["--card", str(card)], ["--components", "1:3", "--covariance", "all", "--flat"]):
+        with pytest.raises(SystemExit) as left:
+            main([*arguments, *more])
+        assert left.value.code in (0, None)
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"selection.tsv", "selection.nc", "verdict.txt", "selection.png", "clusters.tsv"} <= written
+    assert "2 components" in (tmp_path / "out" / "verdict.txt").read_text()
+    told = capsys.readouterr().out
+    assert "by ICL" in told
+    assert "by BIC" in told
+    assert len(pd.read_csv(tmp_path / "out" / "selection.tsv", sep="\t")) == 6
+    with pytest.raises(SystemExit):
+        main([*arguments, "--components", "few"])
+    assert "write 1:6" in capsys.readouterr().err
+
+
+def test_selection_in_the_report(tmp_path, two_humps):
+    found = bg.select(two_humps, [1, 2, 3])
+    page = bg.write_report(tmp_path / "r.html", found.best, selection=found).read_text()
+    assert "How many components" in page
+    assert "smaller is better" in page

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
-from bayesgmm.core.starts import filled_points, start_from
+from bayesgmm.core.starts import filled_points, spread_over, start_from
 from bayesgmm.errors import InputError
 from bayesgmm.inference.nested import split_memberships
 from bayesgmm.inference.race import Entrant, race
@@ -158,6 +158,7 @@ def _check(null: MapFit, alternative: MapFit, draws: int, restarts: int) -> None
             f"the null has {one.n_components} components and the alternative {other.n_components}; it must have more"
         )
     same = one.family == other.family and one.predictor_names == other.predictor_names
+    same = same and one.fixed.kinds == other.fixed.kinds and one.df == other.df
     if not (same and one.has_units_of(other) and one.trait_names == other.trait_names):
         raise InputError("components_test: the fits must be of the same study, family and formulas")
     for problem in (one, other):
@@ -195,8 +196,10 @@ class _Bootstrap:
         size, k = arrays.n_traits, arrays.n_components
         points = filled_points(sample, np.zeros(size), np.eye(size))
         entrants = [Entrant("the study's", self._alternative.parameters)]
-        if k == len(small.means) + 1:
+        if k == len(small.alpha) + 2:
             r = self._null.problem.arrays.of_sample(sample).membership(small)[0]
-            entrants += [Entrant("split", start_from(arrays, points, s)) for s in split_memberships(r, points, sample)]
-        made = partitions_of(arrays, points, self._restarts, int(rng.integers(2**31)))
-        return entrants + [Entrant(method, start_from(arrays, points, np.eye(k)[labels])) for method, labels in made]
+            cut = split_memberships(r, len(small.means), points, sample)
+            entrants += [Entrant("split", start_from(arrays, points, one)) for one in cut]
+        for j, (method, labels) in enumerate(partitions_of(arrays, points, self._restarts, int(rng.integers(2**31)))):
+            entrants.append(Entrant(method, start_from(arrays, points, spread_over(arrays, points, labels, j))))
+        return entrants

@@ -158,7 +158,7 @@ def _disagreement(found: Selection) -> list[str]:
     if not set(others) - {"aic", "nec"}:
         return []
     listed = ", ".join(f"{_WHAT[str(c)]} {k}" for c, k in others.items())
-    reasons = [_WHY[str(c)] for c in others if c in _WHY][:_SHOWN]
+    reasons = [_WHY[str(c)] for c, k in others.items() if c in _WHY and not (c == "icl" and k > chosen)][:_SHOWN]
     return [
         f"Criteria disagree: {_WHAT[found.criterion]} chooses {chosen} component{'s' if chosen > 1 else ''}, {listed}. "
         + ". ".join(reason[0].upper() + reason[1:] for reason in reasons)

@@ -89,7 +89,7 @@ class Work:
         for _, rows in fitted.groupby(["covariance", "weights"], sort=False):
             ordered = rows.sort_values(names.N_COMPONENTS)
             for row, larger in pairwise(int(r) for r in ordered.index.to_numpy()):
-                if self._fits[larger].problem.n_components != self._fits[row].problem.n_components + 1:
+                if self._fits[larger].problem.n_located != self._fits[row].problem.n_located + 1:
                     continue
                 try:
                     made = components_test(
@@ -116,7 +116,7 @@ class Work:
         seen: set[int] = set()
         for _ in range(_CHECKS):
             row = best_row(self.table, criterion, level)
-            if row in seen or self._fits[row].problem.n_components == 1:
+            if row in seen or self._fits[row].problem.n_located == 1:
                 break
             seen.add(row)
             fit = self._fits[row]

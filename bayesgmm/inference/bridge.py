@@ -15,7 +15,7 @@ that of the whole posterior.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +101,9 @@ def bridge(posterior: Posterior, seed: int = 0) -> Evidence:
         raise InputError(f"bridge: {n_draws} draws a chain; sample at least {2 * _FEWEST}")
     exchanges = label_exchanges(fit, density)
     flat = stacked.flat()
-    coordinates = np.stack([problem.arrays.free(flat.at(j)) for j in range(n_chains * n_draws)])
+    n_df = fit.parameters.n_df
+    each = (replace(flat.at(j), n_df=n_df) for j in range(n_chains * n_draws))
+    coordinates = np.stack([problem.arrays.free(parameters) for parameters in each])
     points = np.linalg.solve(density.scale, (coordinates - density.centre).T).T
     points = folded(points, exchanges).reshape(n_chains, n_draws, -1)
     cut = n_draws // 2

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bayesgmm.core.gather import thinned
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
-from bayesgmm.core.starts import start_from
+from bayesgmm.core.starts import spread_over, start_from
 from bayesgmm.inference.em import Climb, some_coincide
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.race import Entrant, polished, race, table_of
@@ -41,7 +41,7 @@ _APART = 1e-3  # sds by which the halves of a component are moved apart where a 
 
 
 class Key(NamedTuple):
-    """One model: which formula, which family, how many components."""
+    """One model: which formula, which family, how many components that have a mean."""
 
     formula: int
     covariance: str
@@ -194,13 +194,12 @@ class NestedSearch:
         """From partitions and from the fits of smaller models."""
         cell, arrays = self._cells[key], self._arrays[key]
         some, points = self._subset(key)
-        n = key.n_components
         entrants = [
-            Entrant(method, start_from(some, points, np.eye(n)[labels]))
-            for method, labels in self._partitions[(key.formula, n)]
+            Entrant(method, start_from(some, points, spread_over(some, points, labels, j)))
+            for j, (method, labels) in enumerate(self._partitions[(key.formula, key.n_components)])
         ]
         for other in self._before[key]:
-            inner = other.n_components == n
+            inner = other.n_components == key.n_components
             entrants += self._carried(other, key) if inner else self._splits(other, key)
         cell.entrants = entrants
         best = race(arrays, self._subset(key)[0] if self._is_thinned(key) else arrays, entrants, **self._limits)
@@ -225,7 +224,7 @@ class NestedSearch:
             if other.formula == key.formula and other.n_components == key.n_components and other != key:
                 enter(f"as {other.covariance}", members[other])
         larger = Key(key.formula, key.covariance, key.n_components + 1)
-        for r in _merged(members.get(larger, _NOBODY)):
+        for r in _merged(members.get(larger, _NOBODY), larger.n_components):
             enter(f"merged from {larger.n_components}", r)
         if not entrants or (cell.run is None and not cell.failure):
             return
@@ -282,13 +281,12 @@ class NestedSearch:
         assert source.problem is not None
         assert target.problem is not None
         p, ratio = source.run.parameters, source.problem.unit / target.problem.unit
-        beta = np.zeros((len(target.problem.predictor_names), key.n_components - 1))
+        beta = np.zeros((len(target.problem.predictor_names), len(p.alpha)))
         place = {name: j for j, name in enumerate(target.problem.predictor_names)}
         for name, row in zip(source.problem.predictor_names, p.beta, strict=True):
+            # a formula's predictors are the same columns in the same units, whatever other columns there are
             beta[place[name]] = row
-        # a formula's predictors are the same columns in the same units, whatever other columns there are
-        roots = p.roots / ratio[:, None]
-        start = Parameters(p.alpha, beta, p.means * ratio, roots, p.shifts * ratio)
+        start = replace(p, beta=beta, means=p.means * ratio, roots=p.roots / ratio[:, None], shifts=p.shifts * ratio)
         return [Entrant(f"from {_named(other, key)}", start)]
 
     def _splits(self, other: Key, key: Key) -> list[Entrant]:
@@ -296,28 +294,14 @@ class NestedSearch:
         if self._cells[other].run is None:
             return []
         some, points = self._subset(key)
-        cut = split_memberships(self._membership(other), points, some.sample)
+        cut = split_memberships(self._membership(other), other.n_components, points, some.sample)
         return [Entrant(f"split of {other.n_components}", start_from(some, points, r)) for r in cut]
 
     def _barely_split(self, other: Key, key: Key) -> Entrant:
         """The fit of one component fewer, the heaviest component as two of half the weight, hardly apart."""
         run = self._cells[other].run
         assert run is not None
-        p = run.parameters
-        k = int(p.log_pi.argmax())
-        log_pi = np.append(p.log_pi, p.log_pi[k] - np.log(2.0))
-        log_pi[k] -= np.log(2.0)
-        # the longest axis of the covariance is the one along which the precision is least
-        _, axes = np.linalg.eigh(p.roots[k] @ p.roots[k].T)
-        step = _APART * np.linalg.solve(p.roots[k].T, np.linalg.solve(p.roots[k], axes[:, 0]))
-        step *= _APART / max(float(np.linalg.norm(p.roots[k].T @ step)), 1e-300)
-        means = np.vstack((p.means, p.means[k] + step))
-        means[k] -= step
-        full = np.concatenate((np.zeros((len(p.beta), 1)), p.beta), axis=1)
-        beta = np.hstack((full, full[:, [k]]))
-        beta = beta[:, 1:] - beta[:, :1]
-        roots = np.concatenate((p.roots, p.roots[[k]]))
-        return Entrant(f"from {other.n_components}", Parameters(log_pi[1:] - log_pi[0], beta, means, roots, p.shifts))
+        return Entrant(f"from {other.n_components}", barely_split(run.parameters, self._arrays[key].tails.n_free))
 
     # -- which models are within which ------------------------------------------------------------
 
@@ -404,19 +388,21 @@ _NOBODY: Array = np.empty((0, 0))
 _ALIKE = 1e-2  # mean difference of memberships below which two families have found the same
 
 
-def split_memberships(r: Array, points: Array, sample: Sample) -> list[Array]:
+def split_memberships(r: Array, n_located: int, points: Array, sample: Sample) -> list[Array]:
     """Memberships (n_rows, K + 1) with each component in turn cut in two across its longest axis.
 
     Parameters
     ----------
     r : ndarray (n_rows, K)
+    n_located : int
+        Components that have a mean; the others come last, and stay.
     points : ndarray (n_traits, n_rows)
         Standardised traits.
     sample : Sample
         Of which the rows are. Components of too few people to be two are not cut.
     """
     found = []
-    for k in range(r.shape[1]):
+    for k in range(n_located):
         share = r[:, k] * sample.repeats if len(sample.repeats) else r[:, k]
         mass = share.sum()
         if mass < 2.0 * (len(points) + 1):
@@ -424,20 +410,48 @@ def split_memberships(r: Array, points: Array, sample: Sample) -> list[Array]:
         centred = points - (points @ share / mass)[:, None]
         _, axes = np.linalg.eigh((centred * share) @ centred.T)
         above = axes[:, -1] @ centred > 0.0
-        split = np.hstack((r, np.where(above, r[:, k], 0.0)[:, None]))
+        split = np.insert(r, n_located, np.where(above, r[:, k], 0.0), axis=1)
         split[above, k] = 0.0
         found.append(split)
     return found
 
 
-def _merged(r: Array) -> list[Array]:
+def barely_split(p: Parameters, n_df: int) -> Parameters:
+    """The heaviest component as two of half the weight, hardly apart: the likelihood is next to the same.
+
+    ``n_df`` degrees of freedom are estimated with one component more.
+    """
+    located = len(p.means)
+    k = int(p.log_pi[:located].argmax())
+    log_pi = p.log_pi.copy()
+    log_pi[k] -= np.log(2.0)
+    log_pi = np.insert(log_pi, located, log_pi[k])
+    # the longest axis of the covariance is the one along which the precision is least
+    _, axes = np.linalg.eigh(p.roots[k] @ p.roots[k].T)
+    step = axes[:, 0] * _APART / max(float(np.linalg.norm(p.roots[k].T @ axes[:, 0])), 1e-300)
+    means = np.vstack((p.means, p.means[k] + step))
+    means[k] -= step
+    full = np.concatenate((np.zeros((len(p.beta), 1)), p.beta), axis=1)
+    full = np.insert(full, located, full[:, k], axis=1)
+    return replace(
+        p,
+        alpha=log_pi[1:] - log_pi[0],
+        beta=full[:, 1:] - full[:, :1],
+        means=means,
+        roots=np.concatenate((p.roots, p.roots[[k]])),
+        df=np.append(p.df, p.df[k]) if len(p.df) else p.df,
+        n_df=n_df,
+    )
+
+
+def _merged(r: Array, n_located: int) -> list[Array]:
     """Memberships with two components as one, for the pairs that share most people."""
-    size = r.shape[1] if r.ndim == 2 else 0
-    if size < 2:
+    if len(r) == 0 or n_located < 2:
         return []
     shared, mass = r.T @ r, r.sum(axis=0)
     pairs = sorted(
-        itertools.combinations(range(size), 2), key=lambda p: -shared[p] / max(min(mass[p[0]], mass[p[1]]), 1e-300)
+        itertools.combinations(range(n_located), 2),
+        key=lambda p: -shared[p] / max(min(mass[p[0]], mass[p[1]]), 1e-300),
     )
     found = []
     for i, j in pairs[:_MERGES]:

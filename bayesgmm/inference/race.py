@@ -21,10 +21,11 @@ _HOPE = 4.0  # gains of the last round that a start may still be below the highe
 _SAME_HILL = 1e-3  # log posterior units within which two starts climb the same hill
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
 _NEAR = 1e-4  # distance to the limit at which the top of a subset is near enough
+_BEHIND = "left: behind after some steps"
 _COLLAPSED = "a component collapsed on too few people and its covariance is singular"
 
 
-@dataclass
+@dataclass(eq=False)
 class Entrant:
     """A start, and where it got.
 
@@ -85,18 +86,21 @@ def race(
     whole = some is arrays
     bar = bar if whole else -np.inf
     running = list(entrants)
+    left: list[Entrant] = []
     for steps, most in _ROUNDS:
         for entrant in running:
             _advance(some, entrant, steps, tolerance)
         running = _ahead(running, bar)
-        for entrant in running[most:]:
-            entrant.note = "left: behind after some steps"
+        left = [*running[most:], *left]
         running = running[:most]
     finished: list[Entrant] = []
-    for entrant in running:
-        if len(finished) == finishers:
-            entrant.note = "left: behind after some steps"
+    behind = sorted((e for e in entrants if e.run and e not in running and e not in left), key=lambda e: -e.height)
+    # one that fails gives its place to the next; those that were behind have a chance where all others fail
+    for entrant in [*running, *left, *(behind if bar == -np.inf else [])]:
+        if len(finished) == finishers or (finished and entrant in behind):
+            entrant.note = entrant.note or _BEHIND
             continue
+        entrant.note = ""
         if not whole:
             _advance(some, entrant, max_iterations, _NEAR)
         _finish(arrays, entrant, max_iterations, tolerance, fresh=not whole)
@@ -159,7 +163,7 @@ def _ahead(running: list[Entrant], bar: float) -> list[Entrant]:
         if any(abs(entrant.height - other.height) <= _SAME_HILL for other in kept):
             entrant.note = "on the hill of another start"
         elif entrant.height + _HOPE * entrant.gain < highest:
-            entrant.note = "left: behind after some steps"
+            entrant.note = _BEHIND
         else:
             kept.append(entrant)
     return kept

@@ -13,15 +13,14 @@ apart lets a particle be replaced by its copy in the order of means.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from bayesgmm.core.labels import canonical_order
-from bayesgmm.core.objective import Parameters, Stacked
+from bayesgmm.core.objective import Stacked
 from bayesgmm.core.passes import pass_over
 from bayesgmm.errors import InputError
 from bayesgmm.inference.bridge import Evidence
@@ -89,7 +88,7 @@ class _Run:
         # coordinates as they are: the whitening serves the mode alone
         self._density = FusedDensity(problem.arrays, fit.parameters)
         self._inverse = np.linalg.inv(self._density.scale)
-        self._at = self._evaluated(_in_order(problem.arrays.free, draw_prior(problem, n, rng)))
+        self._at = self._evaluated(self._in_order(draw_prior(problem, n, rng)))
 
     def log_evidence(self, moves: int) -> float:
         """Of all labellings, in the traits' units."""
@@ -156,7 +155,13 @@ class _Run:
 
     def _reorder(self) -> None:
         stacked = self._problem.arrays.stacked(self._at.free, self._near)
-        self._at.free = _in_order(self._problem.arrays.free, stacked)
+        self._at.free = self._in_order(stacked)
+
+    def _in_order(self, stacked: Stacked) -> Array:
+        """Free coordinates (n, n_free) of draws, components in the order of their means."""
+        arrays, n_df = self._problem.arrays, self._near.n_df
+        each = (replace(stacked.at(j), n_df=n_df).sorted() for j in range(len(stacked.pi)))
+        return np.stack([arrays.free(parameters) for parameters in each])
 
     def _evaluated(self, free: Array) -> _Particles:
         points = (free - self._density.centre) @ self._inverse.T
@@ -173,14 +178,3 @@ def _tempered(at: _Particles, beta: float) -> Array:
     """Log of prior times likelihood to a power, in the flat coordinates."""
     value: Array = at.log_density - (1.0 - beta) * at.log_likelihood
     return value
-
-
-def _in_order(free: object, stacked: Stacked) -> Array:
-    """Free coordinates (n, n_free) of draws, components in the order of their means."""
-
-    def one(parameters: Parameters) -> Array:
-        order = canonical_order(parameters.means)
-        coordinates: Array = free(parameters.permuted(order))  # type: ignore[operator]
-        return coordinates
-
-    return np.stack([one(stacked.at(j)) for j in range(len(stacked.pi))])
