@@ -13,7 +13,7 @@ import bayesgmm as bg
 from bayesgmm.core.envelope import adjusted, envelope, given_estimates, rank_p_values
 from bayesgmm.core.mixture_cdf import Located, Spread, mixture_tails, normal_scores
 from bayesgmm.core.shape import count_modes, in_order, pair_correlations, shape_of
-from bayesgmm.core.ties import cells_of
+from bayesgmm.core.ties import cells_of, chance_of_heaps
 from bayesgmm.errors import InputError
 from bayesgmm.inference.margins import margins_of
 from bayesgmm.inference.replicated_data import people_of
@@ -145,6 +145,16 @@ def test_a_value_stands_for_its_cell_even_after_a_logarithm():
     assert cells.repeated
     np.testing.assert_allclose(cells.half / np.diff(np.log(np.arange(40.0, 81.0))) * 2, 1.0, atol=0.06)
     assert not cells_of(np.random.default_rng(1).normal(size=50)).repeated
+
+
+def test_few_equal_values_among_different_ones_are_a_heap_and_a_crowded_whole_number_is_none(rng):
+    y = np.concatenate((np.zeros(8), rng.normal(2.0, 1.0, 300)))
+    cells = cells_of(y)
+    chance = chance_of_heaps(cells) * len(cells.values)
+    assert chance[np.flatnonzero(cells.values == 0.0)[0]] < 1e-5
+    assert cells.counts[chance < 1e-3].max() == 8
+    whole = cells_of(np.round(rng.normal(50.0, 8.0, 1000)))
+    assert (chance_of_heaps(whole) * len(whole.values) > 1e-3).all()
 
 
 # -- people -----------------------------------------------------------------------------------------

@@ -368,7 +368,7 @@ def _heaps(trait: str, plan: Plan, margin: Margin) -> pd.DataFrame:
     cells = plan.cells
     columns = [names.TRAIT, "value", "people", "expected", "beside", "p_value"]
     scale = plan.n / cells.counts.sum()
-    chance = chance_of_heaps(cells.counts * scale)
+    chance = chance_of_heaps(cells, scale)
     likely = np.flatnonzero((cells.counts * scale >= _HEAP_PEOPLE) & (chance * len(chance) <= _HEAP_P))
     if not cells.repeated or not len(likely):
         return pd.DataFrame(columns=columns)

@@ -79,17 +79,25 @@ def cells_of(values: Array, weight: Array | None = None) -> Cells:
     return Cells(distinct, counts, half, place)
 
 
-def chance_of_heaps(counts: Array) -> Array:
+def chance_of_heaps(cells: Cells, scale: float = 1.0) -> Array:
     """Probability that a value holds so many people of those that it and its neighbours hold (n_values,).
 
-    Neighbours are the three distinct values on each side, or six on one side; between evenly spaced values that share a
-    smooth density each of the seven is about as likely. Where fewer than seven are distinct nothing is said: 1.
+    Neighbours are the three distinct values on each side, or more on one side at an end: six. Where they share a smooth
+    density a value's part is that of its cell in the length of all seven: a seventh between evenly spaced values, less
+    where others are rarely equal. Where fewer than seven are distinct nothing is said: 1.
+
+    Parameters
+    ----------
+    cells : Cells
+    scale : float
+        People that one of the counts is worth, where people are weighted.
     """
-    n, most = len(counts), 2 * _AROUND
+    n, most = len(cells.values), 2 * _AROUND
     if n <= most:
         return np.ones(n)
     first = np.clip(np.arange(n) - _AROUND, 0, n - most - 1)
-    sums = np.concatenate(([0.0], np.cumsum(counts)))
+    sums = np.concatenate(([0.0], np.cumsum(cells.counts))) * scale
     around = np.rint(sums[first + most + 1] - sums[first])
-    chance: Array = np.asarray(binom.sf(np.rint(counts) - 1, around, 1.0 / (most + 1)))
-    return chance
+    length = (cells.values[first + most] - cells.values[first]) * (most + 1) / most
+    part = np.minimum(2.0 * cells.half / length, 1.0 / (most + 1))
+    return np.asarray(binom.sf(np.rint(cells.counts * scale) - 1, around, part))
