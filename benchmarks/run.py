@@ -175,13 +175,14 @@ def bootstrap() -> None:
             2,
             tol=1e-9,
             max_iter=2000,
+            init_params="random_from_data",
             weights_init=start["weights"].values,
             means_init=start["means"].values,
             precisions_init=np.linalg.inv(start["covariances"].values),
         )
 
         def theirs(model: Any = peer, people: Any = y, draw: Any = rng) -> None:
-            for _ in range(100):
+            for _ in range(40):
                 model.fit(people[draw.integers(0, len(people), len(people))])
 
         for kind in ("nonparametric", "weighted", "parametric"):
@@ -189,7 +190,7 @@ def bootstrap() -> None:
             ours, others = [], []
             for seed in range(REPEATS):
                 ours.append(timed(partial(bg.bootstrap, fit, kind, draws=1000, seed=seed)))
-                others.append(10 * timed(theirs))
+                others.append(25 * timed(theirs))
             ratio = [b / a for a, b in zip(ours, others, strict=True)]
             print(f"| {n:,} | {kind} | {spread(ours)} | {spread(others)} | {spread(ratio)} |", flush=True)
 

@@ -177,9 +177,12 @@ class NullScores:
             (within,), (columns,) = _pseudo_inverse((own[0].T @ own[0])[None])
             values = np.einsum("bqk,kl,brl,qr->b", score, across, score, within, optimize=True)
             return values, int(rank * columns)
-        joint = (own[:, :, :, None] * self.residuals[:, None, :]).reshape(len(own), -1, q * m)
-        joint *= self.weight[:, None]
-        variance = np.swapaxes(joint, 1, 2) @ joint * self._correction
+        # sum_i g_iq e_ik g_ir e_il, by one product of matrices
+        pairs = (own[:, :, :, None] * own[:, :, None, :]).reshape(*own.shape[:2], q * q)
+        products = (self.residuals[:, :, None] * self.residuals[:, None, :]).reshape(-1, m * m)
+        products = products * (self.weight**2)[:, None]
+        summed = np.einsum("bnx,ny->bxy", pairs, products, optimize=True) * self._correction
+        variance = summed.reshape(-1, q, q, m, m).transpose(0, 1, 3, 2, 4).reshape(-1, q * m, q * m)
         inverse, ranks = _pseudo_inverse(variance)
         flat = score.reshape(len(own), q * m)
         return np.einsum("bi,bij,bj->b", flat, inverse, flat), int(ranks[0])
