@@ -76,7 +76,7 @@ def test_the_score_is_the_gradient_of_the_likelihood_where_the_effect_is_none():
     k = full.n_components - 1
     np.testing.assert_allclose(column @ raw[scores.people, 1:], gradient[k : 2 * k], atol=1e-8)
     # the likelihood ratio is never below zero, and both are near each other
-    ratio = found.ratio(found.sample, found.parameters)
+    ratio = found.ratio(found.sample)
     statistic, df = scores.together(full.predictors[scores.people][:, [0]])
     assert df == 2
     assert ratio == pytest.approx(statistic, rel=0.25)

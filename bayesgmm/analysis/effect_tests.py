@@ -35,6 +35,7 @@ _FEW_PEOPLE = 30.0  # expected people in the smallest component below which its 
 _FEW_CARRIERS = 10.0  # expected people there with and without the rarer genotypes
 _LITTLE_KNOWN = 0.3  # share of the memberships' information that the traits have
 _HIGHER = 0.01  # log units by which another mode is higher
+_SAME = 1e-6  # log units within which two modes are one
 
 
 def test_effect(
@@ -107,7 +108,12 @@ def test_effect(
     hypotheses = hypotheses.fitted(model, seed, restarts)
     facts = _Facts.of(hypotheses)
     rows = []
-    ratio = hypotheses.ratio(hypotheses.sample, hypotheses.parameters) if {"lr", "bootstrap"} & set(tests) else None
+    ratio = hypotheses.ratio(hypotheses.sample) if {"lr", "bootstrap"} & set(tests) else None
+    if ratio is not None and np.isnan(ratio):
+        raise InputError(
+            "a component collapsed on too few people on the way to the likelihood with the effect; use a proper prior "
+            "of the components, or tests=['score', 'permutation']"
+        )
     df = len(hypotheses.tested) * (hypotheses.null.n_components - 1)
     scores = NullScores.of(hypotheses.null, hypotheses.parameters)
     columns = hypotheses.full.predictors[np.ix_(scores.people, hypotheses.tested)]
@@ -194,8 +200,9 @@ class _Hypotheses:
     """The problem with and without the predictors that are tested, and the null fit.
 
     ``kept`` and ``tested`` are positions of predictors of the full problem; ``sample`` is that of the full problem;
-    ``parameters`` are those of the null fit; ``higher`` is by how much the likelihood with the effect is higher at
-    another mode than the one climbed to from the null fit.
+    ``parameters`` are those of the null fit, which knows nothing of what is tested, so that permuting that is exact;
+    ``highest`` those of the highest null fit that is found, also from modes that have the effect. ``higher`` is by how
+    much the likelihood with the effect is higher at another mode than the one climbed to from there.
     """
 
     full: Problem
@@ -203,6 +210,7 @@ class _Hypotheses:
     kept: list[int]
     tested: list[int]
     parameters: Parameters
+    highest: Parameters
     higher: float = 0.0
 
     @property
@@ -210,19 +218,18 @@ class _Hypotheses:
         return self.full.arrays.sample
 
     def fitted(self, model: Mixture | MapFit, seed: int | None, restarts: int) -> _Hypotheses:
-        """With the highest null fit that is found, also from modes that have the effect."""
-        best = fit_map(self.null, seed=seed, restarts=restarts)
-        parameters, value = best.parameters, self.null.arrays.log_posterior(best.parameters)
-        alternative = fit_map(self.full, seed=seed, restarts=restarts)
-        starts = [self.without(alternative.parameters)]
+        """With the null fits."""
+        null = fit_map(self.null, seed=seed, restarts=restarts).parameters
+        effect = fit_map(self.full, seed=seed, restarts=restarts).parameters
+        starts = [self.without(effect)]
         if isinstance(model, MapFit) and model.problem.n_components == self.full.n_components:
             starts.append(self.without(model.parameters))
         other = refit(self.null.arrays, self.null.arrays.sample, starts)
-        if other.parameters is not None and other.log_posterior > value + 1e-6:
-            parameters = other.parameters
-        found = replace(self, parameters=parameters)
-        warm = refit(self.full.arrays, self.sample, [found.with_zeros(parameters)])
-        return replace(found, higher=self.full.arrays.log_posterior(alternative.parameters) - warm.log_posterior)
+        better = other.log_posterior > self.null.arrays.log_posterior(null) + _SAME
+        highest = other.parameters if better and other.parameters is not None else null
+        warm = refit(self.full.arrays, self.sample, [self.with_zeros(highest)])
+        higher = self.full.arrays.log_posterior(effect) - warm.log_posterior
+        return replace(self, parameters=null, highest=highest, higher=higher)
 
     def without(self, parameters: Parameters) -> Parameters:
         """Parameters of the null problem: those of the full one without the effects that are tested."""
@@ -238,12 +245,15 @@ class _Hypotheses:
     def _arrays(self) -> tuple[MixtureArrays, MixtureArrays]:
         return self.null.arrays, self.full.arrays
 
-    def ratio(self, sample: Sample, start: Parameters) -> float:
-        """Twice the gain of the log likelihood by the effects, both climbed on a sample of the full problem."""
+    def ratio(self, sample: Sample) -> float:
+        """Twice the gain of the log likelihood by the effects, both climbed on a sample of the full problem.
+
+        NaN where a component collapsed.
+        """
         null, full = self._arrays
         # rows that differ only in what is tested stay apart: only their number would be less
         fewer = sample._replace(predictors=np.ascontiguousarray(sample.predictors[:, self.kept]))
-        without = refit(null, fewer, [start], likelihood=False)
+        without = refit(null, fewer, [self.highest], likelihood=False)
         if without.parameters is None:
             return float("nan")
         effect = refit(full, sample, [self.with_zeros(without.parameters)], likelihood=False)
@@ -262,10 +272,10 @@ class _Hypotheses:
 
         Those without a fit are counted as larger.
         """
-        simulated = Simulated(self.full, self.with_zeros(self.parameters))
+        simulated = Simulated(self.full, self.with_zeros(self.highest))
 
         def one(rng: np.random.Generator) -> float:
-            return self.ratio(simulated.sample(rng), self.parameters)
+            return self.ratio(simulated.sample(rng))
 
         above, taken, failed = 0, 0, 0
         for ratio in one_by_one(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap"):
@@ -308,7 +318,7 @@ def _hypotheses(
     full = _under_flat_effects(problem)
     null = full.keeping(kept)
     nothing = Parameters(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((0, 0, 0)), np.zeros((0, 0)))
-    return _Hypotheses(full, null, kept, tested, nothing)
+    return _Hypotheses(full, null, kept, tested, nothing, nothing)
 
 
 def _with_these(model: Mixture, study: StudyLike, asked: Sequence[str]) -> Problem:
