@@ -197,7 +197,6 @@ def bootstrap() -> None:
 
 def variational() -> None:
     """Time the variational posterior and hold its widths; see :mod:`benchmarks.variational`."""
-    from benchmarks.variational import main
 
 
 def select() -> None:
