@@ -40,6 +40,9 @@ _HOMES = {
     "Mixture": "model",
     "MapFit": "inference.map_fit",
     "read_fit": "inference.fit_storage",
+    "fit_many": "inference.many",
+    "ManyFits": "inference.many_fits",
+    "read_many": "inference.many_storage",
     "Posterior": "inference.posterior",
     "LaplacePosterior": "inference.laplace",
     "VariationalPosterior": "inference.variational_posterior",
@@ -118,6 +121,9 @@ if TYPE_CHECKING:
     from bayesgmm.errors import DataWarning, FitWarning, InputError, PropernessError
     from bayesgmm.inference.fit_storage import read_fit
     from bayesgmm.inference.laplace import LaplacePosterior
+    from bayesgmm.inference.many import fit_many
+    from bayesgmm.inference.many_fits import ManyFits
+    from bayesgmm.inference.many_storage import read_many
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior, read_posterior
     from bayesgmm.inference.variational_posterior import VariationalPosterior

@@ -17,6 +17,9 @@ GENOTYPE: Final = "genotype"
 CHAIN: Final = "chain"
 DRAW: Final = "draw"
 ITERATION: Final = "iteration"
+PROBLEM: Final = "problem"
+N_COMPONENTS: Final = "n_components"
+COVARIANCE: Final = "covariance"
 SUMMARY: Final = "summary"
 
 # parameters of the model, the same in every engine

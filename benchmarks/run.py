@@ -4,6 +4,7 @@ Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw,
 sensitivity, bootstrap.
 sensitivity, variational.
 sensitivity, bootstrap, select.
+sensitivity, many.
 """
 
 from __future__ import annotations
@@ -203,6 +204,11 @@ def select() -> None:
     """Time choosing among 14 families and 1 to 9 components beside mclust; see :mod:`benchmarks.choosing`."""
     from benchmarks.choosing import main
 
+
+def many() -> None:
+    """Time thousands of mixtures at once; see :mod:`benchmarks.many`."""
+    from benchmarks.many import main
+
     main()
 
 
@@ -215,6 +221,7 @@ SECTIONS = {
     "bootstrap": bootstrap,
     "variational": variational,
     "select": select,
+    "many": many,
 }
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def kmeans_partition(points: Array, repeats: Array, n_components: int, rng: np.r
     ndarray of int (n_rows,)
     """
     labels = np.empty(points.shape[1], dtype=np.int64)
-    _kmeans(np.ascontiguousarray(points), repeats, rng.random(n_components), labels)
+    kmeans(np.ascontiguousarray(points), repeats, rng.random(n_components), labels)
     return labels
 
 
@@ -224,7 +224,8 @@ def nearest(points: Array, centres: Array, labels: Labels) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _kmeans(points: Array, repeats: Array, uniform: Array, labels: Labels) -> None:
+def kmeans(points: Array, repeats: Array, uniform: Array, labels: Labels) -> None:
+    """Write the labels of :func:`kmeans_partition`, with its random numbers given (n_components,)."""
     size, n = points.shape
     n_components = len(uniform)
     weighted = len(repeats) > 0

@@ -1,0 +1,95 @@
+"""What the numbers of many fits mean, in words: how far components are apart, what they are, and what to beware of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesgmm import names
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.many_fits import ManyFits
+
+Array = NDArray[np.float64]
+
+APART = 2.0  # Ashman's D above which two components are apart (Ashman, Bird and Zepf 1994)
+FEW = 5.0  # samples below which a component should not be believed
+
+
+def separations(params: xr.Dataset) -> tuple[Array, Array]:
+    r"""Smallest separation of two components, and the bimodality index of two, by problem; NaN where there are none.
+
+    .. math:: D = \min_{j < k} \sqrt{(\mu_j - \mu_k)' \left(\frac{\Sigma_j + \Sigma_k}{2}\right)^{-1} (\mu_j - \mu_k)},
+              \qquad BI = \sqrt{\pi_0 \pi_1} D,
+
+    of one trait Ashman's D and, with equal variances, the index of Wang and others (2009, Cancer Informatics 7:199).
+    """
+    weights, means, covariances = (params[n].values for n in (names.WEIGHTS, names.MEANS, names.COVARIANCES))
+    smallest = np.full(len(weights), np.inf)
+    for k in range(weights.shape[1]):
+        for j in range(k):
+            gap = means[:, k] - means[:, j]
+            both = 0.5 * (covariances[:, k] + covariances[:, j])
+            known = ~np.isnan(weights[:, k])
+            if gap.shape[1] == 1:
+                square = gap[known, 0] ** 2 / both[known, 0, 0]
+            else:
+                square = np.einsum("pd,pd->p", gap[known], np.linalg.solve(both[known], gap[known, :, None])[..., 0])
+            smallest[known] = np.minimum(smallest[known], np.sqrt(square))
+    smallest[np.isinf(smallest)] = np.nan
+    index = np.full(len(weights), np.nan)
+    two = params[names.N_COMPONENTS].values == 2
+    if two.any():
+        index[two] = np.sqrt(weights[two, 0] * weights[two, 1]) * smallest[two]
+    return smallest, index
+
+
+def verdicts(params: xr.Dataset, separation: Array) -> NDArray[Any]:
+    """One phrase a problem."""
+    k, modes = params[names.N_COMPONENTS].values, params["n_modes"].values
+    out = np.empty(len(k), dtype=object)
+    for i, (size, peaks, apart) in enumerate(zip(k.tolist(), modes.tolist(), separation.tolist(), strict=True)):
+        if size == 0:
+            out[i] = "no fit"
+        elif size == 1:
+            out[i] = "one component is enough"
+        elif peaks == 0:
+            out[i] = f"{size} components, {'apart' if apart > APART else 'which overlap'}"
+        elif peaks == 1:
+            out[i] = f"{size} components, one mode: skewed or heavy-tailed rather than groups"
+        else:
+            out[i] = f"{size} components, {peaks} modes"
+    return out
+
+
+def cautions(fits: ManyFits) -> NDArray[Any]:
+    """What to beware of in each chosen fit; empty where there is nothing."""
+    p, chosen = fits.params, fits.chosen
+    k = p[names.N_COMPONENTS].values
+    out = np.full(len(k), "", dtype=object)
+
+    def add(where: NDArray[np.bool_], words: Any) -> None:
+        texts = words[where] if isinstance(words, np.ndarray) else words
+        out[where] = np.where(out[where] == "", texts, out[where] + "; " + texts)
+
+    fitted = k > 0
+    add(fitted & ~chosen["converged"].values, "not converged")
+    add(fitted & chosen["converged"].values & ~chosen["strict"].values, "flat at the top: components may coincide")
+    with np.errstate(invalid="ignore"):
+        fewest = np.nanmin(np.where(np.isnan(p[names.WEIGHTS].values), np.inf, p[names.WEIGHTS].values), axis=1)
+        few = fitted & (k > 1) & (fewest * p["n_observed"].values < FEW)
+    add(few, f"a component of fewer than {FEW:g} samples")
+    other = "icl" if fits.criterion == "bic" else "bic"
+    values = fits.scores[other].values
+    flat = np.where(np.isnan(values), np.inf, values).reshape(len(k), -1)
+    numbers = np.repeat(fits.scores[names.N_COMPONENTS].values, fits.scores.sizes[names.COVARIANCE])
+    preferred = numbers[flat.argmin(axis=1)]
+    words = np.array([f"{other.upper()} prefers {number}" for number in preferred], dtype=object)
+    add(fitted & (preferred != k), words)
+    largest = int(fits.scores[names.N_COMPONENTS].values.max())
+    if fits.scores.sizes[names.N_COMPONENTS] > 1:
+        add(k == largest, "the largest number asked for")
+    return out
