@@ -18,6 +18,7 @@ Checks = Mapping[str, Mapping[str, Any]]
 _FEW = 100.0  # people among whom only gross misfits show
 _END = 0.05  # probability within which a place is of a tail
 _SHOWN = 3  # heaps named
+_MANY = 0.1  # of the people in heaps, from which the other checks only echo them
 _BESIDE = 0.1  # of a heap's people, with the value next to it, from which a heap may be a narrow component
 _WORTH = 0.5  # people expected in a tail before a share is worth telling
 
@@ -59,7 +60,8 @@ def trait_words(
         Shares of people in lower, then in upper tails of the mixture, as observed and as expected.
     """
     others = [check for check, row in checks.items() if check != "heaps" and row["p_adjusted"] <= level]
-    if len(heaps) and checks["heaps"]["p_adjusted"] <= heap_level:
+    heaped = len(heaps) > 0 and checks["heaps"]["p_adjusted"] <= heap_level
+    if heaped and (not others or heaps["people"].sum() > _MANY * n):
         return _heaped(problem, d, heaps, n)
     if not others:
         least = _least(checks, [check for check in checks if check != "heaps"])
@@ -84,7 +86,9 @@ def trait_words(
         advice.append("one more component")
         if problem.family.equal_volume and problem.n_components > 1:
             advice.append("components with variances of their own (V, VVV)")
-    return f"{'; '.join(told)}; {' or '.join(dict.fromkeys(advice))} would serve (p = {_least(checks, others):.2g})"
+    before = f"{_heaped(problem, d, heaps, n)}. Besides, " if heaped else ""
+    remedy = " or ".join(dict.fromkeys(advice))
+    return f"{before}{'; '.join(told)}; {remedy} would serve (p = {_least(checks, others):.2g})"
 
 
 def _least(checks: Checks, some: list[str]) -> float:
