@@ -297,6 +297,8 @@ def select_command(
     _write_selection(found, out)
     typer.echo(repr(found))
     _leave(found.best.converged)
+
+
 @app.command("fit-many")
 def fit_many_command(
     matrix: Annotated[
@@ -355,17 +357,6 @@ def fit_many_command(
     typer.echo(repr(found))
     chosen = found.table[found.table["n_components"] > 0]
     _leave(bool(chosen["converged"].all()))
-
-
-def _numbers(text: str) -> list[int]:
-    """Numbers of components from 1:4, 1,2,5 or 2."""
-    try:
-        if ":" in text:
-            first, last = (int(part) for part in text.split(":"))
-            return list(range(first, last + 1))
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--components {text!r}; write a range as 1:4, a list as 1,2,5, or a number") from None
 
 
 @app.command()
@@ -469,7 +460,7 @@ def _numbers(given: str | None) -> list[int]:
         first, colon, last = given.partition(":")
         return list(range(int(first), int(last) + 1)) if colon else [int(k) for k in given.split(",")]
     except ValueError:
-        raise InputError(f"--components {given!r}: write 1:6 for one to six, or 1,2,4") from None
+        raise InputError(f"--components {given!r}; write a range as 1:6, both ends, or a list as 1,2,4") from None
 
 
 def _write_selection(found: Selection, out: Path) -> None:

@@ -67,7 +67,6 @@ PREDICTORS: Final = "predictors"
 ODDS_RATIOS: Final = "odds_ratios"
 BAYES_FACTOR: Final = "log10_bayes_factor"
 RESPONSIBILITIES: Final = "responsibilities"
-N_COMPONENTS: Final = "n_components"
 LOG_POSTERIOR: Final = "log_posterior"
 LOG_LIKELIHOOD: Final = "log_likelihood"
 

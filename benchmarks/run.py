@@ -198,11 +198,16 @@ def bootstrap() -> None:
 
 def variational() -> None:
     """Time the variational posterior and hold its widths; see :mod:`benchmarks.variational`."""
+    from benchmarks.variational import main
+
+    main()
 
 
 def select() -> None:
     """Time choosing among 14 families and 1 to 9 components beside mclust; see :mod:`benchmarks.choosing`."""
     from benchmarks.choosing import main
+
+    main()
 
 
 def many() -> None:
