@@ -212,12 +212,14 @@ class NestedSearch:
         """From memberships that other families found, and from merged pairs of one component more."""
         cell, arrays = self._cells[key], self._arrays[key]
         some, points = self._subset(key)
-        seen = [members[key]]
+        every = max(1, points.shape[1] // _COMPARED)
+        seen = [members[key][::every]]
         entrants: list[Entrant] = []
 
         def enter(method: str, r: Array) -> None:
-            if len(r) and not any(len(s) and float(np.abs(s - r).mean()) < _ALIKE for s in seen):
-                seen.append(r)
+            some_rows = r[::every]
+            if len(r) and not any(len(s) and float(np.abs(s - some_rows).mean()) < _ALIKE for s in seen):
+                seen.append(some_rows)
                 entrants.append(Entrant(method, start_from(some, points, r)))
 
         for other in keys:
@@ -361,6 +363,14 @@ class NestedSearch:
     ) -> None:
         """Do the work for every key, after what it needs; side by side where the needs allow."""
         waiting = {key: set(needs.get(key, ())) for key in keys}
+        while self._workers == 1 and waiting:
+            # what waits for nothing, in the order given; a second thread would only take the lock in turn
+            key = next(key for key, left in waiting.items() if not left)
+            del waiting[key]
+            self._isolated(work, key)
+            self._told()
+            for left in waiting.values():
+                left.discard(key)
         running: dict[Future[None], Key] = {}
         while waiting or running:
             for key in [key for key, left in waiting.items() if not left]:
@@ -385,6 +395,7 @@ class NestedSearch:
 
 
 _NOBODY: Array = np.empty((0, 0))
+_COMPARED = 250  # people on whom memberships are compared
 _ALIKE = 1e-2  # mean difference of memberships below which two families have found the same
 
 
