@@ -28,7 +28,7 @@ _LABELS = {
     "evidence": "-2 log evidence",
     "blrt": "p-value, one more component",
 }
-_DRAWN = 8  # lines with a colour and a name; the others are grey
+_DRAWN = 6  # lines with a colour and a name; the others are grey
 _RANGE = 1.3  # of the picture, in units of what the named lines span below their worst point
 
 
