@@ -63,6 +63,7 @@ def data_set(number: int) -> tuple[np.ndarray, dict[str, Any]]:
 def _chosen(y: np.ndarray, *, quick: bool) -> dict[str, int]:
     """What each criterion of ours and scikit-learn's BIC choose."""
     from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
 
     more: dict[str, Any] = {"also": ["evidence", "loo", "blrt"], "bootstrap": 99, "engine": "laplace", "draws": 2000}
     chosen: dict[str, int] = {}
@@ -70,7 +71,8 @@ def _chosen(y: np.ndarray, *, quick: bool) -> dict[str, int]:
         options = {} if quick or label else more
         choices = bg.select(y, SIZES, priors=priors, level=LEVEL, **options).choices
         chosen |= {f"{c}{label}": int(k) for c, k in zip(choices["criterion"], choices["n_components"], strict=True)}
-    with warnings.catch_warnings():
+    # its threads spin on so few people and take a hundred times as long
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peers = [GaussianMixture(k, n_init=10, random_state=0).fit(y).bic(y) for k in SIZES]
     chosen["scikit-learn, bic"] = SIZES[int(np.argmin(peers))]
