@@ -271,6 +271,13 @@ class Problem(ProblemData):
         """Components that have a mean and a covariance of their own; noise and a spike come after them."""
         return self.n_components - len(self.fixed)
 
+    @property
+    def components_told(self) -> str:
+        """How many components of what kind, in words: "2 components and spike"."""
+        what = "Student-t component" if len(self.priors.tails.df) else "component"
+        what += "s" * (self.n_located != 1)
+        return " and ".join([f"{self.n_located} {what}", *self.fixed.kinds])
+
     @cached_property
     def component_labels(self) -> tuple[str, ...]:
         """What components are called: their number, or ``"noise"`` and ``"spike"``."""

@@ -299,6 +299,16 @@ def test_sampling_the_graph_is_sampling_the_kernel():
     assert back.df[0] == back.df[1]
 
 
+def test_noise_and_spike_are_named_and_not_counted_as_components():
+    study, _ = spiked_study(n=200)
+    found = bg.select(study, 2, model=bg.Mixture(1, weights="rs1", spike=7.0), seed=1)
+    assert found.verdict.startswith("2 components beside spike (V), by BIC")
+    assert repr(found.best.laplace(seed=1)).startswith("LaplacePosterior: 2 components and spike of t0, ")
+    alone = bg.Mixture(1, noise=True).fit(study, seed=1)
+    assert bg.plots.plot_density(alone).axes[0].get_title() == "t0: 1 component and noise"
+    assert "(1 component and noise, 200 people looked at)" in repr(bg.check_fit(alone, draws=60, seed=1))
+
+
 def test_imputation_of_noise_spike_and_tails():
     y, _ = people(400, 2, 11)
     y[-30:] = 20.0

@@ -117,7 +117,7 @@ class FitChecks:
         return plot_fit_checks(self, trait)
 
     def __repr__(self) -> str:
-        lines = [f"Does the mixture fit ({self.fit.problem.n_components} components, {self.n_people} people looked at)"]
+        lines = [f"Does the mixture fit ({self.fit.problem.components_told}, {self.n_people} people looked at)"]
         lines += [f"  {trait}: {words}" for trait, words in self.verdict.items()]
         shown = self.table.drop(columns=["predictive_lower", "predictive_upper"])
         return "\n".join([*lines, shown.round(4).to_string(index=False)])

@@ -104,7 +104,10 @@ def verdict_of(found: Selection) -> str:
     criterion = found.criterion
     what, k = _WHAT[criterion], int(first[names.N_COMPONENTS])
     subject = "One component is enough" if k == 1 else f"{k} components"
-    told = f"{subject} ({_model(found, first)}), by {what}"
+    fit = found.fits.get(found.best_row)
+    fixed = () if fit is None else fit.problem.fixed.kinds
+    beside = f" beside {' and '.join(fixed)}" if fixed else ""
+    told = f"{subject}{beside} ({_model(found, first)}), by {what}"
     if criterion == "blrt":
         p = first["lrt_p"]
         tail = f": one more is not called for (p {p:.2g})" if p > found.level else ": the largest number asked for"

@@ -20,7 +20,7 @@ def words_of(fit: MapFit) -> str:
     problem = fit.problem
     state = "converged" if fit.converged else "NOT converged"
     lines = [
-        f"MapFit: {_components_told(problem)} of {', '.join(problem.trait_names)} ({problem.family_name}), "
+        f"MapFit: {problem.components_told} of {', '.join(problem.trait_names)} ({problem.family_name}), "
         f"{_people_told(problem)}, {state}",
         f"log posterior {fit.log_posterior:.4f}, log likelihood {fit.log_likelihood:.4f}, BIC {fit.bic:.2f}",
     ]
@@ -58,13 +58,6 @@ def words_of(fit: MapFit) -> str:
         lines += [f"  {row['variant']}: {n} people without a certain genotype, {done}" for n, done in told if n]
     lines += [f"  note: {message}" for message in fit.flags["message"]]
     return "\n".join(lines)
-
-
-def _components_told(problem: Problem) -> str:
-    """How many components, of what kind."""
-    what = "Student-t component" if len(problem.priors.tails.df) else "component"
-    what += "s" * (problem.n_located != 1)
-    return " and ".join([f"{problem.n_located} {what}", *problem.fixed.kinds])
 
 
 def _fixed_told(problem: Problem, k: int) -> str:

@@ -336,7 +336,7 @@ class LaplacePosterior(Posterior):
     def __repr__(self) -> str:
         sizes = self.posterior.sizes
         return (
-            f"LaplacePosterior: {self.problem.n_components} components of {', '.join(self.problem.trait_names)}, "
+            f"LaplacePosterior: {self.problem.components_told} of {', '.join(self.problem.trait_names)}, "
             f"{sizes[names.DRAW]} draws, worth {self.ess:.0f} independent ones\n"
             f"{self.advice}\n"
             f"log evidence {self.log_evidence:.3f} (Monte Carlo error {self.log_evidence_error:.3f})\n"

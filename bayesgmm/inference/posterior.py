@@ -88,7 +88,7 @@ class Posterior:
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].to_dataset().sizes
         return (
-            f"Posterior: {self.problem.n_components} components of {', '.join(self.problem.trait_names)}, "
+            f"Posterior: {self.problem.components_told} of {', '.join(self.problem.trait_names)}, "
             f"{sizes[names.CHAIN]} chains of {sizes[names.DRAW]} draws, {self.n_divergences} divergences\n"
             f"{self.summary().round(4).to_string(index=False)}"
         )

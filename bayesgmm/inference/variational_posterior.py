@@ -428,7 +428,7 @@ class VariationalPosterior(Posterior):
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
         lines = [
-            f"VariationalPosterior: {self.problem.n_components} components of {', '.join(self.problem.trait_names)}, "
+            f"VariationalPosterior: {self.problem.components_told} of {', '.join(self.problem.trait_names)}, "
             f"{self.n_iterations} steps, {state}",
             f"evidence lower bound {self.elbo:.4f}; with the labellings counted, log evidence about "
             f"{self.log_evidence:.4f}",

@@ -88,8 +88,7 @@ def plot_density(
         label = f"spike at {problem.fixed.spike[d]:.4g}: {100 * weights[k]:.0f}% of people"
         ax.vlines(problem.fixed.spike[d], 0, 0.95 * top, color=colour(k), linewidth=3, label=label)
     ax.set_ylim(0, top)
-    kinds = "".join(f" and {kind}" for kind in problem.fixed.kinds)
-    title = f"{trait}: {problem.n_located} components{kinds}"
+    title = f"{trait}: {problem.components_told}"
     ax.set(xlabel=trait_label(problem, trait), ylabel="density", title=title)
     ax.legend(frameon=False, fontsize="small")
     tidy(ax)

@@ -96,10 +96,11 @@ def plot_selection(found: Selection, criterion: str | None = None, *, ax: Axes |
     ax.set(
         xlabel="components",
         ylabel=f"{_LABELS[criterion]}" + ("" if criterion == "blrt" else " (smaller is better)"),
-        title="How many components, and which family",
+        title="How many components" + (", and which family" if table["covariance"].nunique() > 1 else ""),
     )
     tidy(ax)
-    legend_below(figure, ax)
+    if len(lines) > 1:
+        legend_below(figure, ax)
     return figure
 
 

@@ -104,7 +104,7 @@ def write_report(
         .from_string(template)
         .render(
             title=title,
-            subtitle=f"{problem.n_components} components of {', '.join(problem.trait_names)}; "
+            subtitle=f"{problem.components_told} of {', '.join(problem.trait_names)}; "
             f"{observed} people with traits of {problem.n_samples}",
             verdict=_verdict(fit, comparison),
             flags=list(fit.flags["message"]),
@@ -245,7 +245,7 @@ def _provenance_section(fit: MapFit, posterior: Posterior | None) -> Section:
     rows = [
         (
             "model",
-            f"{problem.n_components} components, covariance {problem.family_name}, weights: "
+            f"{problem.components_told}, covariance {problem.family_name}, weights: "
             f"{problem.formula or 'constant'}, means: {problem.means_formula or 'constant'}",
         ),
         ("people with traits", f"{int(problem.observed.sum())} of {problem.n_samples}"),
