@@ -208,6 +208,32 @@ def test_loo_is_that_of_arviz(demo_posterior):
     assert leave_one_out(demo_posterior.map.laplace()).elpd == pytest.approx(ours.elpd, abs=0.3)
 
 
+def test_leave_one_out_compares_the_same_people_in_the_traits_units():
+    """Rows of a sample are in an order of its formula's own, and its units are its family's; people are neither."""
+    from bayesgmm.analysis.leave_one_out import difference, leave_one_out
+
+    rng = np.random.default_rng(5)
+    dosage = rng.integers(0, 3, 200).astype(float)
+    high = rng.random(200) < 1.0 / (1.0 + np.exp(1.0 - dosage))
+    traits = pd.DataFrame({"a": np.where(high, 5.0, 0.0) + rng.normal(size=200), "b": 20.0 * rng.normal(size=200)})
+    traits = traits.round(1)
+    traits.iloc[:50] = 0.0
+    traits.iloc[50:80, 1] = np.nan
+    ids = [f"p{i}" for i in range(200)]
+    study = bg.Study(traits=traits.set_axis(ids), genotypes=pd.DataFrame({"rs1": dosage}, index=ids))
+    models = {"weights": "rs1"}, {"covariance": "VII"}, {"compress": True}
+    posteriors = [bg.Mixture(2, spike=0.0, **model).fit(study, seed=1).laplace(seed=1) for model in models]
+    found = [leave_one_out(posterior) for posterior in posteriors]
+    # leaving out hardly moves the posterior: the log density of people at the estimate is next to their share
+    plain = [p.map.score_samples(study).values for p in posteriors]
+    for one, density in zip(found, plain, strict=True):
+        assert np.corrcoef(one.by_person, density)[0, 1] > 0.995
+        assert one.se == pytest.approx(np.sqrt(200) * density.std(ddof=1), rel=0.05)
+    for a, b in ((0, 1), (0, 2)):
+        _, se = difference(found[a], found[b])
+        assert se == pytest.approx(np.sqrt(200) * (plain[a] - plain[b]).std(ddof=1), rel=0.1)
+
+
 def test_bootstrap_test_of_one_more_component(reference_dir):
     """mclust's published ratios, 319.065 and 6.1305; from its start ours climbs on by what it stopped short of."""
     y = pd.read_csv(reference_dir / "data" / "faithful.csv")

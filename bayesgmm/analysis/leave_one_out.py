@@ -32,18 +32,19 @@ class LeaveOneOut:
     ----------
     elpd, se : float
         Sum over people with traits, and its standard error.
-    by_row : ndarray (n_rows,)
-        Of every row of the problem's sample, one person each.
-    repeats : ndarray (n_rows,)
-        People that a row stands for.
+    by_person : ndarray (n,)
+        Of every person with traits, in the order of the study and in the traits' units: rows of a sample are in an
+        order of its model's own, and units are its family's.
+    weight : ndarray (n,)
+        What each counts.
     n_high : int
         People whose k-hat is above 0.7: the posterior without them is too unlike the one with them.
     """
 
     elpd: float
     se: float
-    by_row: Array
-    repeats: Array
+    by_person: Array
+    weight: Array
     n_high: int
 
 
@@ -69,26 +70,28 @@ def leave_one_out(posterior: Posterior) -> LeaveOneOut:
         pointwise[:, begin : begin + step] = pass_over(sample, some, pointwise=True).pointwise.T
     smoothed, k_hat = array_stats.psislw(pointwise - log_weights, r_eff=r_eff)
     by_row = logsumexp(smoothed + pointwise, axis=1) - logsumexp(smoothed, axis=1)
-    repeats = sample.repeats if len(sample.repeats) else np.ones(n_rows)
-    total = float(repeats.sum())
-    elpd = float(by_row @ repeats)
-    variance = float(repeats @ (by_row - elpd / total) ** 2) / max(total - 1.0, 1.0)
+    by_person = problem.pointwise(by_row)
+    shares = problem.sample_weight
+    weight = np.ones(len(by_person)) if shares is None else shares[problem.people]
     return LeaveOneOut(
-        elpd=elpd + problem.log_likelihood_shift,
-        se=float(np.sqrt(total * variance)),
-        by_row=by_row,
-        repeats=repeats,
-        n_high=round(float(repeats[k_hat > HIGH_K].sum())),
+        elpd=float(by_person @ weight),
+        se=_error_of_sum(by_person, weight),
+        by_person=by_person,
+        weight=weight,
+        n_high=round(float(weight[k_hat[problem.row_of] > HIGH_K].sum())),
     )
 
 
 def difference(one: LeaveOneOut, other: LeaveOneOut) -> tuple[float, float]:
     """How much higher the first elpd is, and the standard error of that, person by person."""
-    apart = one.by_row - other.by_row
-    total = float(one.repeats.sum())
-    mean = float(apart @ one.repeats) / total
-    variance = float(one.repeats @ (apart - mean) ** 2) / max(total - 1.0, 1.0)
-    return one.elpd - other.elpd, float(np.sqrt(total * variance))
+    return one.elpd - other.elpd, _error_of_sum(one.by_person - other.by_person, one.weight)
+
+
+def _error_of_sum(values: Array, weight: Array) -> float:
+    """Standard error of a weighted sum over people, from the spread among them."""
+    total = float(weight.sum())
+    variance = float(weight @ (values - values @ weight / total) ** 2) / max(total - 1.0, 1.0)
+    return float(np.sqrt(total * variance))
 
 
 def _draws(posterior: Posterior, array_stats: object) -> tuple[Stacked, Array, float]:
