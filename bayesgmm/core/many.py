@@ -36,7 +36,10 @@ Small = NDArray[np.int8]
 FITTED, NOBODY, TRAIT_MISSING, CONSTANT, TOO_FEW, REPEATED, NO_MODE = range(7)
 NOT_TRIED = -1  # status of a number of components and family, beside those of small_climb
 BIC, ICL = 0, 1
-_SCREENING = 4  # EM steps every start gets before the best go on
+_SCREENING = 4  # EM steps every start gets before the best half go on
+_FINISHERS = (
+    4  # starts that go on, at least; the others would find a higher mode one time in ten, for half as much again
+)
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
 _NEAR = 1e-4  # distance to the limit to which the height of every hill is found out
 _FLOOR = 1e-12  # conditional variance of a collapsed component, as a share of the sample's
@@ -372,14 +375,15 @@ def _search(
         starts[j] = work.state[:k]
         if math.isnan(heights[j]):
             heights[j] = -np.inf
-    # every hill until its height is known to a little, and only as long as it may be the highest
+    # the most promising half of the hills until their height is known to a little, as long as they may be the highest
     order = np.argsort(-heights[:n_starts], kind="mergesort")
     limits = np.full(n_starts, -np.inf)
-    highest, n_modes = -np.inf, 0
+    highest, n_modes, n_climbed = -np.inf, 0, 0
+    most_climbed = max(_FINISHERS, n_starts // 2)
     modes = np.empty_like(starts)
     for at in range(n_starts):
         j = order[at]
-        if heights[j] == -np.inf:
+        if heights[j] == -np.inf or n_climbed == most_climbed:
             break
         if at > 0 and heights[order[at - 1]] - heights[j] <= _SAME_HILL:
             continue
@@ -388,6 +392,7 @@ def _search(
             work, trial, k, people, form, prior, floor_0, floor_1, slots, n_free, most, tolerance, _NEAR, highest,
             modes[:n_modes], scratch,
         )  # fmt: skip
+        n_climbed += 1
         if status in (COLLAPSED, LOWER, SAME) or not math.isfinite(value):
             continue
         starts[j] = work.state[:k]
