@@ -364,3 +364,35 @@ def test_survivors_of_listeria_need_no_trick(listeria):
     assert float((fit.responsibilities.values[fit.problem.people, -1] == 1.0).sum()) == at
     assert fit.converged
     assert abs(float(fit.params["effects"].values[0, 0])) > 3 * float(fit.standard_errors["effects"].values[0, 0]) / 2
+
+
+def test_a_fit_of_another_kind_is_a_start_and_nothing_more():
+    """Noise and a spike count as components, and tails are no parameter that a start may bring along."""
+    rng = np.random.default_rng(9)
+    y = np.concatenate([rng.normal(0, 1, 70), rng.normal(5, 1, 50), rng.uniform(-8, 14, 10), np.full(6, -4.0)])
+    kinds = (
+        bg.Mixture(3),
+        bg.Mixture(3, df=4.0),
+        bg.Mixture(3, df="each"),
+        bg.Mixture(3, df="shared"),
+        bg.Mixture(2, noise=True),
+        bg.Mixture(2, noise=True, df=3.0),
+        bg.Mixture(2, spike=-4.0),
+        bg.Mixture(1, noise=True, spike=-4.0),
+    )
+    fits = [mixture.fit(y, seed=1) for mixture in kinds]
+    for mixture, own in zip(kinds, fits, strict=True):
+        for other in fits:
+            fit = mixture.fit(y, init=other)
+            assert len(fit.parameters.means) == own.problem.n_located
+            assert fit.parameters.n_df == own.parameters.n_df
+            if mixture.df is None or isinstance(mixture.df, float):
+                np.testing.assert_array_equal(fit.parameters.df, own.parameters.df)
+            # a mode of this model's own density: a start from its memberships alone goes back to it
+            again = mixture.fit(y, init=fit.responsibilities.values)
+            assert again.log_posterior == pytest.approx(fit.log_posterior, abs=1e-5)
+    with pytest.raises(bg.InputError, match="degrees of freedom"):
+        kinds[0].sample(y, init=fits[1], draws=100, tune=100)
+    with pytest.raises(bg.InputError, match="another model"):
+        kinds[0].sample(y, init=fits[4], draws=100, tune=100)
+    assert kinds[0].variational(y, init=fits[1]).map.problem.df is None

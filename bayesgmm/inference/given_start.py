@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm import names
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.starts import NOISE_SHARE
 from bayesgmm.errors import InputError, first_few
@@ -24,10 +26,10 @@ def explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array
         if earlier.n_components != problem.n_components or earlier.trait_names != problem.trait_names:
             raise InputError("init is a fit of another number of components or of other traits")
         same = (earlier.predictor_names, earlier.covariate_names) == (problem.predictor_names, problem.covariate_names)
+        # noise and a spike are counted among the components, so as many of them need not be of the same kinds
+        same = same and earlier.fixed.kinds == problem.fixed.kinds
         if same and earlier.family == problem.family:
-            if earlier.has_units_of(problem):
-                return "earlier fit", init.parameters
-            return "earlier fit", problem.parameters(init.params, earlier.reference)
+            return "earlier fit", _as_earlier(problem, init)
         absent = set(problem.sample_ids.tolist()) - set(earlier.sample_ids.tolist())
         if absent:
             raise InputError(
@@ -57,6 +59,21 @@ def explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array
     if not ((given >= 0.0).all() and np.allclose(given.sum(axis=1), 1.0, atol=1e-3)):
         raise InputError("init has responsibilities that are negative, missing, or do not sum to one for somebody")
     return "given partition", given[problem.people]
+
+
+def _as_earlier(problem: Problem, init: MapFit) -> Parameters:
+    """Parameters of a fit in this problem's units, degrees of freedom given or estimated as this problem has them."""
+    parameters, tails = init.parameters, problem.priors.tails
+    df = tails.df
+    if tails.n_free and parameters.n_df:
+        df = parameters.df
+        if tails.n_free == 1:
+            df = np.full_like(df, np.exp(np.log(df).mean()))
+    if not init.problem.has_units_of(problem):
+        others = init.params.drop_vars([names.DF, names.LOCATED], errors="ignore")
+        own = others.assign({names.DF: (names.LOCATED, df[: tails.n_free])})
+        parameters = problem.parameters(own, init.problem.reference)
+    return replace(parameters, df=df, n_df=tails.n_free)
 
 
 def _with_fixed(problem: Problem, located: Array) -> Array:

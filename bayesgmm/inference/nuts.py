@@ -136,12 +136,12 @@ def _refuse_other(fit: MapFit, problem: Problem) -> None:
             f"init is a fit of {fit.problem.n_components} components, {fit.n_emptied} others being empty; leave init "
             "out to sample all of them, or sample a Mixture of as many as are left"
         )
-    same = ("n_components", "trait_names", "predictor_names", "covariate_names", "family", "reference")
+    same = ("component_labels", "df", "trait_names", "predictor_names", "covariate_names", "family", "reference")
     other = next((name for name in same if getattr(fit.problem, name) != getattr(problem, name)), None)
     if other is not None:
         raise InputError(
-            "init is a fit of another model: its components, traits, predictors, covariates, family or reference "
-            f"differ ({other}); leave init out, or fit this model"
+            "init is a fit of another model: its components, degrees of freedom, traits, predictors, covariates, "
+            f"family or reference differ ({other}); leave init out, or fit this model"
         )
     if (fit.problem.sample_weight is None) != (problem.sample_weight is None):
         raise InputError(

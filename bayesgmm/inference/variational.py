@@ -128,8 +128,12 @@ def _starts(
             if found is None:
                 raise InputError("init: a component has too few people for a covariance; give it more")
             given = found
-        pivot = init if isinstance(init, MapFit) and init.problem.n_components == problem.n_components else None
-        pivot = pivot or fit_map(smooth, seed=seed, init=init)
+        # a fit with heavy tails, or with noise where this has none, has other components than these
+        alike = isinstance(init, MapFit) and (init.problem.component_labels, init.problem.df) == (
+            problem.component_labels,
+            problem.df,
+        )
+        pivot = init if alike else fit_map(smooth, seed=seed, init=init)
         return pivot, [(method, given)]
     pivot = fit_map(smooth, seed=seed, restarts=restarts, progress=progress)
     starts: list[tuple[str, Parameters]] = [("MAP", pivot.parameters)]
