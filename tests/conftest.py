@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -71,6 +73,13 @@ def demo_fit(demo: Study) -> MapFit:
 @pytest.fixture(scope="session")
 def demo_posterior(demo: Study, demo_fit: MapFit) -> Posterior:
     return bg.Mixture.from_card("two-humps").sample(demo, init=demo_fit, draws=500, chains=2, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_picture_stays_open() -> Iterator[None]:
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture
