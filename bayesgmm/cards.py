@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, replace
 from importlib.resources import as_file, files
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
@@ -472,8 +472,10 @@ def _explain(error: ValidationError) -> str:
 def _keys(place: list[str]) -> list[str]:
     section: type[BaseModel] = Card
     for part in place:
-        annotation = section.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        field = section.model_fields.get(part)
+        told = () if field is None else (field.annotation, *get_args(field.annotation))  # "Section" or "Section | None"
+        inner = [t for t in told if isinstance(t, type) and issubclass(t, BaseModel)]
+        if len(inner) != 1:
             return []
-        section = annotation
+        section = inner[0]
     return list(section.model_fields)

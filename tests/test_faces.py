@@ -80,6 +80,10 @@ def card(tmp_path: Path, text: str) -> Path:
         ("[model]\nn_components = 0", "model.n_components = 0: input should be greater than or equal to 1"),
         ("[model]\nn_components = 2\n[priors.effects]\nsigma = 1", "unknown key 'priors.effects.sigma'"),
         ("[model]\nn_components = 2\n[fit]\nseed = 'x'", "fit.seed = 'x'"),
+        (
+            "[model]\nn_components = 2\n[select]\nn_component = [1, 2]",
+            "'select.n_component'; did you mean 'n_components'",
+        ),
         ("[model\n", "not valid TOML"),
         ("", "the key 'model' is missing"),
         (
