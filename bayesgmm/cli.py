@@ -318,7 +318,7 @@ def fit_many_command(
     transpose: Annotated[bool, typer.Option("--transpose", help="The file has a row a sample.")] = False,
     restarts: Annotated[int, typer.Option(min=1, help="Starts of each mixture.")] = 10,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default all processors.")] = None,
-    seed: Seed = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the starts; 0 unless told otherwise.")] = None,
 ) -> None:
     """Fit thousands of small mixtures, one a row (or a pair of rows) of a matrix, and keep the best of each.
 
@@ -458,9 +458,12 @@ def _numbers(given: str | None) -> list[int]:
         if given is None:
             return []
         first, colon, last = given.partition(":")
-        return list(range(int(first), int(last) + 1)) if colon else [int(k) for k in given.split(",")]
+        numbers = list(range(int(first), int(last) + 1)) if colon else [int(k) for k in given.split(",")]
     except ValueError:
-        raise InputError(f"--components {given!r}; write a range as 1:6, both ends, or a list as 1,2,4") from None
+        numbers = []
+    if not numbers:
+        raise InputError(f"--components {given!r}; write a range as 1:6, both ends, or a list as 1,2,4")
+    return numbers
 
 
 def _write_selection(found: Selection, out: Path) -> None:

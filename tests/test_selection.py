@@ -359,9 +359,10 @@ def test_select_on_the_command_line(tmp_path, two_humps, capsys):
     assert "by ICL" in told
     assert "by BIC" in told
     assert len(pd.read_csv(tmp_path / "out" / "selection.tsv", sep="\t")) == 6
-    with pytest.raises(SystemExit):
-        main([*arguments, "--components", "few"])
-    assert "write 1:6" in capsys.readouterr().err
+    for wrong in ("few", "6:1"):  # a range that is empty is not the default
+        with pytest.raises(SystemExit):
+            main([*arguments, "--components", wrong])
+        assert "write a range as 1:6" in capsys.readouterr().err
 
 
 def test_selection_in_the_report(tmp_path, two_humps):
