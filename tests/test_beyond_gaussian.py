@@ -396,3 +396,35 @@ def test_a_fit_of_another_kind_is_a_start_and_nothing_more():
     with pytest.raises(bg.InputError, match="another model"):
         kinds[0].sample(y, init=fits[4], draws=100, tune=100)
     assert kinds[0].variational(y, init=fits[1]).map.problem.df is None
+
+
+@pytest.mark.parametrize("beyond", [{"noise": True}, {"noise": True, "spike": -4.0}])
+def test_noise_may_be_half_of_everybody(beyond):
+    """One component and noise have a mode a hump; from no start that sees few people as noise is the higher reached."""
+    rng = np.random.default_rng(9)
+    y = np.concatenate([rng.normal(0, 1, 70), rng.normal(5, 1, 50), rng.uniform(-8, 14, 10), np.full(6, -4.0)])
+    mixture = bg.Mixture(1, **beyond)
+    inside = np.abs(y) < 2.5
+    r = np.zeros((len(y), mixture.n_all))
+    r[inside, 0] = r[~inside, 1] = 1.0
+    best = mixture.fit(y, init=r)
+    fit = mixture.fit(y, seed=1)
+    assert fit.log_posterior >= best.log_posterior - 1e-6
+    assert fit.params["weights"].values[1] > 0.5
+
+
+def test_noise_is_told_from_a_spike_without_people():
+    """Starts are screened on a part of the people, who may have nobody at the spike: that is no noise for it."""
+    from bayesgmm.core.sample import has_noise
+    from bayesgmm.core.starts import spread_over
+
+    y = np.concatenate([np.random.default_rng(2).normal(size=50), [7.0]])
+    for beyond, noise in (({"spike": 7.0}, False), ({"noise": True}, True), ({"noise": True, "spike": 7.0}, True)):
+        assert has_noise(bg.Mixture(1, **beyond).fit(y).problem.arrays.sample) is noise
+    arrays = bg.Mixture(1, spike=7.0).fit(y).problem.arrays
+    some = arrays.sample._replace(
+        starts=np.array([0, 50]), n_observed=np.array([1]), observed=np.zeros((1, 1), np.int32),
+        fixed=arrays.sample.fixed[arrays.sample.n_observed > 0], pattern=arrays.sample.pattern[:50],
+    )  # fmt: skip
+    r = spread_over(arrays.of_sample(some), np.zeros((1, 50)), np.zeros(50, np.int64), 0)
+    np.testing.assert_array_equal(r, np.tile([1.0, 0.0], (50, 1)))

@@ -8,6 +8,7 @@ import numpy as np
 from numba import get_num_threads, types
 from numpy.typing import NDArray
 
+from bayesgmm.core.fixed import NOWHERE
 from bayesgmm.core.pointers import a1, a2, b1, f8, i1, i2, l1
 
 Array = NDArray[np.float64]
@@ -133,6 +134,11 @@ def at_spike(sample: Sample) -> NDArray[np.bool_]:
     for g in np.flatnonzero(sample.n_observed == 0):
         there[sample.starts[g] : sample.starts[g + 1]] = True
     return there
+
+
+def has_noise(sample: Sample) -> bool:
+    """Whether the first of the fixed components is noise; at a spike people elsewhere have no density."""
+    return sample.fixed.shape[1] > 0 and bool((sample.fixed[:, 0] > NOWHERE).any())
 
 
 def use_threads(sample: Sample) -> bool:

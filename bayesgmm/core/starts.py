@@ -11,7 +11,7 @@ from bayesgmm.core.ascent import call_components, maximise_weights
 from bayesgmm.core.gaussian import precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.posterior import Engine, Hyper
-from bayesgmm.core.sample import Sample, at_spike
+from bayesgmm.core.sample import Sample, at_spike, has_noise
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -299,13 +299,14 @@ def spread_over(arrays: MixtureArrays, points: Array, labels: Labels, number: in
     """Responsibilities (n_rows, n_components) of a partition among the components that have a mean.
 
     People at a spike are its own. Noise starts with a share of everybody, or at odd numbers of starts with the people
-    whose distance to their tenth neighbour is far above the others' (Byers and Raftery 1998).
+    whose distance to their tenth neighbour is far above the others' (Byers and Raftery 1998); or with those that the
+    partition has beyond the components that have a mean.
     """
     located, n_rows = arrays.n_located, points.shape[1]
     r = np.zeros((n_rows, arrays.n_components))
     r[np.arange(n_rows), labels] = 1.0
     there = at_spike(arrays.sample)
-    if arrays.n_components > located + there.any():
+    if has_noise(arrays.sample) and not (labels == located).any():
         lonely = _lonely(points, ~there) if number % 2 else np.full(n_rows, NOISE_SHARE)
         r[:, :located] *= 1.0 - lonely[:, None]
         r[:, located] = lonely

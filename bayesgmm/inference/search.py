@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.core.gather import thinned
 from bayesgmm.core.objective import MixtureArrays, Parameters
-from bayesgmm.core.sample import at_spike
+from bayesgmm.core.sample import at_spike, has_noise
 from bayesgmm.core.starts import (
     fitted_partition,
     hierarchical_partition,
@@ -275,9 +275,15 @@ def partitions_of(arrays: MixtureArrays, points: Array, restarts: int, seed: int
         return _without_spike(arrays, points, ~there, restarts, seed)
     k, repeats, n_rows = arrays.n_located, arrays.sample.repeats, points.shape[1]
     if k == 1:
-        # where there is noise two starts see it differently
         alone = ("one component", np.zeros(n_rows, dtype=np.int64))
-        return [alone] * (min(restarts, 2) if arrays.n_components > 1 else 1)
+        if not has_noise(arrays.sample):
+            return [alone]
+        # two starts see few people as noise, the next half of everybody: noise may be what a second component was
+        starts = [alone] * min(restarts, 2)
+        if restarts > 2:
+            halves = kmeans_partition(whitened(points, repeats), repeats, 2, np.random.default_rng(seed))
+            starts += [("half is noise", np.where(halves == half, 0, 1)) for half in range(min(restarts - 2, 2))]
+        return starts
     rng = np.random.default_rng(seed)
     white = whitened(points, repeats) if restarts > 1 else points
     made: list[tuple[str, Labels]] = [("quantiles", quantile_partition(points, repeats, k))]
