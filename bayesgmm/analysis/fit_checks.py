@@ -191,7 +191,7 @@ def check_fit(
     trait_names = list(problem.trait_names)
     verdict = {t: m.words for t, m in zip(trait_names, made, strict=True)}
     if len(plans) > 1:
-        joint_rows, verdict[JOINT] = _joint(looks, trait_names, level)
+        joint_rows, verdict[JOINT] = _joint(looks, trait_names, level, problem.family_name)
         tables.append(pd.DataFrame(joint_rows))
     dims = (names.TRAIT, "statistic", names.DRAW)
     coords = {names.TRAIT: trait_names, "statistic": list(STATISTICS)}
@@ -413,7 +413,7 @@ def _heap_row(trait: str, heaps: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _joint(looks: list[Look], traits: list[str], level: float) -> tuple[list[dict[str, Any]], str]:
+def _joint(looks: list[Look], traits: list[str], level: float, family: str) -> tuple[list[dict[str, Any]], str]:
     """Log densities of people, sorted, and correlations of residuals, against those of replicates under their fits."""
     densities = np.stack([seen.log_density for seen in looks])
     correlations = np.stack([seen.correlations for seen in looks])
@@ -429,6 +429,7 @@ def _joint(looks: list[Look], traits: list[str], level: float) -> tuple[list[dic
         level,
         (densities[0] < lower, densities[0] > upper),
         (traits[first[worst]], traits[second[worst]], float(correlations[0, worst]), float(middle[worst])),
+        family,
     )
     rows = [
         _row(JOINT, LOG_DENSITY, of_density, p_values[0, 0], p_adjusted[0]),

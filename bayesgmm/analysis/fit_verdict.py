@@ -166,6 +166,7 @@ def joint_words(
     level: float,
     outside: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     pair: tuple[str, str, float, float],
+    family: str,
 ) -> str:
     """Verdict on the traits together.
 
@@ -178,11 +179,14 @@ def joint_words(
         Sorted log densities that are below and above their band.
     pair : tuple
         The two traits whose residuals' correlation strays furthest, and it, as observed and as expected.
+    family : str
+        Covariance family of the mixture.
     """
     least = float(p_adjusted.min())
     if least > level:
         return f"{JOINTLY_FITS} (p = {least:.2f})"
     told = []
+    freer = "" if family == "VVV" else "a covariance family with more freedom (VVV) or "
     if p_adjusted[1] <= level:
         first, second, observed, expected = pair
         told.append(
@@ -193,6 +197,6 @@ def joint_words(
         where = "some people lie where the mixture is thin" if low else "people crowd where the mixture is dense"
         told.append("log densities of people are spread further than the mixture's" if low and high else where)
     return (
-        f"the traits go together otherwise than in the mixture: {' and '.join(told)}; a covariance family with more "
-        f"freedom (VVV) or one more component would serve (p = {least:.2g})"
+        f"the traits go together otherwise than in the mixture: {' and '.join(told)}; {freer}one more component would "
+        f"serve (p = {least:.2g})"
     )
