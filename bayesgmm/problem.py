@@ -484,6 +484,14 @@ class Problem(ProblemData):
         return uncertain.mixed(at(uncertain.rows), len(predictors), certain)
 
 
+def _nearest_to(spike: Array, traits: Array) -> str:
+    """The value of one trait that is nearest to the spike, in words and with every digit."""
+    values = traits[~np.isnan(traits)]
+    if traits.shape[1] > 1 or len(values) == 0:
+        return ""
+    return f" (the nearest is {float(values[np.argmin(np.abs(values - spike[0]))])!r})"
+
+
 def _fixed_components(
     mixture: Mixture, traits: Array, shares: Array | None, trait_names: Sequence[str]
 ) -> tuple[Fixed, Array, Array | None]:
@@ -493,8 +501,8 @@ def _fixed_components(
     if fixed.spike is not None:
         if not there.any():
             raise InputError(
-                f"spike = {mixture.spike!r}, but nobody has this value; give the value as it is in the data, or leave "
-                "the spike out"
+                f"spike = {mixture.spike!r}, but nobody has this value{_nearest_to(fixed.spike, traits)}; give the "
+                "value as it is in the study, after any transform, or leave the spike out"
             )
         traits = traits[~there]
         shares = None if shares is None else shares[~there]

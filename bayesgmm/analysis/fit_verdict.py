@@ -105,7 +105,8 @@ def _heaped(problem: Problem, d: int, heaps: pd.DataFrame, n: float) -> str:
     if len(heaps) == 1:
         beside = bool(heaps["beside"].iloc[0] > _BESIDE * heaps["people"].iloc[0])
         narrow = ", or a narrow component around it," if beside else ""
-        advice = f"a spike (point mass) component at {heaps['value'].iloc[0]:.6g}{narrow} would serve"
+        at = float(heaps["value"].iloc[0])  # every digit: Mixture(spike=) takes this very value
+        advice = f"a spike (point mass) component at {at!r}{narrow} would serve"
     else:
         advice = (
             "a spike (point mass) component would serve where one is real, such as a limit; none is needed for digits "
