@@ -118,6 +118,8 @@ def combine(result: MapFit | Posterior) -> Combination:
     >>> found.suggested, found.members[2]
     (2, [[0, 1], [2]])
     """
+    if not hasattr(result, "problem"):
+        raise InputError(f"combine: given a {type(result).__name__}; give a fit or a posterior")
     problem = result.problem
     size = problem.n_components
     if size < 2:
@@ -202,7 +204,10 @@ def _suggestion(entropy: Array, people: float) -> tuple[int, str]:
     if entropy[-1] < _APART * people * np.log(size):
         return size, f"The {size} components are apart as they are: {size} clusters"
     if size == 2:
-        return 1, "The two components overlap; whether they are one cluster the entropy alone cannot say: 1 cluster"
+        return (
+            1,
+            "The two components overlap and are shown as 1 cluster; whether they are one, the entropy alone cannot say",
+        )
     k, _ = elbow(entropy)
     fall = (entropy[-1] - entropy[k - 1]) / entropy[-1]
     return k, (

@@ -152,6 +152,9 @@ def _check(null: MapFit, alternative: MapFit, draws: int, restarts: int) -> None
         raise InputError(f"draws = {draws}; it must be at least 1, and 19 for a p-value of 0.05")
     if restarts < 1:
         raise InputError(f"restarts = {restarts}; it must be at least 1")
+    for given in (null, alternative):
+        if not hasattr(given, "problem"):
+            raise InputError(f"components_test: given a {type(given).__name__}; give two fits, the smaller first")
     one, other = null.problem, alternative.problem
     if one.n_components >= other.n_components:
         raise InputError(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bayesgmm.problem import Problem
     from bayesgmm.study import Study
 
+_MADE_BY = {"prior_study": "prior_study", "fit_checks": "check_fit", "selection": "select"}
 _VARIANTS_DRAWN = 6  # penetrance pictures; the table has them all
 
 
@@ -71,6 +72,9 @@ def write_report(
     -------
     pathlib.Path
     """
+    from bayesgmm.analysis.fit_checks import FitChecks
+    from bayesgmm.analysis.prior_study import PriorStudy
+    from bayesgmm.analysis.selection import Selection
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.study import Study
 
@@ -78,6 +82,14 @@ def write_report(
         raise InputError(f"fit is a {type(fit).__name__}; write_report takes the path, then a MapFit")
     if study is not None and not isinstance(study, Study):
         raise InputError(f"study is a {type(study).__name__}; give the bayesgmm.Study that was fitted, or leave it out")
+    given = {"prior_study": prior_study, "fit_checks": fit_checks, "selection": selection}
+    wanted = {"prior_study": PriorStudy, "fit_checks": FitChecks, "selection": Selection}
+    for name, value in given.items():
+        if value is not None and not isinstance(value, wanted[name]):
+            raise InputError(
+                f"{name} is a {type(value).__name__}; give the {wanted[name].__name__} of bayesgmm.{_MADE_BY[name]}, "
+                "or leave it out"
+            )
     try:
         from jinja2 import Environment
     except ImportError as error:
