@@ -44,7 +44,7 @@ def plot_bootstrap(
     down = -(-shown // across)
     figure: Figure
     figure, axes = pyplot().subplots(
-        down, across, figsize=(2.6 * across, 2.1 * down + 0.4), layout="constrained", squeeze=False
+        down, across, figsize=(2.6 * across, 2.1 * down + 0.6), layout="constrained", squeeze=False
     )
     for j, ax in enumerate(axes.ravel()):
         if j >= shown:
@@ -63,5 +63,6 @@ def plot_bootstrap(
         ax.set_title(row["quantity"], fontsize="small")
         ax.tick_params(labelsize="small")
         tidy(ax)
-    figure.suptitle(f"{bootstrap.kind} bootstrap, {len(values)} replicates, {level:.0%} {method} intervals")
+    said = [f"{bootstrap.kind} bootstrap", f"{len(values)} replicates", f"{level:.0%} {method} intervals"]
+    figure.suptitle((",\n" if across < 3 else ", ").join(said), fontsize="medium" if across < 3 else None)
     return figure
