@@ -53,7 +53,7 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
                         k,
                         "spike",
                         f"component {k} is a spike of {trait}: {len(values)} people, most with equal values; its "
-                        "width is set by the prior. A point mass is said by spike, the value, in the Mixture",
+                        "width is set by the prior. For a point mass, give its value: Mixture(spike=...)",
                     )
                 )
     effects = fit.params[names.EFFECTS]
