@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+_SAME_DIGITS = 1e-6  # of a spike's value, within which the value in the data is meant
+
 # cached properties that no prior changes
 _OF_THE_DATA = frozenset(name for name, value in vars(ProblemData).items() if isinstance(value, cached_property))
 
@@ -484,6 +486,19 @@ class Problem(ProblemData):
         return uncertain.mixed(at(uncertain.rows), len(predictors), certain)
 
 
+def _as_in_the_data(spike: Array | None, traits: Array) -> Array | None:
+    """The spike with every digit: the commonest value within six digits of what was given, trait by trait."""
+    if spike is None or Fixed(spike=spike).at_spike(traits).any():
+        return spike
+    exact = spike.copy()
+    for d in range(len(spike)):
+        near = traits[np.abs(traits[:, d] - spike[d]) <= _SAME_DIGITS * abs(spike[d]), d]
+        if len(near):
+            values, counts = np.unique(near, return_counts=True)
+            exact[d] = values[counts.argmax()]
+    return exact
+
+
 def _nearest_to(spike: Array, traits: Array) -> str:
     """The value of one trait that is nearest to the spike, in words and with every digit."""
     values = traits[~np.isnan(traits)]
@@ -496,7 +511,7 @@ def _fixed_components(
     mixture: Mixture, traits: Array, shares: Array | None, trait_names: Sequence[str]
 ) -> tuple[Fixed, Array, Array | None]:
     """Noise and spike of a specification, and traits and weights of the people who are not at the spike."""
-    fixed = Fixed(spike=mixture.spike_at(len(trait_names)))
+    fixed = Fixed(spike=_as_in_the_data(mixture.spike_at(len(trait_names)), traits))
     there = fixed.at_spike(traits)
     if fixed.spike is not None:
         if not there.any():

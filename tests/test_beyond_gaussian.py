@@ -334,6 +334,37 @@ def test_superfluous_components_die_beside_noise_and_spike(beyond, tmp_path):
     assert bg.read_fit(tmp_path / "fit.nc").log_posterior == pytest.approx(fit.log_posterior, abs=1e-8)
 
 
+def test_a_component_that_is_one_value_is_told_whatever_its_width():
+    rng = np.random.default_rng(5)
+    y = np.concatenate([np.zeros(155), rng.normal(3, 1, 345)])
+    for k in (2, 3):
+        fit = bg.Mixture(k).fit(y, seed=1)
+        told = fit.flags.loc[fit.flags["flag"] == "spike", "message"]
+        assert len(told) == 1
+        assert "Mixture(spike=0.0)" in told.iloc[0]
+    assert "spike=0.0" in bg.check_fit(fit, draws=100, seed=1).verdict["trait0"]
+    # rounding repeats values everywhere, and is none
+    rounded = bg.Mixture(2).fit(np.concatenate([rng.normal(0, 1, 300), rng.normal(4, 1, 200)]).round(1), seed=1)
+    assert not (rounded.flags["flag"] == "spike").any()
+
+
+def test_a_spike_is_given_by_six_digits():
+    y = np.concatenate([np.full(30, np.log2(264.0)), np.random.default_rng(1).normal(6, 0.4, 90)])
+    assert bg.Mixture(1, spike=8.04439).fit(y).problem.fixed.spike[0] == np.log2(264.0)
+    with pytest.raises(bg.InputError, match="nobody has this value"):
+        bg.Mixture(1, spike=8.04).fit(y)
+
+
+def test_the_volume_of_noise_is_a_parameter_unless_it_is_given():
+    y, _ = people(100, 2, 1)
+    free = bg.Mixture(2, noise=True, priors=FLAT).fit(y, seed=1)
+    assert free.n_parameters == 13  # as mclust's nMclustParams("VVV", 2, 2, noise = TRUE)
+    volume = free.problem.fixed.noise.volume
+    given = bg.Mixture(2, noise=volume, priors=FLAT).fit(y, seed=1)
+    assert given.n_parameters == 12
+    assert given.log_likelihood == pytest.approx(free.log_likelihood, abs=1e-6)
+
+
 def test_bad_input_is_told():
     y = np.arange(20.0)
     for arguments, message in (

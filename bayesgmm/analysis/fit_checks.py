@@ -22,6 +22,7 @@ from bayesgmm.core.shape import STATISTICS
 from bayesgmm.core.ties import cells_of, chance_of_heaps
 from bayesgmm.errors import InputError
 from bayesgmm.inference.em import SingularComponentError
+from bayesgmm.inference.flags import point_masses
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.margins import Margin, margins_of
 from bayesgmm.inference.replicated_data import people_of, refit, refitted
@@ -190,6 +191,8 @@ def check_fit(
     tables, chi_rows = [m.table for m in made], [m.chi_square for m in made]
     trait_names = list(problem.trait_names)
     verdict = {t: m.words for t, m in zip(trait_names, made, strict=True)}
+    for mass in point_masses(fit):
+        verdict[trait_names[mass.trait]] += f". But {mass.told(trait_names)}"
     if len(plans) > 1:
         joint_rows, verdict[JOINT] = _joint(looks, trait_names, level, problem.family_name)
         tables.append(pd.DataFrame(joint_rows))

@@ -38,6 +38,8 @@ class Box:
         Length of each trait's range, which is the density of people who lack some of the traits.
     volume : float
         The box's; or, of noise whose volume was given, that.
+    given : bool
+        Whether it was.
     """
 
     low: Array
@@ -46,6 +48,7 @@ class Box:
     centre: Array
     along: Array
     volume: float
+    given: bool = False
 
     @classmethod
     def around(cls, traits: Array, volume: float | None = None) -> Box:
@@ -69,7 +72,8 @@ class Box:
                 ends = scores.min(axis=0), scores.max(axis=0)
                 if np.log(ends[1] - ends[0]).sum() < np.log(along).sum():
                     (low, high), axes = ends, turned.T
-        return cls(low, high, axes, centre, along, float(np.prod(high - low)) if volume is None else volume)
+        given = volume is not None
+        return cls(low, high, axes, centre, along, float(np.prod(high - low)) if volume is None else volume, given)
 
     @property
     def mean(self) -> Array:
@@ -156,7 +160,7 @@ def fixed_to_dict(fixed: Fixed) -> dict[str, Any]:
     box = None
     if noise is not None:
         arrays = ("low", "high", "axes", "centre", "along")
-        box = {**{name: getattr(noise, name).tolist() for name in arrays}, "volume": noise.volume}
+        box = {**{name: getattr(noise, name).tolist() for name in arrays}, "volume": noise.volume, "given": noise.given}
     return {"noise": box, "spike": None if fixed.spike is None else fixed.spike.tolist()}
 
 
@@ -165,6 +169,8 @@ def fixed_of_dict(given: dict[str, Any]) -> Fixed:
     box, spike = given.get("noise"), given.get("spike")
     noise = None
     if box is not None:
-        arrays: dict[str, Any] = {name: np.array(value) for name, value in box.items() if name != "volume"}
-        noise = Box(**arrays, volume=float(box["volume"]))
+        arrays: dict[str, Any] = {
+            name: np.array(value) for name, value in box.items() if name not in ("volume", "given")
+        }
+        noise = Box(**arrays, volume=float(box["volume"]), given=bool(box["given"]))
     return Fixed(noise, None if spike is None else np.array(spike))

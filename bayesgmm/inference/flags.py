@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +17,62 @@ if TYPE_CHECKING:
 
 _FEW_VALUES = 3.0  # a component with fewer values of traits than this, per parameter of its own, is flagged
 _NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
+_MASS_PEOPLE, _MASS_SHARE, _MASS_NEXT = 5, 0.5, 0.1  # of a value that half a component have, and few another
 _SHOWN = 5  # predictors named in one message
 _NO_EFFECT = 1e-2  # log odds per sd of a predictor, below which an effect is next to none
 _WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
+
+
+@dataclass(frozen=True)
+class PointMass:
+    """One value of a trait that most people of a component have.
+
+    Attributes
+    ----------
+    component, trait : int
+    value : float
+    n_there, n_people : int
+        People of the component with this value, and all of them.
+    """
+
+    component: int
+    trait: int
+    value: float
+    n_there: int
+    n_people: int
+
+    def told(self, trait_names: Sequence[str]) -> str:
+        """What a reader should know of it."""
+        return (
+            f"component {self.component} is a spike of {trait_names[self.trait]}: {self.n_there} of its "
+            f"{self.n_people} people have {self.value:g}, and its width is set by the prior or by what is near. For a "
+            f"point mass, give its value: Mixture(spike={self.value!r})"
+        )
+
+
+def point_masses(fit: MapFit) -> list[PointMass]:
+    """Components that are, but for a few people, at one value of a trait.
+
+    Their density beside that value is a Gaussian's and there is nobody: no check of the fitted density against the
+    people sees it, since the density is as high where the people are as it has to be. A trait that is rounded has
+    repeated values everywhere, and is not meant.
+    """
+    problem = fit.problem
+    likeliest = fit.responsibilities.values > 0.5
+    found = []
+    for k in range(problem.n_located):
+        spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.spread
+        for d in range(len(problem.trait_names)):
+            values = problem.traits[likeliest[:, k] & problem.observed & ~np.isnan(problem.traits[:, d]), d]
+            if len(values) < 3:
+                continue
+            each, counts = np.unique(values, return_counts=True)
+            order = np.argsort(counts)[::-1]
+            most, next_most = counts[order[0]], counts[order[1]] if len(order) > 1 else 0
+            stands_out = most >= max(_MASS_PEOPLE, _MASS_SHARE * len(values)) and next_most <= _MASS_NEXT * most
+            if len(each) == 1 or stands_out or spread[d] < _NARROW:
+                found.append(PointMass(k, d, float(each[order[0]]), int(most), len(values)))
+    return found
 
 
 def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
@@ -32,6 +87,7 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
     people = r.sum(axis=0) if problem.sample_weight is None else problem.sample_weight[problem.people] @ r
     size = len(problem.trait_names)
     own = size + problem.family.n_parameters(2, size) - problem.family.n_parameters(1, size)
+    masses = point_masses(fit)
     for k, count in enumerate(people[: problem.n_located]):
         if count * size < _FEW_VALUES * own:
             found.append(
@@ -42,20 +98,9 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
                     "compare fewer components or a family with fewer parameters",
                 )
             )
-        spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.spread
-        inside = fit.responsibilities.values[:, k] > 0.5
-        for d, trait in enumerate(problem.trait_names):
-            values = problem.traits[inside & problem.observed & ~np.isnan(problem.traits[:, d]), d]
-            equal = len(values) > 2 and np.ptp(values) == 0.0
-            if equal or spread[d] < _NARROW:
-                found.append(
-                    (
-                        k,
-                        "spike",
-                        f"component {k} is a spike of {trait}: {len(values)} people, most with equal values; its "
-                        "width is set by the prior. For a point mass, give its value: Mixture(spike=...)",
-                    )
-                )
+        for mass in masses:
+            if mass.component == k:
+                found.append((k, "spike", mass.told(problem.trait_names)))
     effects = fit.params[names.EFFECTS]
     for p, predictor in enumerate(problem.predictor_names):
         for c, contrast in enumerate(problem.contrasts):

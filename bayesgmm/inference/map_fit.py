@@ -148,13 +148,15 @@ class MapFit(Portable):
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: weights, effects, means, slopes and covariances.
+        """Free parameters: weights, effects, means, slopes, covariances, and the volume of noise that is of the data.
 
         Effects that a Laplace prior holds exactly at its kink are not free (Zou, Hastie and Tibshirani 2007, Annals of
         Statistics 35:2173).
         """
         arrays = self.problem.arrays
-        return arrays.n_free - int(arrays.held(self.parameters).sum())
+        noise = self.problem.fixed.noise
+        of_noise = 1 if noise is not None and not noise.given else 0
+        return arrays.n_free - int(arrays.held(self.parameters).sum()) + of_noise
 
     @property
     def bic(self) -> float:

@@ -110,7 +110,7 @@ def _fixed_to(problem: Problem) -> Fixed:
     if fixed.noise is None:
         return fixed
     box, there = fixed.noise, fixed.at_spike(problem.traits)
-    given = None if np.isclose(box.volume, np.prod(box.high - box.low)) else box.volume
+    given = box.volume if box.given else None
     return replace(fixed, noise=Box.around(problem.traits[~there], given))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import xarray as xr
+
 from bayesgmm import names
 from bayesgmm.errors import InputError, MissingExtraError
 
@@ -28,7 +31,7 @@ def plot_trace(posterior: Posterior, variables: list[str] | None = None) -> Figu
     """
     plots = _arviz_plots()
     collection = plots.plot_trace_dist(
-        posterior.tree,
+        _that_vary(posterior),
         var_names=_variables(posterior, variables),
         backend="matplotlib",
         figure_kwargs={"figsize": (10, 6)},
@@ -50,13 +53,29 @@ def plot_rank(posterior: Posterior, variables: list[str] | None = None) -> Figur
         raise InputError("plot_rank: the posterior has one chain; ranks compare chains, so sample two or more")
     plots = _arviz_plots()
     chosen = _variables(posterior, variables)
-    draws = posterior.tree["posterior"].to_dataset()
+    varying = _that_vary(posterior)
+    draws = varying["posterior"].to_dataset()
     panels = sum(draws[v].isel(chain=0, draw=0).size for v in chosen)
     height = 2.4 * -(-panels // 4)
     collection = plots.plot_rank(
-        posterior.tree, var_names=chosen, backend="matplotlib", figure_kwargs={"figsize": (12, max(height, 2.8))}
+        varying, var_names=chosen, backend="matplotlib", figure_kwargs={"figsize": (12, max(height, 2.8))}
     )
     return _figure(collection)
+
+
+def _that_vary(posterior: Posterior) -> xr.DataTree:
+    """The draws without the means and covariances of noise and a spike, which never change."""
+    draws = posterior.tree["posterior"].to_dataset()
+    if names.KIND not in draws.coords:
+        return posterior.tree
+    located = np.flatnonzero(~np.isin(draws[names.KIND].values, names.FIXED_KINDS))
+    own = (names.MEANS, names.COVARIANCES)
+    moved = {v: draws[v].isel({names.COMPONENT: located}).rename({names.COMPONENT: names.LOCATED}) for v in own}
+    kept = draws.drop_vars([*own, names.LOCATED], errors="ignore").drop_vars(names.DF, errors="ignore")
+    others = {name: group for name, group in posterior.tree.children.items() if name != "posterior"}
+    return xr.DataTree.from_dict(
+        {"posterior": kept.assign(moved), **{name: group.to_dataset() for name, group in others.items()}}
+    )
 
 
 def _variables(posterior: Posterior, variables: list[str] | None) -> list[str]:
