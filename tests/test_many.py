@@ -266,3 +266,13 @@ def test_receptor_status_of_breast_tumours(data_dir: Path, tmp_path: Path) -> No
     expected = bg.fit_many(some, range(1, 4))
     np.testing.assert_allclose(table["bic"], expected.table["bic"], rtol=1e-9)
     assert bg.read_many(tmp_path / "fits.nc").table["n_components"].tolist() == table["n_components"].tolist()
+
+
+def test_a_handful_of_samples_is_not_called_groups():
+    rng = np.random.default_rng(1)
+    matrix = np.full((2, 40), np.nan)
+    matrix[0, :3] = [0.0, 0.1, 9.0]
+    matrix[1] = np.concatenate([rng.normal(0, 1, 20), rng.normal(9, 1, 20)])
+    found = bg.fit_many(matrix, range(1, 4)).table["verdict"]
+    assert found.iloc[0] == "too few samples to tell (3)"
+    assert found.iloc[1] == "2 components, 2 modes"

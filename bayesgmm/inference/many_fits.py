@@ -406,7 +406,8 @@ class ManyFits:
         )
         unsure = int((~self.chosen["converged"].values & (self.params[names.N_COMPONENTS].values > 0)).sum())
         return (
-            f"<ManyFits of {self.n_problems} problems by {self.criterion.upper()}: {shown}"
+            f"<ManyFits of {self.n_problems} problems (rows), up to {int(self.params['n_observed'].max())} samples "
+            f"(columns) each, by {self.criterion.upper()}: {shown}"
             + (f"; {unsure} not converged" if unsure else "")
             + ">"
         )

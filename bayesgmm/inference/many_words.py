@@ -51,9 +51,13 @@ def verdicts(params: xr.Dataset, separation: Array) -> NDArray[Any]:
     """One phrase a problem."""
     k, modes = params[names.N_COMPONENTS].values, params["n_modes"].values
     out = np.empty(len(k), dtype=object)
-    for i, (size, peaks, apart) in enumerate(zip(k.tolist(), modes.tolist(), separation.tolist(), strict=True)):
+    people = params["n_observed"].values
+    each = zip(k.tolist(), modes.tolist(), separation.tolist(), people.tolist(), strict=True)
+    for i, (size, peaks, apart, n) in enumerate(each):
         if size == 0:
             out[i] = "no fit"
+        elif n < FEW * size or n < 2 * FEW:
+            out[i] = f"too few samples to tell ({n:.0f})"
         elif size == 1:
             out[i] = "one component is enough"
         elif peaks == 0:
