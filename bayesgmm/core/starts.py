@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from bayesgmm.core.ascent import call_components, maximise_weights
-from bayesgmm.core.gaussian import precision_roots
+from bayesgmm.core.linalg import precision_root
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.posterior import Engine, Hyper
 from bayesgmm.core.sample import Sample, at_spike, has_noise
@@ -291,6 +291,7 @@ def _maximise(
     return call_components(engine.components, engine, hyper, floor, mass, first, second, means, shifts, roots) > 0.0
 
 
+_HELD = 1_000_000  # products of people's traits that are formed at once
 NOISE_SHARE = 0.05  # of everybody that noise starts with, where it does not start with those far from others
 _NEIGHBOURS = 10  # whose distance tells who is far from others
 
@@ -338,6 +339,27 @@ def _lonely(points: Array, some: NDArray[np.bool_]) -> Array:
     return out
 
 
+def _start_moments(points: Array, both: Array, r: Array, repeats: Array) -> tuple[Array, Array, Array]:
+    """Moments of every component about zero, (L, B) and (L, B, B), and the covariance of all people's traits (D, D).
+
+    A start is made of every partition for every family: where the products of a person's traits can be held, each is
+    formed once for all components.
+    """
+    size, n_both, n = len(points), len(both), points.shape[1]
+    first = np.ascontiguousarray((both @ r).T)
+    if n_both * n_both * n > _HELD:
+        second = np.stack([(both * r[:, j]) @ both.T for j in range(r.shape[1])])
+        weights = repeats if len(repeats) else None
+        return first, second, np.cov(points, aweights=weights, ddof=0).reshape(size, size)
+    products = (both[:, None, :] * both[None, :, :]).reshape(n_both * n_both, n)
+    second = np.ascontiguousarray((products @ r).T).reshape(-1, n_both, n_both)
+    people = repeats if len(repeats) else np.ones(n)
+    total = people.sum()
+    mean = points @ people / total
+    every = (products @ people).reshape(n_both, n_both)[:size, :size] / total
+    return first, second, every - np.outer(mean, mean)
+
+
 def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) -> Parameters | None:
     """Parameters after an M step from given responsibilities; None where a component would be singular.
 
@@ -354,10 +376,9 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
     r = responsibilities * sample.repeats[:, None] if len(sample.repeats) else responsibilities
     both = np.vstack((points, sample.covariates)) if n_covariates else points
     mass = r.sum(axis=0)
-    pooled = np.cov(points, aweights=sample.repeats if len(sample.repeats) else None, ddof=0).reshape(size, size)
-    try:
-        root = precision_roots(pooled)
-    except np.linalg.LinAlgError:
+    first, second, pooled = _start_moments(points, both, r[:, :located], sample.repeats)
+    root = np.empty((size, size))
+    if not precision_root(pooled, root) > 0.0:
         root = np.eye(size)
     counts = np.zeros((len(sample.predictors), k))
     if n_predictors == 0:
@@ -384,8 +405,8 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
         sample.predictors,
         counts,
         weighing,
-        np.ascontiguousarray((both @ r[:, :located]).T),
-        np.stack([(both * r[:, j]) @ both.T for j in range(located)]),
+        first,
+        second,
         means,
         shifts,
         roots,
