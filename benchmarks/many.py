@@ -35,9 +35,11 @@ def genes(n: int, n_samples: int, seed: int = 1) -> NDArray[np.float64]:
 def loop(problems: list[NDArray[np.float64]], tolerance: float) -> float:
     """Seconds of scikit-learn for these problems."""
     from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
 
     began = time.perf_counter()
-    with warnings.catch_warnings():
+    # threads of its linear algebra wait for each other on problems as small as these
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for y in problems:
             for k in range(1, 5):
