@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from bayesgmm import names
-from bayesgmm.analysis.quantities import Asked, Quantities
-from bayesgmm.analysis.standard_errors import jacobian, one_draw
+from bayesgmm.analysis.quantities import Asked, Quantities, jacobian, one_draw
 from bayesgmm.core.labels import order_and_margin
 from bayesgmm.core.objective import Parameters, Stacked
 from bayesgmm.core.sample import Sample

@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 
 from bayesgmm import names
 from bayesgmm.errors import InputError, first_few
+from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.tidy import parameter_index
 
 Array = NDArray[np.float64]
@@ -20,6 +21,7 @@ Quantity = Callable[[xr.Dataset], xr.DataArray]
 Asked = str | Quantity | Mapping[str, Quantity] | None
 
 IDENTITY, LOG, LOGIT = 0, 1, 2
+_STEP = 1e-5  # of a standardised coordinate, for derivatives of a quantity
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,3 +149,17 @@ def _labels(name: str, array: xr.DataArray) -> list[str]:
     coords = [array[d].values for d in dims]
     places = np.ndindex(*(array.sizes[d] for d in dims))
     return [f"{name}[{', '.join(str(c[i]) for c, i in zip(coords, place, strict=True))}]" for place in places]
+
+
+def jacobian(fit: MapFit, asked: Quantities) -> Array:
+    """Derivatives of quantities in free standardised coordinates (n_free, m), by central differences."""
+    flat = fit.problem.arrays.free(fit.parameters)
+    steps = np.diag(_STEP * np.maximum(1.0, np.abs(flat)))
+    ahead, behind = (asked.of(fit.problem.draws(at, fit.parameters)) for at in (flat + steps, flat - steps))
+    result: Array = (ahead - behind) / (2.0 * np.diag(steps)[:, None])
+    return result
+
+
+def one_draw(fit: MapFit) -> xr.Dataset:
+    """Parameters of a fit with the dims of draws."""
+    return fit.params.expand_dims({names.CHAIN: 1, names.DRAW: 1})

@@ -6,12 +6,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bayesgmm import names
-from bayesgmm.analysis.quantities import LOG, LOGIT, Asked, Quantities
+from bayesgmm.analysis.quantities import LOG, LOGIT, Asked, Quantities, jacobian, one_draw
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.scores import variance_of_score
@@ -19,7 +17,6 @@ from bayesgmm.inference.scores import variance_of_score
 Array = NDArray[np.float64]
 
 KINDS = ("observed", "sandwich", "bootstrap")
-_STEP = 1e-5  # of a standardised coordinate, for derivatives of a quantity
 
 
 def standard_errors(
@@ -118,20 +115,6 @@ def covariance(fit: MapFit, kind: str = "observed") -> Array:
     if kind == "observed":
         return bread
     return bread @ variance_of_score(fit.problem, fit.parameters) @ bread
-
-
-def jacobian(fit: MapFit, asked: Quantities) -> Array:
-    """Derivatives of quantities in free standardised coordinates (n_free, m), by central differences."""
-    flat = fit.problem.arrays.free(fit.parameters)
-    steps = np.diag(_STEP * np.maximum(1.0, np.abs(flat)))
-    ahead, behind = (asked.of(fit.problem.draws(at, fit.parameters)) for at in (flat + steps, flat - steps))
-    result: Array = (ahead - behind) / (2.0 * np.diag(steps)[:, None])
-    return result
-
-
-def one_draw(fit: MapFit) -> xr.Dataset:
-    """Parameters of a fit with the dims of draws."""
-    return fit.params.expand_dims({names.CHAIN: 1, names.DRAW: 1})
 
 
 def _rate(asked: Quantities, estimate: Array) -> Array:
