@@ -13,6 +13,7 @@ import bayesgmm as bg
 from bayesgmm.analysis import compare as c
 from bayesgmm.analysis.enrichment import hard_chi_square
 from bayesgmm.core.labels import best_order
+from bayesgmm.core.mixture_cdf import Spread
 from bayesgmm.errors import InputError, PropernessError
 from bayesgmm.plots.density import component_densities
 from bayesgmm.plots.style import PALETTE
@@ -214,6 +215,12 @@ def test_fitted_densities_integrate_to_one():
     for df in (np.empty(0), np.array([5.0, 8.0])):
         heights = component_densities(problem, grid, 0, weights, means, variances, df)
         np.testing.assert_allclose(np.trapezoid(heights, grid, axis=1), weights, rtol=3e-3)
+
+
+def test_noise_of_a_turned_box_has_the_density_of_a_sum_of_uniforms():
+    """Of widths 2 and 1: a trapezoid with a top of 1/2 from -1/2 to 1/2, and nothing beyond 3/2."""
+    density = Spread.of(0.0, np.array([2.0, -1.0])).density(np.array([-1.6, -1.0, -0.4, 0.0, 0.3, 1.0, 1.6]))
+    np.testing.assert_allclose(density, [0.0, 0.25, 0.5, 0.5, 0.5, 0.25, 0.0], atol=1e-3)
 
 
 def test_palette_is_told_apart_in_grey():

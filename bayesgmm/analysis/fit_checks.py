@@ -39,7 +39,6 @@ Long = NDArray[np.int64]
 JOINT = "joint"
 RESIDUALS, CHI_SQUARE, HEAPS = "residuals", "chi-square", "heaps"
 LOG_DENSITY, CORRELATION = "log density", "correlation"
-CHECKS = (RESIDUALS, CHI_SQUARE, *STATISTICS, HEAPS)
 
 _INTERVAL = (0.025, 0.975)
 _LEAST_DRAWS = 50

@@ -62,6 +62,13 @@ class Uncertain:
         order = np.argsort(moved, kind="stable")
         return Uncertain(moved[order], self.probability[keep][order], self.rows[keep][order])
 
+    def taken(self, people: Long) -> Uncertain:
+        """The same for people at these positions, of whom some may come more than once, numbered by their place."""
+        begin = np.searchsorted(self.person, people, side="left")
+        times = np.searchsorted(self.person, people, side="right") - begin
+        entry = np.repeat(begin - (np.cumsum(times) - times), times) + np.arange(times.sum())
+        return Uncertain(np.repeat(np.arange(len(people)), times), self.probability[entry], self.rows[entry])
+
 
 def gather(
     traits: Array,

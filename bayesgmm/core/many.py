@@ -37,9 +37,7 @@ FITTED, NOBODY, TRAIT_MISSING, CONSTANT, TOO_FEW, REPEATED, NO_MODE = range(7)
 NOT_TRIED = -1  # status of a number of components and family, beside those of small_climb
 BIC, ICL = 0, 1
 _SCREENING = 4  # EM steps every start gets before the best half go on
-_FINISHERS = (
-    4  # starts that go on, at least; the others would find a higher mode one time in ten, for half as much again
-)
+_FINISHERS = 4  # starts that go on, at least; what the others would find is in docs/many.md
 _SAME_HILL = 1e-3  # log posterior units after screening within which two starts climb the same hill
 _NEAR = 1e-4  # distance to the limit to which the height of every hill is found out
 _FLOOR = 1e-12  # conditional variance of a collapsed component, as a share of the sample's

@@ -1,4 +1,4 @@
-r"""Distribution function of one trait under a mixture, and quantile residuals.
+r"""Distribution function and density of one trait under a mixture, and quantile residuals.
 
 With weights ``w_ik`` of the person's own, ``F_i(y) = sum_k w_ik G_k(y)``. A residual is ``Phi^-1(F_i(y_i))`` (Dunn and
 Smyth 1996, Journal of Computational and Graphical Statistics 5:236): standard normal where the mixture is right,
@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtr
+from scipy.special import gammaln, ndtr, ndtri, stdtr
 
 Array = NDArray[np.float64]
 
@@ -42,6 +42,16 @@ class Located:
         """See :class:`Component`."""
         z = (values - shifted - self.mean) / self.sd
         return (ndtr(z), ndtr(-z)) if self.df is None else (stdtr(self.df, z), stdtr(self.df, -z))
+
+    def density(self, values: Array) -> Array:
+        """Density at values, of people whose covariates add nothing."""
+        z = (values - self.mean) / self.sd
+        if self.df is None:
+            return np.exp(-0.5 * z * z) / (np.sqrt(2.0 * np.pi) * self.sd)
+        half = 0.5 * (self.df + 1.0)
+        constant = gammaln(half) - gammaln(0.5 * self.df) - 0.5 * np.log(np.pi * self.df)
+        result: Array = np.exp(constant - half * np.log1p(z * z / self.df)) / self.sd
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +92,13 @@ class Spread:
         """See :class:`Component`; noise is not shifted."""
         below = np.interp(values, self.points, self.below, left=0.0, right=1.0)
         return below, 1.0 - below
+
+    def density(self, values: Array) -> Array:
+        """Density at values: how fast the distribution function rises."""
+        rise = np.diff(self.below) / np.diff(self.points)
+        at = np.searchsorted(self.points, values, side="right") - 1
+        inside = (at >= 0) & (at < len(rise))
+        return np.where(inside, rise[np.clip(at, 0, len(rise) - 1)], 0.0)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.fixed import Box, Fixed
-from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.objective import Parameters, Stacked
 from bayesgmm.core.ties import Cells
 from bayesgmm.errors import InputError
 from bayesgmm.inference.em import SingularComponentError, climb
 from bayesgmm.inference.prior_draws import simulate_traits
+from bayesgmm.inference.replicates import is_whole
 from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -37,10 +37,8 @@ def people_of(problem: Problem, most: int, rng: np.random.Generator) -> tuple[Pr
     people = problem.people
     rows = np.arange(problem.n_samples) if isinstance(people, slice) else people
     weight = problem.sample_weight
-    if weight is not None:
-        whole = np.rint(weight[rows])
-        if np.allclose(weight[rows], whole, rtol=0.0, atol=1e-9):
-            rows, weight = _persons(rows, whole.astype(np.int64), most, rng), None
+    if weight is not None and is_whole(problem):
+        rows, weight = _persons(rows, np.rint(weight[rows]).astype(np.int64), most, rng), None
     if len(rows) > most:
         rows = np.sort(rng.choice(rows, most, replace=False))
     return with_rows(problem, rows, None if weight is None else weight[rows]), rows
@@ -57,11 +55,6 @@ def _persons(rows: Long, counts: Long, most: int, rng: np.random.Generator) -> L
 
 def with_rows(problem: Problem, rows: Long, weight: Array | None) -> Problem:
     """The problem of some people, in this order, of whom some may be there more than once; in the same units."""
-    uncertain = problem.uncertain
-    first = np.searchsorted(uncertain.person, rows, "left")
-    many = np.searchsorted(uncertain.person, rows, "right") - first
-    ends = np.cumsum(many)
-    entries = np.repeat(first - (ends - many), many) + np.arange(int(many.sum()))
     other = replace(
         problem,
         traits=problem.traits[rows],
@@ -69,9 +62,7 @@ def with_rows(problem: Problem, rows: Long, weight: Array | None) -> Problem:
         covariates=problem.covariates[rows],
         ids=None,
         sample_weight=weight,
-        uncertain=Uncertain(
-            np.repeat(np.arange(len(rows)), many), uncertain.probability[entries], uncertain.rows[entries]
-        ),
+        uncertain=problem.uncertain.taken(rows),
         design=None,
         means_design=None,
     )

@@ -170,7 +170,7 @@ class Permuted:
             rows[:, self._columns] = problem.predictors[np.ix_(moved, self._columns)]
         uncertain = problem.uncertain
         if len(uncertain.person):
-            uncertain = _of_these(uncertain, moved)
+            uncertain = uncertain.taken(moved)
         return _gathered(problem, people, rows, uncertain, None, numbered=True)[0]
 
 
@@ -189,14 +189,6 @@ def everybody(problem: Problem) -> Long:
     return np.repeat(positions, np.rint(problem.sample_weight[positions]).astype(np.int64))
 
 
-def _of_these(uncertain: Uncertain, people: Long) -> Uncertain:
-    """What is not certain of people at these positions, who may come more than once, numbered by their place."""
-    begin = np.searchsorted(uncertain.person, people, side="left")
-    times = np.searchsorted(uncertain.person, people, side="right") - begin
-    entry = np.repeat(begin - (np.cumsum(times) - times), times) + np.arange(times.sum())
-    return Uncertain(np.repeat(np.arange(len(people)), times), uncertain.probability[entry], uncertain.rows[entry])
-
-
 def _gathered(
     problem: Problem,
     people: Long,
@@ -213,7 +205,7 @@ def _gathered(
     """
     if not numbered:
         predictors = predictors[people]
-        uncertain = _of_these(uncertain, people) if len(uncertain.person) else uncertain
+        uncertain = uncertain.taken(people) if len(uncertain.person) else uncertain
     return gather(
         problem.traits[people] if traits is None else traits,
         predictors / problem.predictor_unit,

@@ -312,13 +312,14 @@ def _without_spike(
 ) -> list[tuple[str, Labels]]:
     """Partitions of the rows that are not at the spike, in which those at the spike have label 0 and no part."""
     sample = arrays.sample
-    rows = (
-        sample.predictors if sample.own else sample.predictors[sample.pattern] if not len(sample.mix_starts) else None
-    )
+    # where genotypes are averaged over, rows have no predictors of their own
+    rows = np.zeros((len(elsewhere), 0))
+    if not len(sample.mix_starts):
+        rows = sample.predictors if sample.own else sample.predictors[sample.pattern]
     others = sample._replace(
         repeats=sample.repeats[elsewhere] if len(sample.repeats) else sample.repeats,
         pattern=np.arange(int(elsewhere.sum()), dtype=np.int32),
-        predictors=np.zeros((0, 0)) if rows is None else rows[elsewhere],
+        predictors=rows[elsewhere],
         observed=sample.observed[:0],
         n_observed=sample.n_observed[:0],
     )

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from bayesgmm import names
+from bayesgmm.core.mixture_cdf import Located, Spread
 from bayesgmm.plots.style import INK, canvas, colour, component_label, line, tidy, trait_index, trait_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bayesgmm.core.fixed import Box
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
     from bayesgmm.problem import Problem
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _BAND_DRAWS = 200
-_NOISE_DRAWS, _NOISE_BINS = 50_000, 60
 
 
 def plot_density(
@@ -99,23 +96,16 @@ def component_densities(
     problem: Problem, grid: Array, d: int, weights: Array, means: Array, variances: Array, df: Array
 ) -> Array:
     """Weighted densities of one trait on a grid, a spike's left out, (n_components or one less, len(grid))."""
-    located = problem.n_located
-    middle, width = means[:located, None], np.sqrt(variances[:located, None])
-    each = np.asarray(student.pdf(grid, df[:, None], middle, width) if len(df) else norm.pdf(grid, middle, width))
-    if problem.fixed.noise is not None:
-        each = np.vstack((each, _noise_density(problem.fixed.noise, grid, d)))
-    result: Array = weights[: len(each), None] * each
+    dfs = df.tolist() or [None] * problem.n_located
+    each = [
+        Located(mean, sd, nu).density(grid)
+        for mean, sd, nu in zip(means[: problem.n_located], np.sqrt(variances[: problem.n_located]), dfs, strict=True)
+    ]
+    noise = problem.fixed.noise
+    if noise is not None:
+        each.append(Spread.of(float(noise.mean[d]), noise.axes[d] * (noise.high - noise.low)).density(grid))
+    result: Array = weights[: len(each), None] * np.stack(each)
     return result
-
-
-def _noise_density(noise: Box, grid: Array, d: int) -> Array:
-    """Density of noise along one trait; of a box turned against the axes, from people drawn from it."""
-    if (noise.axes == np.eye(len(noise.axes))).all():
-        inside = (grid >= noise.centre[d] + noise.low[d]) & (grid <= noise.centre[d] + noise.high[d])
-        return np.where(inside, 1.0 / noise.along[d], 0.0)
-    drawn = noise.draw(_NOISE_DRAWS, np.random.default_rng(0))[:, d]
-    heights, edges = np.histogram(drawn, _NOISE_BINS, density=True)
-    return np.interp(grid, 0.5 * (edges[1:] + edges[:-1]), heights, left=0.0, right=0.0)
 
 
 def _band(posterior: Posterior, grid: NDArray[np.float64], d: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
