@@ -81,7 +81,7 @@ def fit(
     genotypes: Genotypes = None,
     covariates: Covariates = None,
     seed: Seed = None,
-    check: Annotated[bool, typer.Option("--check", help="Check whether the mixture fits; about a second.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check whether the mixture fits; a second or two.")] = False,
 ) -> None:
     """Find the posterior mode (MAP) by EM; milliseconds.
 

@@ -51,20 +51,19 @@ def evidence(
     """
     from bayesgmm.inference.map_fit import MapFit
 
-    is_fit = isinstance(result, MapFit)
     seed = 0 if seed is None else seed
     if method is None:
-        method = "laplace" if is_fit or isinstance(result, LaplacePosterior) else "bridge"
+        method = "laplace" if isinstance(result, MapFit | LaplacePosterior) else "bridge"
     if method not in METHODS:
         raise InputError(f"method = {method!r}; it must be one of {', '.join(METHODS)}")
     if method == "smc":
         from bayesgmm.inference.tempering import temper
 
-        return temper(result if is_fit else result.map, seed=seed, **options)  # type: ignore[union-attr,arg-type]
+        return temper(result if isinstance(result, MapFit) else result.map, seed=seed, **options)
     if method == "bridge":
-        if is_fit:
+        if isinstance(result, MapFit):
             raise InputError("evidence: 'bridge' needs draws; sample the posterior (Mixture.sample) and give that")
-        return bridge(result, seed=seed)  # type: ignore[arg-type]
+        return bridge(result, seed=seed)
     if isinstance(result, MapFit):
         return of_laplace(result.laplace(seed=seed, **options))
     if not isinstance(result, LaplacePosterior):
