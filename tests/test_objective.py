@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import dirichlet, invwishart, multivariate_normal
 
@@ -71,18 +71,21 @@ def of_family(problem: Problem, parameters: Parameters) -> Parameters:
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(141058)
 @settings(max_examples=40, deadline=None)
 def test_gradient_equals_differences(seed):
     problem = random_problem(seed)
     parameters = random_parameters(problem, seed)
     flat = problem.arrays.free(parameters)
-    _, gradient = problem.arrays.log_posterior_and_gradient(parameters)
+    value, gradient = problem.arrays.log_posterior_and_gradient(parameters)
+    # a log posterior of minus a hundred million is known to 1e-8, which the step divides
+    rounding = 8.0 * np.finfo(float).eps * abs(value) / 2e-5
     for j in range(len(flat)):
         step = np.zeros_like(flat)
         step[j] = 1e-5
         up, _ = problem.arrays.value_and_gradient(flat + step)
         down, _ = problem.arrays.value_and_gradient(flat - step)
-        assert gradient[j] == pytest.approx((up - down) / 2e-5, rel=2e-5, abs=1e-3)
+        assert gradient[j] == pytest.approx((up - down) / 2e-5, rel=2e-5, abs=1e-3 + rounding)
 
 
 @given(st.integers(0, 2**32 - 1))
