@@ -1,0 +1,19 @@
+"""Numbers of components as people write them on the command line."""
+
+from __future__ import annotations
+
+from bayesgmm.errors import InputError
+
+
+def numbers_of_components(given: str | None) -> list[int]:
+    """Numbers of components from the command line: ``1:6``, both ends, or ``1,2,4``; none where nothing is given."""
+    try:
+        if given is None:
+            return []
+        first, colon, last = given.partition(":")
+        numbers = list(range(int(first), int(last) + 1)) if colon else [int(k) for k in given.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise InputError(f"--components {given!r}; write a range as 1:6, both ends, or a list as 1,2,4")
+    return numbers
