@@ -7,6 +7,7 @@ and covariances may come from any priors, hierarchies or regressions. Person i h
           w_u = \mathrm{softmax}(\mathrm{logits}_u)
 
 in the traits that the person has. Membership is summed out, so every parameter is continuous and NUTS applies.
+Components may be Student-t, and noise and a spike may come after them, as in :class:`bayesgmm.Mixture`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from pymc.pytensorf import constant_fold
 from pytensor.graph.basic import Constant, Variable
 from pytensor.raise_op import Assert
 
+from bayesgmm.core.fixed import Box, Fixed
 from bayesgmm.errors import InputError, first_few
-from bayesgmm.inference.mixture_rv import check_people, mixture_of_traits, one_trait_mixture
+from bayesgmm.inference.mixture_rv import check_people, mixture_of_traits, one_trait_mixture, rows_of_box
 
 __all__ = ["MarginalMixture"]
 
@@ -32,14 +34,15 @@ _SPREADS = "precision_cholesky, covariance_cholesky or sd"
 
 
 class MarginalMixture:
-    """Traits of people from a Gaussian mixture whose membership is summed out.
+    """Traits of people from a mixture of Gaussians or Student-t's whose membership is summed out.
 
     Parameters
     ----------
     name : str
         Name of the observed variable.
     logits : tensor (K,), (n, K) or, with ``pattern``, (U, K)
-        Unnormalised log weights: of everybody, of every person, or of every distinct kind of people.
+        Unnormalised log weights: of everybody, of every person, or of every distinct kind of people. Noise and a spike
+        are the last of the components, in this order; the shapes below are those of the others.
     means : tensor (K,) for one trait, or (K, D)
         In the traits' own units. Give them an order (``transform=pm.distributions.transforms.ordered``), or chains will
         differ in which component is called 0.
@@ -59,6 +62,16 @@ class MarginalMixture:
         the weights are then computed once a row.
     weights : array (n,), optional
         Sample weights: what a person's log likelihood is multiplied by; 0 is absence.
+    df : tensor, scalar or (K,), optional
+        Degrees of freedom, of all components or of each: they are Student-t then, and the spreads above those of their
+        scale matrices. Numbers, or variables with a prior.
+    noise : bool, float or (low, high), default False
+        One more component, even over a box: that of the data (True), the same with a volume that is given (a number),
+        or from ``low`` to ``high`` of every trait. Outside the box the density is continued, as in
+        :class:`bayesgmm.Mixture`.
+    spike : float or array (D,), optional
+        One more component at exactly this value: who has it in every trait that is known is of this component for
+        certain, and adds the logarithm of its weight.
     observed : array, Series or DataFrame, (n,) or (n, D)
         Traits, NaN where missing: the density is that of the traits a person has. An array, not ``pm.Data``: people are
         sorted and grouped once.
@@ -110,6 +123,9 @@ class MarginalMixture:
         covariates: Any = None,
         pattern: Any = None,
         weights: Any = None,
+        df: Any = None,
+        noise: Any = False,
+        spike: Any = None,
         observed: Any = None,
         dims: str | tuple[str, ...] | list[str] | None = None,
     ) -> Any:
@@ -121,6 +137,9 @@ class MarginalMixture:
                 "pm.NormalMixture or pm.Mixture; for draws only, MarginalMixture.dist"
             )
         values, index = _observed(observed)
+        traits = values.reshape(len(values), -1)
+        check_people(traits, index)
+        mass = _in_order(weights, index, "weights")
         rv = cls.dist(
             logits=logits,
             means=means,
@@ -130,7 +149,10 @@ class MarginalMixture:
             shifts=shifts,
             covariates=_in_order(covariates, index, "covariates"),
             pattern=_in_order(pattern, index, "pattern"),
-            weights=_in_order(weights, index, "weights"),
+            weights=mass,
+            df=df,
+            noise=_noise_around(noise, spike, values, mass),
+            spike=spike,
             n=len(values),
         )
         if values.ndim != rv.ndim or (values.ndim == 2 and values.shape[1] != rv.type.shape[1]):
@@ -139,7 +161,11 @@ class MarginalMixture:
                 f"observed has shape {values.shape}, and means those of {n_traits} trait{'s' * (n_traits > 1)}; "
                 "observed must be (n,) with means (K,), or (n, D) with means (K, D)"
             )
-        check_people(values.reshape(len(values), -1), index)
+        if spike is not None and not Fixed(spike=_spike(spike, traits.shape[1])).at_spike(traits).any():
+            raise InputError(
+                f"spike = {spike!r}, but nobody has this value; give the value as it is in observed, to the last digit,"
+                " or leave the spike out"
+            )
         # a constant of the graph, because PyMC would impute missing values of an array: here they are summed over
         constant = pt.constant(values, name=name)
         return model.register_rv(rv, name, observed=constant, dims=(dims,) if isinstance(dims, str) else dims)
@@ -157,6 +183,9 @@ class MarginalMixture:
         covariates: Any = None,
         pattern: Any = None,
         weights: Any = None,
+        df: Any = None,
+        noise: Any = False,
+        spike: Any = None,
         n: int | None = None,
         rng: Any = None,
     ) -> Any:
@@ -167,6 +196,8 @@ class MarginalMixture:
         n : int, optional
             How many people; not needed where ``pattern``, ``covariates``, ``weights`` or logits (n, K) tell.
         rng : random generator variable, optional
+        noise : bool or (low, high), default False
+            The box from ``low`` to ``high`` of every trait: there are no data to read it off.
         **others
             As in :class:`MarginalMixture`.
         """
@@ -178,11 +209,13 @@ class MarginalMixture:
         heights = _tensor(logits, "logits")
         if heights.ndim not in (1, 2):
             raise InputError(f"logits has {heights.ndim} dimensions; it must be (K,), (n, K), or (U, K) with pattern")
-        n_components, n_traits = _components(heights, centres), _known_length(centres, 1)
+        kinds = ("noise",) * (noise is not False) + ("spike",) * (spike is not None)
+        n_located, n_traits = _components(heights, centres, kinds), _known_length(centres, 1)
         if n_traits is None:
             raise InputError("means: the number of traits is not known when the model is built; give the prior a shape")
-        centres = _of_shape(centres, "means", (n_components, n_traits), one_trait)
-        roots = _roots(precision_cholesky, covariance_cholesky, sd, n_components, n_traits, one_trait)
+        centres = _of_shape(centres, "means", (n_located, n_traits), one_trait)
+        roots = _roots(precision_cholesky, covariance_cholesky, sd, n_located, n_traits, one_trait)
+        n_components = n_located + len(kinds)
         about, slopes = _covariates(covariates, shifts, n_traits, one_trait)
         mass = None if weights is None else _weights(weights)
         n = _n_people(n, {"pattern": pattern, "covariates": about, "weights": mass}, heights)
@@ -195,6 +228,9 @@ class MarginalMixture:
             np.zeros((n, 0)) if about is None else about,
             slopes,
             np.ones(n) if mass is None else mass,
+            _degrees(df, n_located),
+            rows_of_box(_box(noise, n_traits), n_traits),
+            np.empty((0, n_traits)) if spike is None else _spike(spike, n_traits)[None],
         )
         op = one_trait_mixture if one_trait else mixture_of_traits
         rng = pt.random.shared_rng(seed=None) if rng is None else rng
@@ -260,21 +296,83 @@ def _known_length(tensor: Any, axis: int) -> int | None:
     return length
 
 
-def _components(logits: Any, means: Any) -> int:
-    """Number of components, which logits and means must agree on."""
+def _components(logits: Any, means: Any, kinds: tuple[str, ...] = ()) -> int:
+    """Number of components with a mean, which logits and means must agree on; ``kinds`` are the others."""
     of_logits, of_means = _known_length(logits, logits.ndim - 1), _known_length(means, 0)
-    if of_logits is not None and of_means is not None and of_logits != of_means:
+    if of_logits is not None and of_means is not None and of_logits != of_means + len(kinds):
+        others = f", and {' and '.join(kinds)} beside them" if kinds else ""
         raise InputError(
-            f"logits has {of_logits} components (its last dimension) and means {of_means}; they must agree"
+            f"logits has {of_logits} components (its last dimension) and means {of_means}{others}; they must agree"
         )
-    number = of_means if of_means is not None else of_logits
-    if number is None:
+    if of_means is None and of_logits is not None:
+        of_means = of_logits - len(kinds)
+    if of_means is None:
         raise InputError(
             "the number of components is not known when the model is built; give the prior of means a shape"
         )
-    if number < 1:
+    if of_means < 1:
         raise InputError("means has no component; it needs at least one")
-    return number
+    return of_means
+
+
+def _degrees(df: Any, n_located: int) -> Any:
+    """Degrees of freedom (K,) of every component; empty where they are Gaussian."""
+    if df is None:
+        return np.empty(0)
+    degrees = _tensor(df, "df")
+    if isinstance(degrees, Constant):
+        _positive(np.asarray(degrees.data), "df")
+    if degrees.ndim == 0:
+        return degrees * np.ones(n_located)
+    return _of_shape(degrees, "df", (n_located,))
+
+
+def _spike(spike: Any, n_traits: int) -> Array:
+    """The spike's value of every trait (D,)."""
+    _refuse_variable(spike, "spike")
+    values = _numbers(spike, "spike")
+    if values.ndim > 1 or values.size not in (1, n_traits) or not np.isfinite(values).all():
+        raise InputError(f"spike = {spike!r}; it must be a finite number, or one for each of the {n_traits} traits")
+    return np.array(np.broadcast_to(values.ravel(), (n_traits,)))
+
+
+def _box(noise: Any, n_traits: int) -> Box | None:
+    """The box of noise that is given."""
+    if noise is False or isinstance(noise, Box):
+        return noise or None
+    if not isinstance(noise, tuple | list) or len(noise) != 2:
+        raise InputError(
+            f"noise = {noise!r}; without observed there is no box: give (low, high) of every trait, or False"
+        )
+    low, high = (_numbers(x, "noise") for x in noise)
+    if any(x.ndim > 1 or x.size not in (1, n_traits) or not np.isfinite(x).all() for x in (low, high)):
+        raise InputError(
+            f"noise = {noise!r}; low and high must be finite numbers, or one for each of {n_traits} traits"
+        )
+    low, high = (np.array(np.broadcast_to(x.ravel(), (n_traits,))) for x in (low, high))
+    if not (high > low).all():
+        raise InputError(f"noise = {noise!r}; high must be above low")
+    centre = 0.5 * (low + high)
+    return Box(low - centre, high - centre, np.eye(n_traits), centre, high - low, float(np.prod(high - low)))
+
+
+def _noise_around(noise: Any, spike: Any, values: Array, weights: Any) -> Any:
+    """The box of noise read off the data, where it is not given: of the people who count and are not at the spike."""
+    if noise is False or isinstance(noise, tuple | list):
+        return noise
+    is_number = isinstance(noise, int | float | np.number) and not isinstance(noise, bool)
+    if not (noise is True or (is_number and 0.0 < noise < np.inf)):
+        raise InputError(f"noise = {noise!r}; it must be True, False, the volume of its box (above 0), or (low, high)")
+    traits = values.reshape(len(values), -1)
+    present = np.ones(len(traits), dtype=bool)
+    if spike is not None:
+        present &= ~Fixed(spike=_spike(spike, traits.shape[1])).at_spike(traits)
+    if weights is not None and (mass := _weights(weights)).shape == present.shape:
+        present &= mass > 0.0
+    traits = traits[present]
+    if np.isnan(traits).all(axis=0).any() or not (np.nanmax(traits, axis=0) > np.nanmin(traits, axis=0)).all():
+        raise InputError("noise: a trait of observed does not vary, so the box of the noise has no volume")
+    return Box.around(traits, None if noise is True else float(noise))
 
 
 def _of_shape(tensor: Any, name: str, shape: tuple[int, ...], one_trait: bool = False) -> Any:

@@ -16,7 +16,9 @@ import pytensor.tensor as pt
 import pytest
 from pymc.distributions.transforms import ordered
 from scipy.special import log_softmax, logsumexp
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import f as f_distribution
+from scipy.stats import kstest, multivariate_normal, multivariate_t, norm, uniform
+from scipy.stats import t as student_t
 
 import bayesgmm as bg
 from bayesgmm.inference.likelihood_op import MarginalMixtureLikelihood
@@ -424,3 +426,165 @@ def test_posterior_of_low_dim_gauss_mix_agrees_with_the_reference_draws(referenc
         error = np.hypot(spread / np.sqrt(size), reference.std() / np.sqrt(len(reference)))
         assert abs(float(draw.mean()) - reference.mean()) < 4.0 * error, name
         assert abs(spread - reference.std()) < 4.0 * error / np.sqrt(2.0), name
+
+
+# -- Student-t components, noise and a spike --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strays(case):
+    """The same people, some of them at a spike, and log weights of the three components, noise and the spike."""
+    rng = np.random.default_rng(12)
+    y = case["y"].copy()
+    y[:6] = [0.5, -1.0]
+    y[6, 0], y[6, 1] = np.nan, -1.0
+    return case | {"y": y, "logits": rng.normal(size=(U, K + 2)), "df": np.array([2.5, 7.0, 40.0])}
+
+
+def densities_beside_noise(y, logits, means, scales, fitted, df, log_noise):
+    """Log density of each person who has traits, by scipy; who is at the spike has the weight."""
+    out = np.empty(len(y))
+    for i, row in enumerate(y):
+        has = ~np.isnan(row)
+        log_weights = log_softmax(logits[i])
+        if (row[has] == np.array([0.5, -1.0])[has]).all():
+            out[i] = log_weights[-1]
+            continue
+        joint = [
+            multivariate_t(means[k][has] + fitted[i][has], scales[k][np.ix_(has, has)], df[k]).logpdf(row[has])
+            for k in range(len(means))
+        ]
+        out[i] = logsumexp(log_weights[:-1] + np.array([*joint, log_noise[i]]))
+    return out
+
+
+def test_tails_noise_and_a_spike_by_scipy(strays):
+    y, spike = strays["y"], [0.5, -1.0]
+    with pm.Model() as model:
+        names = ("logits", "means", "roots", "shifts", "df")
+        free = {name: pm.Flat(name, shape=strays[name].shape) for name in names}
+        bg.pymc.MarginalMixture(
+            "y",
+            logits=free["logits"],
+            means=free["means"],
+            precision_cholesky=free["roots"],
+            shifts=free["shifts"],
+            df=free["df"],
+            noise=([-9.0, -8.0], [9.0, 10.0]),
+            spike=spike,
+            observed=y,
+            **{name: strays[name] for name in ("covariates", "pattern", "weights")},
+        )
+    point = {name: strays[name] for name in names}
+    log_noise = -np.log([18.0, 18.0]) * ~np.isnan(y)
+
+    def expected(at):
+        scales = np.linalg.inv(np.tril(at["roots"]) @ np.tril(at["roots"]).transpose(0, 2, 1))
+        fitted, logits = strays["covariates"] @ at["shifts"], at["logits"][strays["pattern"]]
+        found = densities_beside_noise(y, logits, at["means"], scales, fitted, at["df"], log_noise.sum(axis=1))
+        return strays["weights"] * found
+
+    (pointwise,) = model.compile_fn(model.logp(vars=[model["y"]], sum=False), mode="NUMBA")(point)
+    np.testing.assert_allclose(pointwise, expected(point), rtol=1e-9, atol=1e-9)
+    gradient = model.compile_dlogp()(point)
+    direction = {name: np.random.default_rng(3).normal(size=strays[name].shape) for name in names}
+    up, down = (expected({n: point[n] + s * 1e-5 * direction[n] for n in names}).sum() for s in (1.0, -1.0))
+    flat = np.concatenate([direction[n].ravel() for n in names])
+    assert gradient @ flat == pytest.approx((up - down) / 2e-5, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"df": 5.0}, {"df": "each", "noise": True}, {"noise": True, "spike": 3.0}], ids=str
+)
+def test_it_is_the_likelihood_of_the_fit(options):
+    rng = np.random.default_rng(6)
+    y = np.concatenate([rng.normal(0.0, 1.0, (60, 2)), rng.normal(4.0, 1.0, (40, 2)), rng.uniform(-9.0, 9.0, (9, 2))])
+    if "spike" in options:
+        y = np.concatenate([y, np.full((12, 2), 3.0)])
+    fit = bg.Mixture(2, **options).fit(y, seed=1, restarts=1)
+    located = fit.params.isel(component=slice(0, 2))
+    df = options.get("df")
+    rv = {"df": fit.params["df"].values if df == "each" else df} if df else {}
+    with pm.Model() as model:
+        bg.pymc.MarginalMixture(
+            "y",
+            logits=np.log(fit.params["weights"].values),
+            means=located["means"].values,
+            covariance_cholesky=np.linalg.cholesky(located["covariances"].values),
+            observed=y,
+            noise=options.get("noise", False),
+            spike=options.get("spike"),
+            **rv,
+        )
+    assert float(model.compile_logp()({})) == pytest.approx(fit.log_likelihood, rel=1e-10)
+
+
+@pytest.mark.parametrize(("d", "mode"), [(2, "NUMBA"), (2, "FAST_COMPILE"), (1, "NUMBA"), (1, "CVM")])
+def test_draws_beside_noise_and_a_spike(d, mode):
+    n, weights = 20_000, np.array([0.4, 0.3, 0.2, 0.1])
+    low, high, spike = [-20.0, 5.0][:d], [-10.0, 9.0][:d], [3.25, -1.0][:d]
+    means, factor = np.array([[0.0, 1.0], [30.0, 20.0]])[:, :d], np.array([[1.0, 0.0], [-0.5, 0.8]])[:d, :d]
+    rv = bg.pymc.MarginalMixture.dist(
+        logits=np.log(weights),
+        means=means if d > 1 else means[:, 0],
+        precision_cholesky=np.stack([factor, 2.0 * factor]) if d > 1 else np.array([1.0, 2.0]),
+        df=np.array([6.0, 8.0]),
+        noise=(low, high),
+        spike=spike,
+        n=n,
+    )
+    y = pm.draw(rv, random_seed=3, mode=mode).reshape(n, d)
+    at = (y == spike).all(axis=1)
+    stray = (y[:, 0] < -9.0) & ~at
+    second = y[:, 0] > 15.0
+    share = np.array([(~at & ~stray & ~second).mean(), second.mean(), stray.mean(), at.mean()])
+    assert (np.abs(share - weights) < 4.0 * np.sqrt(weights * (1.0 - weights) / n)).all()
+    for e in range(d):
+        assert kstest(y[stray, e], uniform(low[e], high[e] - low[e]).cdf).pvalue > 1e-3
+        spread = np.sqrt(np.linalg.inv(4.0 * factor @ factor.T)[e, e])
+        assert kstest(y[second, e], student_t(8.0, means[1, e], spread).cdf).pvalue > 1e-3
+    if d == 2:
+        # one precision for both traits: squared distances are F
+        off = (y[second] - means[1]) @ (2.0 * factor)
+        assert kstest(0.5 * (off**2).sum(axis=1), f_distribution(2, 8.0).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise": True}, "logits has 2 components .* and means 2, and noise beside them"),
+        ({"noise": 0.0, "logits": np.zeros(3)}, "noise = 0.0; it must be True, False, the volume"),
+        ({"noise": (1.0, 0.0), "logits": np.zeros(3)}, "high must be above low"),
+        ({"noise": ("a", 0.0), "logits": np.zeros(3)}, "noise is not numeric"),
+        ({"noise": True, "logits": np.zeros(3), "observed": [1.0, 1.0]}, "does not vary"),
+        ({"spike": 5.0, "logits": np.zeros(3)}, "spike = 5.0, but nobody has this value"),
+        ({"spike": [1.0, 2.0], "logits": np.zeros(3)}, "one for each of the 1 traits"),
+        ({"df": -1.0}, "df has the entry -1; it must be above 0"),
+        ({"df": [1.0, 2.0, 3.0]}, r"df has shape \(3\)"),
+    ],
+)
+def test_noise_spike_and_tails_that_cannot_be_used(changes, message):
+    with pm.Model(), pytest.raises(bg.InputError, match=message):
+        bg.pymc.MarginalMixture("y", **(GOOD | changes))
+    if changes == {"noise": True}:
+        with pytest.raises(bg.InputError, match="without observed there is no box"):
+            bg.pymc.MarginalMixture.dist(logits=np.zeros(3), means=[0.0, 1.0], sd=[1.0, 1.0], noise=True, n=3)
+
+
+def test_people_who_stray_are_predicted_and_the_tails_are_learned():
+    rng = np.random.default_rng(2)
+    y = np.concatenate([rng.standard_t(4.0, 250), rng.uniform(-30.0, 30.0, 50), np.zeros(40)])
+    with pm.Model():
+        weights = pm.Dirichlet("weights", np.ones(3))
+        df = pm.Gamma("df", 2.0, 0.1)
+        bg.pymc.MarginalMixture(
+            "y", logits=pt.log(weights), means=[0.0], sd=[1.0], df=df, noise=True, spike=0.0, observed=y
+        )
+        tree = pm.sample(300, tune=300, chains=1, random_seed=1, progressbar=False, quiet=True)
+        pm.sample_posterior_predictive(tree, random_seed=2, extend_inferencedata=True, progressbar=False)
+    found = tree["posterior"]["weights"].mean(("chain", "draw")).values
+    np.testing.assert_allclose(found, np.array([250.0, 50.0, 40.0]) / 340.0, atol=0.05)
+    assert 2.0 < float(tree["posterior"]["df"].median()) < 12.0
+    drawn = tree["posterior_predictive"]["y"].values
+    assert (drawn == 0.0).mean() == pytest.approx(40.0 / 340.0, abs=0.02)
+    assert (np.abs(drawn) > 10.0).mean() == pytest.approx((np.abs(y) > 10.0).mean(), abs=0.04)

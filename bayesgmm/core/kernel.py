@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.core.pointers import Pointer, a1, a2, a3, b1, call_at, i1, i8
 from bayesgmm.core.sample import CHUNK
-from bayesgmm.core.vectormath import digamma, exp_nonpositive, log_normal
+from bayesgmm.core.vectormath import digamma, exp_nonpositive, log_gamma_ratio, log_normal
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int32]
@@ -339,7 +339,7 @@ def _chunk(
     for k in range(n_located):
         if n_tailed > 0:
             half = 0.5 * df[k]
-            log_constant[k] = math.lgamma(half + 0.5 * n_traits) - math.lgamma(half)
+            log_constant[k] = log_gamma_ratio(half, 0.5 * n_traits)
             log_constant[k] -= 0.5 * n_traits * math.log(math.pi * df[k])
         else:
             log_constant[k] = -n_traits * _HALF_LOG_2PI

@@ -126,3 +126,16 @@ def digamma(x: float) -> float:
         )
     )
     return below + math.log(x) - 0.5 / x - series
+
+
+_STIRLING = 1e3  # argument from which two terms of Stirling's series are exact to rounding
+
+
+@njit(cache=True)
+def log_gamma_ratio(x: float, more: float) -> float:
+    """``log(Gamma(x + more) / Gamma(x))``; of a large ``x`` without the digits that two large logarithms lose."""
+    if x < _STIRLING:
+        return math.lgamma(x + more) - math.lgamma(x)
+    y = x + more
+    series = (1.0 / y - 1.0 / x) / 12.0 - (1.0 / y**3 - 1.0 / x**3) / 360.0
+    return (y - 0.5) * math.log1p(more / x) - more + more * math.log(x) + series

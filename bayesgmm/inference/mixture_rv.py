@@ -1,8 +1,10 @@
-r"""A marginal Gaussian mixture as a random variable of PyMC: how it is drawn, and its log density by the fused kernel.
+r"""A marginal mixture as a random variable of PyMC: how it is drawn, and its log density by the fused kernel.
 
 Person i draws a component from the softmax of row :math:`u(i)` of the logits, then traits from
-:math:`N(\mu_k + c_i \Delta, (L_k L_k')^{-1})`, that is :math:`\mu_k + c_i \Delta + L_k'^{-1} \epsilon`. People are the
-batch of the random variable; parameters are shared by all, so that they are never repeated for each person.
+:math:`N(\mu_k + c_i \Delta, (L_k L_k')^{-1})`, that is :math:`\mu_k + c_i \Delta + L_k'^{-1} \epsilon`; of a Student-t
+component :math:`\epsilon / \sqrt{u}` with :math:`u \sim \mathrm{Gamma}(\nu_k/2, \nu_k/2)`. After the components with a
+mean come noise, drawn evenly from a box, and a spike, which is one value. People are the batch of the random variable;
+parameters are shared by all, so that they are never repeated for each person.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
 from pytensor.tensor.exceptions import NotScalarConstantError
 from pytensor.tensor.random.op import RandomVariable
 
+from bayesgmm.core.fixed import Box, Fixed
 from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.likelihood_op import sample_inputs
@@ -27,27 +30,50 @@ from bayesgmm.inference.pointwise_op import pointwise_mixture_likelihood
 
 Array = NDArray[np.float64]
 
-# pattern, logits, means, precision factors, covariates, shifts, weight
-_PARAMETERS = "(),(u,k),(k,d),(k,d,d),(q),(q,d),()"
+# pattern, logits, means, precision factors, covariates, shifts, weight, degrees of freedom (or none), box of noise (or
+# none; see `rows_of_box`), spike (or none)
+_PARAMETERS = "(),(u,k),(l,d),(l,d,d),(q),(q,d),(),(f),(b,d),(s,d)"
+_CORE = (0, 2, 2, 3, 1, 2, 0, 1, 2, 2)  # dimensions of each
+_OF_PEOPLE = (0, 4, 6)  # those that differ from person to person
 ONE_TRAIT = f"{_PARAMETERS}->()"
 TRAITS = f"{_PARAMETERS}->(d)"
-_VERSION = 1
+_VERSION = 2
+_AXES = 5  # first row of the axes in the rows of a box
 
 
 @njit(cache=True, error_model="numpy")
 def _draw(
-    rng: np.random.Generator, logits: Array, means: Array, roots: Array, covariates: Array, shifts: Array, out: Array
+    rng: np.random.Generator,
+    logits: Array,
+    means: Array,
+    roots: Array,
+    covariates: Array,
+    shifts: Array,
+    df: Array,
+    box: Array,
+    spike: Array,
+    out: Array,
 ) -> None:
     """Draw one person's traits into ``out`` (D,); ``logits`` (K,) are the person's own."""
-    n_components, size = means.shape
+    n_located, size = means.shape
     largest = logits.max()
     left = rng.random() * np.exp(logits - largest).sum()
     chosen = 0
-    for k in range(n_components):
+    for k in range(len(logits)):
         chosen = k
         left -= np.exp(logits[k] - largest)
         if left < 0.0:
             break
+    if chosen >= n_located:
+        if chosen == n_located and len(box) > 0:
+            out[:] = box[2]
+            for e in range(size):
+                along = box[0, e] + (box[1, e] - box[0, e]) * rng.random()
+                for d in range(size):
+                    out[d] += box[_AXES + d, e] * along
+        else:
+            out[:] = spike[0]
+        return
     root = roots[chosen]
     for d in range(size):
         out[d] = rng.standard_normal()
@@ -55,6 +81,11 @@ def _draw(
         for e in range(d + 1, size):
             out[d] -= root[e, d] * out[e]
         out[d] /= root[d, d]
+    if len(df) > 0:
+        half = 0.5 * df[chosen]
+        wider = np.sqrt(half / rng.standard_gamma(half))
+        for d in range(size):
+            out[d] *= wider
     for d in range(size):
         out[d] += means[chosen, d]
         for q in range(len(covariates)):
@@ -70,11 +101,31 @@ def _draw_people(
     roots: Array,
     covariates: Array,
     shifts: Array,
+    df: Array,
+    box: Array,
+    spike: Array,
     out: Array,
 ) -> None:
     """Draw everybody's traits into ``out`` (n, D)."""
     for i in range(len(pattern)):
-        _draw(rng, logits[pattern[i]], means, roots, covariates[i], shifts, out[i])
+        _draw(rng, logits[pattern[i]], means, roots, covariates[i], shifts, df, box, spike, out[i])
+
+
+def rows_of_box(box: Box | None, n_traits: int) -> Array:
+    """A box as an array of rows (5 + D, D), or none: low, high, centre, along, its volume, and its axes."""
+    if box is None:
+        return np.empty((0, n_traits))
+    return np.vstack((box.low, box.high, box.centre, box.along, np.full(n_traits, box.volume), box.axes))
+
+
+def _fixed_of(box: Array, spike: Array) -> Fixed:
+    """Noise and spike of what the random variable was given; dimensions of people have length one."""
+    box, spike = box.reshape(box.shape[-2:]), spike.reshape(spike.shape[-2:])
+    noise = None
+    if len(box):
+        low, high, centre, along, volume = box[:_AXES]
+        noise = Box(low, high, box[_AXES:], centre, along, float(volume[0]))
+    return Fixed(noise, spike[0] if len(spike) else None)
 
 
 class MarginalMixtureRV(RandomVariable):  # type: ignore[misc]
@@ -86,36 +137,29 @@ class MarginalMixtureRV(RandomVariable):  # type: ignore[misc]
     _print_name = ("MarginalMixture", "\\operatorname{MarginalMixture}")
 
     @classmethod
-    def rng_fn(
-        cls,
-        rng: np.random.Generator,
-        pattern: Any,
-        logits: Array,
-        means: Array,
-        roots: Array,
-        covariates: Array,
-        shifts: Array,
-        weight: Array,
-        size: tuple[int, ...] | None = None,
-    ) -> Array:
+    def rng_fn(cls, rng: np.random.Generator, *parameters_and_size: Any) -> Array:
         """Draw; arrays may have leading dimensions beside those of the signature, which broadcast."""
-        core = ((pattern, 0), (logits, 2), (means, 2), (roots, 3), (covariates, 1), (shifts, 2), (weight, 0))
-        arrays = [np.asarray(a) for a, _ in core]
-        batches = [a.shape[: a.ndim - n] for a, (_, n) in zip(arrays, core, strict=True)]
+        *parameters, size = parameters_and_size
+        arrays = [np.asarray(a) for a in parameters]
+        batches = [a.shape[: a.ndim - n] for a, n in zip(arrays, _CORE, strict=True)]
         batch = np.broadcast_shapes(*batches) if size is None else tuple(size)
-        wide = [np.broadcast_to(a, batch + a.shape[a.ndim - n :]) for a, (_, n) in zip(arrays, core, strict=True)]
-        out = np.empty((*batch, means.shape[-1]))
+        wide = [np.broadcast_to(a, batch + a.shape[a.ndim - n :]) for a, n in zip(arrays, _CORE, strict=True)]
+        out = np.empty((*batch, arrays[2].shape[-1]))
         # people who share their parameters are drawn in one go: the last dimension, unless a parameter differs along it
-        shared = all(not b or b[-1] == 1 for b in batches[1:4] + batches[5:6]) and len(batch) > 0
+        common = [j for j in range(len(_CORE)) if j not in _OF_PEOPLE]
+        shared = all(not batches[j] or batches[j][-1] == 1 for j in common) and len(batch) > 0
         for at in np.ndindex(batch[:-1] if shared else batch):
             one = (*at, 0) if shared else at
             which, about = wide[0][at], wide[4][at]
+            logits, means, roots, *rest = (np.array(wide[j][one], dtype=float) for j in common)
             _draw_people(
                 rng,
                 np.atleast_1d(which).astype(np.int64),
-                *(np.array(wide[j][one], dtype=float) for j in (1, 2, 3)),
+                logits,
+                means,
+                roots,
                 np.array(about if shared else about[None], dtype=float),
-                np.array(wide[5][one], dtype=float),
+                *rest,
                 out[at] if shared else out[at][None],
             )
         return out
@@ -125,9 +169,9 @@ class _OneTrait(MarginalMixtureRV):
     """Of one trait: no dimension of traits."""
 
     @classmethod
-    def rng_fn(cls, *args: Any, **kwargs: Any) -> Array:
+    def rng_fn(cls, rng: np.random.Generator, *parameters_and_size: Any) -> Array:
         """Draw (n_people,)."""
-        return super().rng_fn(*args, **kwargs)[..., 0]
+        return super().rng_fn(rng, *parameters_and_size)[..., 0]
 
 
 one_trait_mixture = _OneTrait(signature=ONE_TRAIT)
@@ -139,17 +183,17 @@ def _numba_draw(op: MarginalMixtureRV, node: Any) -> Any:
     if op.ndim_supp == 0:
 
         @njit
-        def draw_one(rng, pattern, logits, means, roots, covariates, shifts, weight):  # type: ignore[no-untyped-def]
+        def draw_one(rng, pattern, logits, means, roots, covariates, shifts, weight, df, box, spike):  # type: ignore[no-untyped-def]
             out = np.empty(1)
-            _draw(rng, logits[pattern.item()], means, roots, covariates, shifts, out)
+            _draw(rng, logits[pattern.item()], means, roots, covariates, shifts, df, box, spike, out)
             return out[0]
 
         return draw_one, _VERSION
 
     @njit
-    def draw(rng, pattern, logits, means, roots, covariates, shifts, weight):  # type: ignore[no-untyped-def]
+    def draw(rng, pattern, logits, means, roots, covariates, shifts, weight, df, box, spike):  # type: ignore[no-untyped-def]
         out = np.empty(means.shape[1])
-        _draw(rng, logits[pattern.item()], means, roots, covariates, shifts, out)
+        _draw(rng, logits[pattern.item()], means, roots, covariates, shifts, df, box, spike, out)
         return out
 
     return draw, _VERSION
@@ -158,7 +202,7 @@ def _numba_draw(op: MarginalMixtureRV, node: Any) -> Any:
 @_logprob.register(MarginalMixtureRV)
 def _mixture_logprob(op: MarginalMixtureRV, values: Any, rng: Any, size: Any, *parameters: Any, **kwargs: Any) -> Any:
     """Weighted log density of each person, the likelihood of the traits that the person has."""
-    pattern, logits, means, roots, covariates, shifts, weights = parameters
+    pattern, logits, means, roots, covariates, shifts, weights, df, box, spike = parameters
     observed = known(values[0], "observed")
     traits = observed[:, None] if op.ndim_supp == 0 else observed
     check_people(traits, None)
@@ -167,7 +211,8 @@ def _mixture_logprob(op: MarginalMixtureRV, values: Any, rng: Any, size: Any, *p
         known(pattern, "pattern"),
         known(covariates, "covariates"),
         known(weights, "weights"),
-        tuple(_of_everybody(x, n) for x, n in ((logits, 2), (means, 2), (roots, 3), (shifts, 2))),
+        tuple(_of_everybody(x, n) for x, n in ((logits, 2), (means, 2), (roots, 3), (shifts, 2), (df, 1))),
+        _fixed_of(known(box, "noise"), known(spike, "spike")),
     )
 
 
@@ -212,7 +257,9 @@ def check_people(traits: Array, labels: Any) -> None:
         )
 
 
-def log_density(traits: Array, pattern: Array, covariates: Array, weights: Array, parameters: tuple[Any, ...]) -> Any:
+def log_density(
+    traits: Array, pattern: Array, covariates: Array, weights: Array, parameters: tuple[Any, ...], fixed: Fixed
+) -> Any:
     """Graph of the weighted log density (n,) of each person.
 
     Parameters
@@ -224,9 +271,12 @@ def log_density(traits: Array, pattern: Array, covariates: Array, weights: Array
     covariates : ndarray (n, Q)
     weights : ndarray (n,)
     parameters : tuple
-        Graph variables: logits (U, K), means (K, D), precision factors (K, D, D), shifts (Q, D).
+        Graph variables: logits (U, K), means (L, D), precision factors (L, D, D), shifts (Q, D), degrees of freedom
+        (L,) or, where components are Gaussian, (0,).
+    fixed : Fixed
+        Components after those that have a mean.
     """
-    logits, means, roots, shifts = parameters
+    logits, means, roots, shifts, df = parameters
     n, size = traits.shape
     pattern, weights = (np.broadcast_to(x, n) for x in (pattern, weights))
     covariates = np.broadcast_to(covariates, (n, covariates.shape[-1]))
@@ -241,6 +291,7 @@ def log_density(traits: Array, pattern: Array, covariates: Array, weights: Array
         Uncertain.nobody(0 if constant else 1),
         centre=np.zeros(size),
         scale=np.ones(size),
+        fixed=fixed,
     )
     row_of = np.zeros(n, dtype=np.int64)
     row_of[present] = np.arange(len(present))[place] if isinstance(place, slice) else place
@@ -249,4 +300,4 @@ def log_density(traits: Array, pattern: Array, covariates: Array, weights: Array
         logits = logits[np.asarray(rows, dtype=np.int64)]
     # constants and not shared variables: with twenty of those for each likelihood nutpie compiles for minutes
     inputs = [pt.constant(value) for value in (*sample_inputs(sample).values(), row_of, np.array(weights, dtype=float))]
-    return pointwise_mixture_likelihood(logits, means, roots, shifts, pt.constant(np.empty(0)), *inputs)
+    return pointwise_mixture_likelihood(logits, means, roots, shifts, df, *inputs)
