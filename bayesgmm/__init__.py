@@ -61,8 +61,11 @@ _HOMES = {
     "standard_errors": "analysis.standard_errors",
     "test_effect": "analysis.effect_tests",
     "score_variants": "analysis.effect_tests",
+    "EffectTests": "analysis.effect_tests_result",
+    "read_effect_tests": "analysis.effect_tests_storage",
     "bootstrap": "analysis.bootstrap",
     "Bootstrap": "analysis.bootstrap",
+    "read_bootstrap": "analysis.bootstrap_storage",
     "select": "analysis.selection",
     "Selection": "analysis.selection",
     "read_selection": "analysis.selection_storage",
@@ -98,11 +101,14 @@ if TYPE_CHECKING:
     from bayesgmm import plots, pymc, simulate, sklearn
     from bayesgmm.analysis.association import associations, penetrance
     from bayesgmm.analysis.bootstrap import Bootstrap, bootstrap
+    from bayesgmm.analysis.bootstrap_storage import read_bootstrap
     from bayesgmm.analysis.combine import combine
     from bayesgmm.analysis.compare import compare
     from bayesgmm.analysis.components_test import components_test
     from bayesgmm.analysis.credible_sets import credible_sets
     from bayesgmm.analysis.effect_tests import score_variants, test_effect
+    from bayesgmm.analysis.effect_tests_result import EffectTests
+    from bayesgmm.analysis.effect_tests_storage import read_effect_tests
     from bayesgmm.analysis.enrichment import enrichment
     from bayesgmm.analysis.evidence import evidence
     from bayesgmm.analysis.fit_checks import FitChecks, check_fit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,12 @@ def checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
         kind = "variants" if what == "genotypes" else "columns"
         raise InputError(f"{what}: duplicated {kind} {first_few(twice)}; keep one of each")
     return frame
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse an option that is not a whole number of at least so many."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+        raise InputError(f"{name} = {value!r}; it must be a whole number of at least {least}")
 
 
 def warn_of_numbered(given: Mapping[str, pd.DataFrame]) -> None:

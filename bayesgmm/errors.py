@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class InputError(ValueError):
@@ -34,3 +39,17 @@ def first_few(items: Iterable[object], limit: int = 5) -> str:
     listed = [repr(str(item)) for item in items]
     shown = ", ".join(listed[:limit])
     return shown if len(listed) <= limit else f"{shown} and {len(listed) - limit} more"
+
+
+def nearest(name: str, known: Iterable[object]) -> str:
+    """Return what to say of a name that is not known, e.g. ``"did you mean 'rs1'?"``, or else which names are."""
+    every = [str(item) for item in known]
+    near = difflib.get_close_matches(name, every, 1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are {first_few(every, 8)}" if every else "there are none"
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn, pointing to the line outside this package from which it was called, however deep the call."""
+    warnings.warn(message, category, skip_file_prefixes=(_PACKAGE,))

@@ -195,11 +195,40 @@ def test_what_takes_draws_takes_replicates(demo_fit):
     assert "200 replicates" in repr(found)
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.FitWarning")
+def test_a_bootstrap_is_read_back_as_it_was(demo_fit, tmp_path):
+    rng = np.random.default_rng(9)
+    y = np.concatenate([rng.normal(0, 1, 60), [8.0, 8.1, 8.3]])
+    losing = bg.Mixture(2, priors=FLAT).fit(y, init=(y > 5).astype(int))
+    for fit, kind in ((demo_fit, "weighted"), (losing, "nonparametric")):
+        found = bg.bootstrap(fit, kind, draws=60, seed=3)
+        found.save(tmp_path / "boot.nc")
+        again = bg.read_bootstrap(tmp_path / "boot.nc")
+        assert (again.kind, again.seed, again.n_failed) == (kind, 3, found.n_failed)
+        xr.testing.assert_identical(again.posterior, found.posterior)
+        pd.testing.assert_frame_equal(again.alignment, found.alignment)
+        for method in ("percentile", "bca"):
+            expected = found.table(method=method)
+            pd.testing.assert_frame_equal(again.table(method=method), expected, rtol=1e-5)
+    assert found.n_failed > 0
+    found.save(tmp_path / "boot.tsv")
+    table = pd.read_csv(tmp_path / "boot.tsv", sep="\t")
+    np.testing.assert_allclose(table["se"], found.table()["se"], rtol=1e-9)
+    fit.save(tmp_path / "fit.nc")
+    with pytest.raises(InputError, match="not 'replicates'"):
+        bg.read_bootstrap(tmp_path / "fit.nc")
+
+
 def test_mistakes_are_named(demo_fit):
     for call, told in (
         (lambda: bg.standard_errors(demo_fit, "huber"), "kind = 'huber'"),
         (lambda: bg.standard_errors(demo_fit, level=1.0), "level = 1.0"),
-        (lambda: bg.standard_errors(demo_fit, quantity="sizes"), "quantity = 'sizes'"),
+        (lambda: bg.standard_errors(demo_fit, "effects"), "give quantity='effects'"),
+        (lambda: bg.standard_errors("observed", demo_fit), "fit is a str; give a MapFit"),
+        (lambda: bg.standard_errors(demo_fit, quantity="efects"), "'efects' .* did you mean 'effects'"),
+        (lambda: bg.standard_errors(demo_fit, quantity=3), "quantity is a int"),
+        (lambda: bg.bootstrap("weighted", demo_fit), "fit is a str; give a MapFit"),
+        (lambda: bg.bootstrap(demo_fit, draws=2.5), "draws = 2.5; it must be a whole number"),
         (lambda: bg.standard_errors(demo_fit, quantity="shifts"), "the model has none"),
         (lambda: bg.standard_errors(demo_fit, quantity=lambda p: 1.0), "returned float"),
         (lambda: bg.bootstrap(demo_fit, "jackknife"), "kind = 'jackknife'"),

@@ -11,7 +11,8 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import bayesgmm as bg
-from bayesgmm.analysis.effect_tests import _hypotheses
+from bayesgmm.analysis.effect_hypotheses import state_hypotheses
+from bayesgmm.analysis.effect_tests_result import COLUMNS
 from bayesgmm.errors import InputError
 from bayesgmm.inference.score_test import NullScores
 
@@ -66,7 +67,7 @@ def test_the_score_is_the_gradient_of_the_likelihood_where_the_effect_is_none():
     study = bg.Study(traits.mask(rng.random(traits.shape) < 0.15), dosages)
     model = bg.Mixture(3, weights="rs1 + rs2")
     study = study.of_dataset(study.dataset.assign(sample_weight=("sample", weight.astype(float))))
-    found = _hypotheses(model, study, ["rs1"]).fitted(model, 1, 5)
+    found = state_hypotheses(model, study, ["rs1"]).fitted(model, 1, 5)
     full, null = found.full, found.null
     scores = NullScores.of(null, found.parameters)
     column = full.predictors[scores.people, 0] / full.predictor_unit[0]
@@ -109,8 +110,10 @@ def test_permutations_are_those_of_enumeration(others):
         # the variance is that over permutations, so the mean of the statistic is its degrees of freedom
         assert np.mean(every) == pytest.approx(2.0, rel=1e-9)
     above, taken = scores.permuted(variant, 20_000, np.random.default_rng(1))
-    assert taken == 20_000
-    assert above / taken == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / taken))
+    assert len(taken) == 20_000
+    assert above / 20_000 == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 20_000))
+    # every one of them is a statistic of the enumeration
+    np.testing.assert_allclose(np.sort(every)[np.searchsorted(np.sort(every) * (1 + 1e-9), taken)], taken, rtol=1e-8)
     # one variant of a pair of columns is the pair where the other column adds nothing
     assert scores.together(np.hstack([variant, variant]))[0] == pytest.approx(observed, rel=1e-6)
 
@@ -206,6 +209,55 @@ def test_many_variants_from_one_null_fit():
         assert np.isnan(table["p_value"]["rs4"])
         assert table["df"]["rs4"] == 0
         assert np.isnan(table["statistic"]["rs3"]) == (weights == "rs3")
+        assert (table["note"]["rs3"].startswith("in the fit already")) == (weights == "rs3")
+        assert table["note"]["rs4"].startswith("does not vary")
+        assert (table.loc[["rs1", "rs2"], "note"] == "").all()
+    # a fit under another prior of its effects is climbed on to where it is under a flat one
+    strict = bg.Mixture(2, weights="rs3", priors=bg.Priors(effects=bg.LogOddsNormal(sd=0.05))).fit(sim, seed=1)
+    again = bg.score_variants(strict, study).set_index("variant")
+    np.testing.assert_allclose(again["statistic"], table["statistic"], rtol=1e-4)
+
+
+def test_several_effects_in_one_table_are_read_back_as_they_were(tmp_path):
+    sim = bg.simulate_study(300, means=((0.0,), (4.0,)), effects=((1.5,), (0.0,)), seed=6).study
+    model = bg.Mixture(2, weights="rs1 + rs2")
+    apart = [bg.test_effect(model, sim, v, draws=19, permutations=999, seed=2) for v in ("rs1", "rs2", ["rs1", "rs2"])]
+    found = bg.EffectTests.joined(apart)
+    assert found.effects == ["rs1", "rs2", "rs1 + rs2"]
+    assert found.verdicts["rs1"] == "evidence of an effect (p = 0.001, permutation)"
+    assert found.verdicts["rs2"].startswith("no evidence of an effect")
+    p = found[found["predictors"] == "rs2"].set_index("test")["p_value"]
+    for test, draws in (("permutation", 999), ("bootstrap", 19)):
+        statistics = found.replicates["rs2", test]
+        own = apart[1].set_index("test")["statistic"][test]
+        assert p[test] == pytest.approx((1 + (statistics >= own * (1 - 1e-9)).sum()) / (1 + draws))
+    found.save(tmp_path / "tests.nc")
+    again = bg.read_effect_tests(tmp_path / "tests.nc")
+    pd.testing.assert_frame_equal(pd.DataFrame(again), pd.DataFrame(found))
+    pd.testing.assert_frame_equal(again.facts, found.facts)
+    assert again.verdicts == found.verdicts
+    assert again.replicates.keys() == found.replicates.keys()
+    for key, statistics in found.replicates.items():
+        np.testing.assert_array_equal(again.replicates[key], statistics)
+    assert len([ax for ax in again.plot().axes if ax.get_visible()]) == 6
+    found.save(tmp_path / "tests.tsv")
+    assert pd.read_csv(tmp_path / "tests.tsv", sep="\t")["p_value"].tolist() == pytest.approx(found["p_value"].tolist())
+    with pytest.raises(InputError, match="'rs1' was tested twice"):
+        bg.EffectTests.joined([apart[0], found])
+
+
+def test_the_verdict_is_of_the_most_trustworthy_and_tells_of_the_others():
+    def told(**tests: tuple[float, bool]) -> str:
+        rows = [("rs1", t, 1.0, 1, p, 0.0, 0, good, "why") for t, (p, good) in tests.items()]
+        return bg.EffectTests.build(pd.DataFrame(rows, columns=list(COLUMNS)), pd.DataFrame(), {}).verdicts["rs1"]
+
+    assert told(lr=(0.2, True), permutation=(0.03, True)) == (
+        "weak evidence of an effect (p = 0.03, permutation); on the other side of 0.05: p = 0.2, likelihood ratio"
+    )
+    assert told(lr=(0.001, False), bootstrap=(0.3, True)) == (
+        "no evidence of an effect (p = 0.3, parametric bootstrap); not to be trusted here: likelihood ratio"
+    )
+    assert told(lr=(0.001, False)) == "no test that was done is to be trusted here; lr: why"
 
 
 def test_mistakes_are_named():
@@ -214,14 +266,21 @@ def test_mistakes_are_named():
     fit = model.fit(sim)
     for call, told in (
         (lambda: bg.test_effect(model, sim), "name at least one predictor"),
-        (lambda: bg.test_effect(model, sim, "rs9"), "'rs9' is neither"),
+        (lambda: bg.test_effect(model, sim, "rs9"), "'rs9' is neither .* did you mean 'rs"),
+        (lambda: bg.test_effect(model, sim, "bmi"), "'bmi' is neither .* known are 'rs1', 'rs2'"),
         (lambda: bg.test_effect(model, None, "rs1"), "give the study"),
         (lambda: bg.test_effect(fit, sim, "rs1"), "a fit has its own"),
+        (lambda: bg.test_effect(fit, "rs1"), "study = 'rs1', which is a name"),
+        (lambda: bg.test_effect(sim, model, "rs1"), "model is a Study; give a Mixture, then its study"),
+        (lambda: bg.test_effect(model, model, "rs1"), "study is a Mixture"),
+        (lambda: bg.test_effect(model, sim, fit), "predictors is a MapFit"),
         (lambda: bg.test_effect(bg.Mixture(1), sim, "rs1"), "n_components = 1"),
         (lambda: bg.test_effect(model, sim, "rs1", tests=["wald"]), "tests = "),
         (lambda: bg.test_effect(model, sim, "rs1", draws=0), "draws = 0"),
+        (lambda: bg.test_effect(model, sim, "rs1", draws="9"), "draws = '9'; it must be a whole number"),
         (lambda: bg.test_effect(model, sim, "rs1", stop_after=0), "stop_after = 0"),
-        (lambda: bg.score_variants(fit, sim, ["rs7"]), "no variant 'rs7'"),
+        (lambda: bg.score_variants(sim, fit), "given a Study and a MapFit"),
+        (lambda: bg.score_variants(fit, sim, ["rs11"]), "no variant 'rs11'; did you mean 'rs"),
         (lambda: bg.score_variants(fit, bg.simulate_study(50, seed=1).study), "lacks the people"),
     ):
         with pytest.raises(InputError, match=told):

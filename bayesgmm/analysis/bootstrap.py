@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.stats import norm
 
 from bayesgmm import names
 from bayesgmm.analysis.quantities import Asked, Quantities, jacobian, one_draw
+from bayesgmm.checks import check_whole
 from bayesgmm.core.labels import order_and_margin
 from bayesgmm.core.objective import Parameters, Stacked
 from bayesgmm.core.sample import Sample
@@ -191,6 +193,12 @@ class Bootstrap:
 
         return plot_bootstrap(self, quantity, level=level, method=method)
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the table to ``.tsv``; or all of it to ``.nc`` or ``.zarr``, for :func:`bayesgmm.read_bootstrap`."""
+        from bayesgmm.analysis.bootstrap_storage import save_bootstrap
+
+        save_bootstrap(self, path)
+
     def __repr__(self) -> str:
         confidence = self.alignment["confidence"].median()
         return (
@@ -250,10 +258,12 @@ def bootstrap(
     people drawn. Components of a replicate are matched to the fit's by assignment of the memberships that both give to
     the original people, not by the order of their means.
     """
+    if not isinstance(fit, MapFit):
+        raise InputError(f"fit is a {type(fit).__name__}; give a MapFit, then the kind of the bootstrap")
     if kind not in KINDS:
         raise InputError(f"kind = {kind!r}; it must be one of {', '.join(KINDS)}")
-    if restarts < 1:
-        raise InputError(f"restarts = {restarts}; it must be at least 1")
+    check_whole("draws", draws, 2)
+    check_whole("restarts", restarts, 1)
     problem = fit.problem
     drawn: Resampling
     if kind == "parametric":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from bayesgmm import names
-from bayesgmm.errors import InputError, first_few
+from bayesgmm.errors import InputError, nearest
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.tidy import parameter_index
 
@@ -66,6 +66,10 @@ class Quantities:
         """
         if asked is None or isinstance(asked, str):
             return cls._of_parameters(params, asked, held_effects)
+        if not callable(asked) and not isinstance(asked, Mapping):
+            raise InputError(
+                f"quantity is a {type(asked).__name__}; give a variable's name, a function, or some by name"
+            )
         functions = {"quantity": asked} if callable(asked) else dict(asked)
         one = params.expand_dims({names.CHAIN: 1, names.DRAW: 1})
         labels: list[str] = []
@@ -87,7 +91,9 @@ class Quantities:
         cls, params: xr.Dataset, variable: str | None, held_effects: NDArray[np.bool_] | None
     ) -> Quantities:
         if variable is not None and variable not in names.PARAMETERS:
-            raise InputError(f"quantity = {variable!r}; the parameters are {first_few(names.PARAMETERS)}")
+            raise InputError(
+                f"quantity = {variable!r} is no variable of the parameters; {nearest(variable, names.PARAMETERS)}"
+            )
         rows = [row for row in parameter_index(params) if variable in (None, row[1])]
         if not rows:
             raise InputError(f"quantity = {variable!r}; the model has none")

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from bayesgmm import names
 from bayesgmm.analysis.quantities import LOG, LOGIT, Asked, Quantities, jacobian, one_draw
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
@@ -67,8 +68,11 @@ def standard_errors(
     Sample weights that are all whole numbers count people. Others are weights of the people's log likelihoods: the
     sandwich is then the one that is right for unequal sampling, the observed information is not.
     """
+    if not isinstance(fit, MapFit):
+        raise InputError(f"fit is a {type(fit).__name__}; give a MapFit, then the kind of standard errors")
     if kind not in KINDS:
-        raise InputError(f"kind = {kind!r}; it must be one of {', '.join(KINDS)}")
+        hint = f"; give quantity={kind!r} for that variable" if kind in names.PARAMETERS else ""
+        raise InputError(f"kind = {kind!r}; it must be one of {', '.join(KINDS)}{hint}")
     if not 0.0 < level < 1.0:
         raise InputError(f"level = {level!r}; it must be between 0 and 1")
     if kind == "bootstrap":

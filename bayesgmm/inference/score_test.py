@@ -127,7 +127,7 @@ class NullScores:
 
     def permuted(
         self, columns: Array, draws: int, rng: np.random.Generator, stop_after: int | None = None
-    ) -> tuple[int, int]:
+    ) -> tuple[int, Array]:
         """Compare the joint statistic with those of the columns' unexplained part given to other people.
 
         Potter (2005): what the other predictors leave of the columns is permuted against (trait, other predictors), so
@@ -145,8 +145,10 @@ class NullScores:
 
         Returns
         -------
-        exceeded, taken : int
-            How many of how many permutations have a statistic as large.
+        exceeded : int
+            How many permutations have a statistic as large.
+        statistics : ndarray (n_taken,)
+            The statistic of every permutation.
         """
         own = self.unexplained(columns)
         observed = self._statistics(own[None])[0][0]
@@ -154,18 +156,21 @@ class NullScores:
         n, q = own.shape
         most = max(1, _CELLS // (n * max(q, 1)))
         at_a_time = most if stop_after is None else min(most, 4 * stop_after)
-        exceeded, taken = 0, 0
-        while taken < draws:
-            size = min(at_a_time, draws - taken)
+        exceeded, taken = 0, [np.zeros(0)]
+        left = draws
+        while left > 0:
+            size = min(at_a_time, left)
             orders = rng.permuted(np.tile(np.arange(n), (size, 1)), axis=1)
-            above = self._statistics(own[orders])[0] >= threshold
+            values = self._statistics(own[orders])[0]
+            above = values >= threshold
             if stop_after is not None and exceeded + above.sum() >= stop_after:
                 last = int(np.flatnonzero(above)[stop_after - exceeded - 1])
-                return stop_after, taken + last + 1
+                return stop_after, np.concatenate((*taken, values[: last + 1]))
             exceeded += int(above.sum())
-            taken += size
+            taken.append(values)
+            left -= size
             at_a_time = min(most, 2 * at_a_time)
-        return exceeded, taken
+        return exceeded, np.concatenate(taken)
 
     def _statistics(self, own: Array) -> tuple[Array, int]:
         """Joint statistics of several versions (b, n, q) of the unexplained columns, and their degrees of freedom."""

@@ -4,6 +4,7 @@ from bayesgmm.plots.bootstrap import plot_bootstrap
 from bayesgmm.plots.chains import plot_rank, plot_trace
 from bayesgmm.plots.compare import plot_compare
 from bayesgmm.plots.density import plot_density
+from bayesgmm.plots.effect_tests import plot_effect_tests
 from bayesgmm.plots.fit_checks import plot_fit_checks
 from bayesgmm.plots.forest import plot_forest
 from bayesgmm.plots.membership import plot_membership
@@ -24,6 +25,7 @@ __all__ = [
     "plot_combination",
     "plot_compare",
     "plot_density",
+    "plot_effect_tests",
     "plot_fit_checks",
     "plot_forest",
     "plot_membership",

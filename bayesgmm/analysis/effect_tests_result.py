@@ -1,0 +1,145 @@
+"""What tests of effects say: a table with the advice which to trust, verdicts in words, a picture, a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesgmm.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+# the tests, the first that is recommended of them to be trusted most
+BY_TRUST = ("permutation", "bootstrap", "score", "lr")
+IN_WORDS = {
+    "lr": "likelihood ratio",
+    "score": "score",
+    "permutation": "permutation",
+    "bootstrap": "parametric bootstrap",
+}
+COLUMNS = ("predictors", "test", "statistic", "df", "p_value", "p_error", "draws", "recommended", "advice")
+_STRENGTHS = (
+    (0.001, "strong evidence of an effect"),
+    (0.01, "evidence of an effect"),
+    (0.05, "weak evidence of an effect"),
+)
+_LEVEL = 0.05  # on the two sides of which recommended tests contradict each other
+
+
+class EffectTests(pd.DataFrame):
+    """What :func:`test_effect` returns: one row a test of one effect, or of several that were joined.
+
+    Columns: ``predictors`` (what was tested), ``test``, ``statistic``, ``df``, ``p_value``, ``p_error`` (Monte Carlo
+    standard error; 0 for chi-square), ``draws``, ``recommended`` and ``advice``, which says why or why not.
+
+    Attributes
+    ----------
+    facts : pandas.DataFrame
+        One row an effect, what the advice rests on: ``predictors``, ``smallest_component``, how many ``people`` are
+        expected in it, how many ``carriers`` of the rarer genotypes (or of the others, if fewer), and the share of its
+        membership's information that is ``known``. Of one effect, ``attrs`` has these too.
+    replicates : dict
+        By (predictors, test): the statistic of every permutation, or of every simulated study (NaN without a fit).
+    """
+
+    _metadata: ClassVar[list[str]] = ["facts", "replicates"]  # pandas carries these along
+
+    facts: pd.DataFrame
+    replicates: dict[tuple[str, str], Array]
+
+    @classmethod
+    def build(
+        cls, table: pd.DataFrame, facts: pd.DataFrame, replicates: Mapping[tuple[str, str], Array]
+    ) -> EffectTests:
+        """Attach to a table what it rests on."""
+        tests = cls(table)
+        tests.facts, tests.replicates = facts, dict(replicates)
+        if len(facts) == 1:
+            tests.attrs |= {str(k): v for k, v in facts.iloc[0].items() if k != "predictors"}
+        return tests
+
+    @classmethod
+    def joined(cls, several: Sequence[EffectTests]) -> EffectTests:
+        """Tests of several effects in one table.
+
+        Raises
+        ------
+        InputError
+            If there are none, or an effect is there twice.
+        """
+        tested = [name for tests in several for name in tests.effects]
+        if not tested:
+            raise InputError("joined: give the tests of one effect or more")
+        twice = [name for i, name in enumerate(tested) if name in tested[:i]]
+        if twice:
+            raise InputError(f"joined: {twice[0]!r} was tested twice; keep one of them")
+        tables = [pd.DataFrame({name: tests[name] for name in tests.columns}) for tests in several]
+        return cls.build(
+            pd.concat(tables, ignore_index=True),
+            pd.concat([tests.facts for tests in several], ignore_index=True),
+            {key: values for tests in several for key, values in tests.replicates.items()},
+        )
+
+    @property
+    def effects(self) -> list[str]:
+        """What was tested."""
+        return list(dict.fromkeys(self["predictors"]))
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Of every effect one sentence: what the most trustworthy of the recommended tests says, and who disagrees."""
+        return {name: _verdict(self[self["predictors"] == name]) for name in self.effects}
+
+    # takes the place of pandas' own plots, which say nothing about such a table
+    def plot(self, **options: Any) -> Figure:  # type: ignore[override]
+        """Draw every statistic beside those without an effect: chi-square, permutations, simulated studies."""
+        from bayesgmm.plots.effect_tests import plot_effect_tests
+
+        return plot_effect_tests(self, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the table to ``.tsv``; or all of it to ``.nc`` or ``.zarr``, for :func:`read_effect_tests`."""
+        from bayesgmm.analysis.effect_tests_storage import save_effect_tests
+
+        save_effect_tests(self, path)
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "facts") or list(self.columns) != list(COLUMNS):
+            return repr(pd.DataFrame(self))  # a part of the table
+        told = "\n".join(f"{name}: {words}" for name, words in self.verdicts.items())
+        shown = {"p_value": "{:.2g}".format, "p_error": "{:.1g}".format, "statistic": "{:.2f}".format}
+        return f"{told}\n{self.to_string(index=False, formatters=shown)}"
+
+
+def _verdict(table: pd.DataFrame) -> str:
+    done = {
+        str(test): (float(p), bool(recommended))
+        for test, p, recommended in zip(table["test"], table["p_value"], table["recommended"], strict=True)
+    }
+    trusted = [test for test in BY_TRUST if test in done and done[test][1]]
+    if not trusted:
+        return f"no test that was done is to be trusted here; {table['test'].iloc[0]}: {table['advice'].iloc[0]}"
+    best = done[trusted[0]][0]
+    strength = next((words for bound, words in _STRENGTHS if best < bound), "no evidence of an effect")
+    told = f"{strength} ({_said(trusted[0], best)})"
+    # the smallest p-value that so many replicates can give contradicts nothing
+    least = {str(t): 1.0 / (1 + n) if n else 0.0 for t, n in zip(table["test"], table["draws"], strict=True)}
+    others = [
+        _said(t, done[t][0]) for t in trusted if (done[t][0] < _LEVEL) != (best < _LEVEL) and done[t][0] > least[t]
+    ]
+    if others:
+        told += f"; on the other side of {_LEVEL}: {', '.join(others)}"
+    distrusted = [IN_WORDS[test] for test in done if test not in trusted]
+    return told + (f"; not to be trusted here: {', '.join(distrusted)}" if distrusted else "")
+
+
+def _said(test: str, p: float) -> str:
+    return f"p = {p:.2g}, {IN_WORDS[test]}"
