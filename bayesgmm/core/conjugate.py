@@ -12,6 +12,12 @@ plug-in parameters and a constant,
 which is why the E step needs no kernel of its own: the constants go into the log weights. Traits that a person lacks
 are latent in q together with the membership. Given the membership they are normal under :math:`P_k^{-1}`, so they
 integrate out and are completed exactly as in EM, with the same constants.
+
+Of Student-t components a person's latent precision ``u`` is in q as well, and integrates out given the membership: with
+:math:`b_k = 1 + D / (\kappa_k \nu)` what is left is the Student-t log density of scale matrix :math:`b_k P_k^{-1}`, and
+the constant :math:`\tfrac12 (E \log |\Sigma_k^{-1}| - \log |P_k|) - \tfrac{\nu}{2} \log b_k`, whichever traits the
+person has. What the pass then returns of ``E[u]`` is ``b_k`` times too large. As :math:`\nu` grows this becomes what it
+is of Gaussians.
 """
 
 from __future__ import annotations
@@ -45,15 +51,20 @@ class ComponentFactors:
     scales : ndarray (K, D, D)
         ``Psi``: diagonal in families along the axes, a multiple of the identity in spherical ones (the multiple is
         twice the rate of the inverse gamma), all the same where components share a covariance.
+    precisions : ndarray (K,) or None
+        Sum of the people's expected latent precisions, which is what their means count; None: ``mass``.
     """
 
     prior: NiwPrior
     mass: Array
     means: Array
     scales: Array
+    precisions: Array | None = None
 
     @classmethod
-    def updated(cls, prior: NiwPrior, mass: Array, about: Array, first: Array, scatter: Array) -> ComponentFactors:
+    def updated(
+        cls, prior: NiwPrior, mass: Array, about: Array, first: Array, scatter: Array, precisions: Array | None = None
+    ) -> ComponentFactors:
         """The factors that maximise the bound given moments of the people.
 
         Parameters
@@ -63,11 +74,14 @@ class ComponentFactors:
         about : ndarray (K, D)
             What the moments are about.
         first : ndarray (K, D)
-            ``sum_i r_ik (y_i - about_k)``.
+            ``sum_i r_ik (y_i - about_k)``; Student-t: of ``r_ik E[u_ik]``.
         scatter : ndarray (K, D, D)
             Second moments of the same.
+        precisions : ndarray (K,), optional
+            Student-t: ``sum_i r_ik E[u_ik]``.
         """
-        strength = prior.strength + mass
+        pull = mass if precisions is None else precisions
+        strength = prior.strength + pull
         # means move little from what the moments are about, so the scatter about them loses no digits
         moved = (prior.strength * (prior.mean - about) + first) / strength[:, None]
         cross = np.einsum("kd,ke->kde", first, moved)
@@ -76,7 +90,7 @@ class ComponentFactors:
             scatter
             - cross
             - np.swapaxes(cross, 1, 2)
-            + mass[:, None, None] * np.einsum("kd,ke->kde", moved, moved)
+            + pull[:, None, None] * np.einsum("kd,ke->kde", moved, moved)
             + prior.strength * np.einsum("kd,ke->kde", away, away)
         )
         size, family = len(prior.mean), prior.family
@@ -88,14 +102,15 @@ class ComponentFactors:
         else:
             scales = prior.scale + own
             scales = scales * np.eye(size) if family.diagonal else 0.5 * (scales + np.swapaxes(scales, 1, 2))
-        return cls(prior, np.maximum(mass, _LEAST_MASS), about + moved, scales)
+        least = None if precisions is None else np.maximum(precisions, _LEAST_MASS)
+        return cls(prior, np.maximum(mass, _LEAST_MASS), about + moved, scales, least)
 
     # -- numbers of the factors -------------------------------------------------------------------
 
     @property
     def strength(self) -> Array:
         """``kappa`` (K,)."""
-        return self.prior.strength + self.mass
+        return self.prior.strength + (self.mass if self.precisions is None else self.precisions)
 
     @property
     def dof(self) -> Array:
@@ -125,6 +140,25 @@ class ComponentFactors:
     def log_excess(self) -> Array:
         """``c`` (K,): what the expected log density is above that at plug-in parameters; negative."""
         value: Array = 0.5 * self._log_det_excess - 0.5 * len(self.prior.mean) / self.strength
+        return value
+
+    def widening(self, df: Array) -> Array:
+        """``b`` (K,) of Student-t components of these degrees of freedom (K,); empty where they are Gaussian."""
+        if not len(df):
+            return df
+        return 1.0 + len(self.prior.mean) / (self.strength * df)
+
+    def log_excess_of(self, df: Array) -> Array:
+        """:attr:`log_excess` of Student-t components (K,); ``df`` empty where they are Gaussian."""
+        if not len(df):
+            return self.log_excess
+        value: Array = 0.5 * self._log_det_excess - 0.5 * df * np.log1p(len(self.prior.mean) / (self.strength * df))
+        return value
+
+    @property
+    def expected_log_roots(self) -> Array:
+        """Half the expected log determinants of the precisions (K,)."""
+        value: Array = 0.5 * (self._log_det_excess + self._log_det_plug_in)
         return value
 
     @property
@@ -233,7 +267,10 @@ class ComponentFactors:
 
     def permuted(self, order: Order) -> ComponentFactors:
         """Component ``j`` of the result is component ``order[j]`` of this object."""
-        return replace(self, mass=self.mass[order], means=self.means[order], scales=self.scales[order])
+        precisions = None if self.precisions is None else self.precisions[order]
+        return replace(
+            self, mass=self.mass[order], means=self.means[order], scales=self.scales[order], precisions=precisions
+        )
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,24 @@ variance of g that q should have had (Giordano, Broderick and Jordan 2018, JMLR 
 V and C are derivatives of expectations under q in its own numbers s, in closed form but for differences; R is the only
 part that needs the people, two passes for each number. Where predictors act on the weights, their normal factor stands
 in for :math:`\log \pi_k`, with ``s`` the sums of responsibilities times predictors.
+
+Of Student-t components memberships come with latent precisions ``u``: all of ``s`` but its first part is weighted by
+:math:`E[u_{ik}]`, :math:`-\tfrac12 \mu_k' \Lambda_k \mu_k` is a part of its own with :math:`\sum_i r_{ik} E[u_{ik}]`,
+and degrees of freedom that are estimated are one more, :math:`\nu / 2` with
+:math:`\sum_i r_{ik} E[\log u_{ik} - u_{ik} + 1]`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.conjugate import ComponentFactors, DirichletFactor
 from bayesgmm.core.mean_field import Factors, MeanField
+from bayesgmm.core.tail_factor import log_height
 from bayesgmm.core.tilted import NormalFactor
 
 Array = NDArray[np.float64]
@@ -56,24 +63,38 @@ class LinearResponse:
 
     # -- numbers of q and expectations under it ----------------------------------------------------
 
-    def _pack(self, mass: Array, sums: Array, squares: Array, weights: Array) -> Array:
-        return np.concatenate((mass, sums.ravel(), squares[:, self._rows, self._columns].ravel(), weights.ravel()))
+    @property
+    def _n_tails(self) -> tuple[int, int]:
+        """Student-t components, and degrees of freedom that are estimated."""
+        tails = self._factors.tails.tails
+        return len(tails.df), tails.n_free
 
-    def _unpack(self, flat: Array) -> tuple[Array, Array, Array, Array]:
+    def _pack(self, mass: Array, sums: Array, squares: Array, weights: Array, tails: Array) -> Array:
+        return np.concatenate(
+            (mass, sums.ravel(), squares[:, self._rows, self._columns].ravel(), weights.ravel(), tails)
+        )
+
+    def _unpack(self, flat: Array) -> tuple[Array, Array, Array, Array, Array]:
         k, size = self._factors.components.means.shape
-        turns = len(self._rows)
+        turns, n_tails = len(self._rows), sum(self._n_tails)
+        flat, tails = flat[: len(flat) - n_tails], flat[len(flat) - n_tails :]
         mass, sums, squares, weights = np.split(flat, np.cumsum([self._n_components, k * size, k * turns]))
         full = np.zeros((k, size, size))
         full[:, self._rows, self._columns] = squares.reshape(k, turns)
         full[:, self._columns, self._rows] = squares.reshape(k, turns)
-        return mass, sums.reshape(k, size), full, weights
+        return mass, sums.reshape(k, size), full, weights, tails
 
     def _moved(self, change: Array) -> Factors:
         """The factors when ``s`` changes by this; of a normal factor, when its mean does."""
         q, prior = self._factors.components, self._factors.components.prior
-        mass, sums, squares, weights = self._unpack(change)
-        own_mass = mass[: len(q.mass)]
+        mass, sums, squares, weights, of_tails = self._unpack(change)
+        own_mass, tails, precisions = mass[: len(q.mass)], self._factors.tails, None
         strength = q.strength + own_mass
+        if q.precisions is not None:
+            n_tailed, n_free = self._n_tails
+            strength, precisions = q.strength + of_tails[:n_tailed], q.precisions + of_tails[:n_tailed]
+            people = tails.people + np.array([own_mass[j::n_free].sum() for j in range(n_free)])
+            tails = replace(tails, people=people, excess=tails.excess + of_tails[n_tailed:])
         means = (q.strength[:, None] * q.means + sums) / strength[:, None]
         # Psi + kappa m m' is linear in the sums
         outer = np.einsum("k,kd,ke->kde", q.strength, q.means, q.means) + squares
@@ -85,7 +106,7 @@ class LinearResponse:
             own = np.trace(own, axis1=1, axis2=2)[:, None, None] * np.eye(size)
         elif family.diagonal:
             own = own * np.eye(size)
-        components = ComponentFactors(prior, q.mass + own_mass, means, q.scales + own)
+        components = ComponentFactors(prior, q.mass + own_mass, means, q.scales + own, precisions)
         found = self._factors.weights
         if isinstance(found, NormalFactor):
             made: DirichletFactor | NormalFactor = NormalFactor(
@@ -93,7 +114,7 @@ class LinearResponse:
             )
         else:
             made = DirichletFactor(found.prior, found.concentration + mass)
-        return Factors(made, components, self._factors.shifts)
+        return Factors(made, components, self._factors.shifts, tails)
 
     def _expected(self, q: Factors) -> Array:
         """``E tau``."""
@@ -101,15 +122,21 @@ class LinearResponse:
         precisions = c.expected_precisions
         slopes = np.einsum("kde,ke->kd", precisions, c.means)
         size = c.means.shape[1]
-        log_det = 2.0 * np.log(np.diagonal(c.roots, axis1=1, axis2=2)).sum(axis=1)
-        height = c.log_excess + 0.5 * log_det - 0.5 * np.einsum("kd,kd->k", slopes, c.means) - size * _HALF_LOG_2PI
+        pulls = -0.5 * (np.einsum("kd,kd->k", slopes, c.means) + size / c.strength)
+        height, of_tails = c.expected_log_roots - size * _HALF_LOG_2PI, np.zeros(0)
+        if c.precisions is None:
+            height = height + pulls
+        else:
+            of_tails = pulls
+            if q.tails.tails.n_free:
+                height, of_tails = height + q.tails.heights(), np.concatenate((pulls, 0.5 * q.tails.means))
         height = np.pad(height, (0, self._n_components - len(c.mass)))
         weights = np.zeros(0)
         if isinstance(q.weights, NormalFactor):
             weights = q.weights.mean.ravel()
         else:
             height = height + q.weights.log_weights
-        return self._pack(height, slopes, -0.5 * precisions * self._doubled, weights)
+        return self._pack(height, slopes, -0.5 * precisions * self._doubled, weights, of_tails)
 
     @property
     def _doubled(self) -> Array:
@@ -120,22 +147,39 @@ class LinearResponse:
 
     def _sums_at(self, tau: Array) -> Array:
         """``s`` of memberships under expectations ``tau``."""
-        height, slopes, halves, weights = self._unpack(tau)
+        height, slopes, halves, weights, of_tails = self._unpack(tau)
         precisions = -2.0 * halves / self._doubled
         means = np.linalg.solve(precisions, slopes[:, :, None])[:, :, 0]
         roots = np.linalg.cholesky(precisions)
         log_det = 2.0 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
         k, size = means.shape
         constants = height.copy()
-        constants[:k] += 0.5 * (slopes * means).sum(axis=1) - 0.5 * log_det + size * _HALF_LOG_2PI
+        inside = (slopes * means).sum(axis=1)
+        constants[:k] += size * _HALF_LOG_2PI - 0.5 * log_det
+        n_tailed, n_free = self._n_tails
+        df = widening = np.zeros(0)
+        if n_tailed:
+            df = self._factors.tails.df
+            if n_free:
+                df = 2.0 * of_tails[n_tailed:][np.arange(k) % n_free]
+                constants[:k] -= log_height(df)
+            widening = 1.0 - (2.0 * of_tails[:n_tailed] + inside) / df
+            constants[:k] -= 0.5 * df * np.log(widening)
+        else:
+            constants[:k] += 0.5 * inside
         predictors, found = self._field.arrays.sample.predictors, self._factors.weights
         counts = np.broadcast_to(constants, (len(predictors), len(constants)))
         if isinstance(found, NormalFactor):
             moved = NormalFactor(found.prior, weights.reshape(found.mean.shape), found.covariance)
             counts = counts + moved.expected_log_weights(predictors)
-        moments = self._field.pass_at(counts, means, roots, np.zeros((0, size)))
-        mass, first = moments.mass, moments.first
-        own_mass = mass[:k]
+        moments = self._field.pass_at(counts, means, roots, np.zeros((0, size)), df=df, widening=widening)
+        mass, first = moments.mass[: self._n_components], moments.first
+        own_mass, tails = mass[:k], np.zeros(0)
+        if n_tailed:
+            precisions, logs = np.split(moments.mass[self._n_components :], 2)
+            excess = logs - precisions + own_mass
+            own_mass = precisions
+            tails = np.concatenate((precisions, [excess[j::n_free].sum() for j in range(n_free)]))
         sums = first + own_mass[:, None] * means
         cross = np.einsum("kd,ke->kde", first, means)
         squares = moments.second + cross + np.swapaxes(cross, 1, 2) + np.einsum("k,kd,ke->kde", own_mass, means, means)
@@ -143,7 +187,7 @@ class LinearResponse:
         if isinstance(found, NormalFactor):
             x = np.column_stack((np.ones(len(predictors)), predictors))
             of_weights = (x.T @ moments.counts[:, 1:]).ravel()
-        return self._pack(mass, sums, squares, of_weights)
+        return self._pack(mass, sums, squares, of_weights, tails)
 
     # -- the answer --------------------------------------------------------------------------------
 
@@ -168,7 +212,8 @@ class LinearResponse:
         still = np.zeros(len(tau))
         size = self._field.arrays.n_traits
         k, turns = len(self._factors.components.mass), len(self._rows)
-        n_weights = len(still) - self._n_components - k * (size + turns)
+        n_tailed, n_free = self._n_tails
+        n_weights = len(still) - self._n_components - k * (size + turns) - n_tailed - n_free
         # sums over people are known to about the square root of their number
         components, weights = self._factors.components, self._factors.weights
         root = np.sqrt(components.mass + components.prior.dof)
@@ -176,13 +221,24 @@ class LinearResponse:
         people[:k] = np.minimum(root, 10.0 * components.strength)
         if isinstance(weights, DirichletFactor):
             people = np.minimum(people, 10.0 * weights.concentration)
-        each = np.concatenate((people, np.repeat(root, size), np.repeat(root, turns), np.ones(n_weights)))
+        tails = self._factors.tails
+        each = np.concatenate(
+            (
+                people,
+                np.repeat(root, size),
+                np.repeat(root, turns),
+                np.ones(n_weights),
+                np.minimum(root, 10.0 * components.strength)[:n_tailed],
+                np.maximum(-tails.excess, tails.tails.rate),
+            )
+        )
         steps = _STEP * each
         variances = self._jacobian(lambda change: self._expected(self._moved(change)), still, steps)
         covariances = self._jacobian(lambda change: of(self._moved(change)), still, steps)
         if isinstance(weights, NormalFactor):
             # a normal factor moves by its covariance times the change of its sums
-            own = slice(len(still) - n_weights, None)
+            end = len(still) - n_tailed - n_free
+            own = slice(end - n_weights, end)
             variances[:, own] = variances[:, own] @ weights.covariance
             covariances[:, own] = covariances[:, own] @ weights.covariance
         spread = np.sqrt(np.maximum(np.diagonal(variances), 0.0))

@@ -1,8 +1,10 @@
 r"""The mean-field posterior of a mixture, its bound on the evidence, and the ascent of that bound.
 
-.. math:: q(z, y_{mis}, g)\; q(\text{weights})\; \prod_k q(\mu_k, \Sigma_k)\; q(\Delta)
+.. math:: q(z, u, y_{mis}, g)\; q(\text{weights})\; \prod_k q(\mu_k, \Sigma_k)\; q(\Delta)\; q(\nu)
 
-with ``z`` the memberships, ``y_mis`` the traits that people lack and ``g`` the genotypes that are not certain. Given
+with ``z`` the memberships, ``u`` the latent precisions of Student-t components (Svensen and Bishop 2005), ``y_mis`` the
+traits that people lack and ``g`` the genotypes that are not certain; ``nu`` are degrees of freedom that are estimated.
+Given
 the other factors the first is the E step of EM with expected log densities in place of plug-in ones, so it is left to
 the same pass: at the means, the roots of the expected precisions, and log weights with the constants added
 (:mod:`bayesgmm.core.conjugate`). What the pass returns, less the divergences of the factors from the prior, is the
@@ -23,7 +25,9 @@ from numpy.typing import NDArray
 from bayesgmm.core.conjugate import ComponentFactors, DirichletFactor, ShiftFactor
 from bayesgmm.core.moments import NOTHING_1D, NOTHING_2D, Moments, expectation, mixed_log_weights, pass_for
 from bayesgmm.core.objective import MixtureArrays, Parameters, writable
+from bayesgmm.core.row_pass import student_rows
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.tail_factor import TailFactor
 from bayesgmm.core.tilted import NormalFactor
 
 Array = NDArray[np.float64]
@@ -33,6 +37,7 @@ _MEMORY = 8  # steps that are combined
 _EARLY = 3e-3  # gain a person above which steps are not combined: a long one may land on another hill
 _QUIET = 3  # steps in a row that have to gain next to nothing
 _ROUNDING = 1e-13  # of the bound: what sums over people are uncertain by
+_LEAST, _MOST = 1e-12, 30.0  # bounds on a number whose logarithm is combined, and on that logarithm
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,28 @@ class Factors:
     weights : DirichletFactor or NormalFactor
     components : ComponentFactors
     shifts : ShiftFactor
+    tails : TailFactor
     """
 
     weights: DirichletFactor | NormalFactor
     components: ComponentFactors
     shifts: ShiftFactor
+    tails: TailFactor
 
     def divergence(self) -> float:
         """Kullback-Leibler divergence of all factors from the prior."""
-        return self.weights.divergence() + self.components.divergence() + self.shifts.divergence()
+        each = (self.weights, self.components, self.shifts, self.tails)
+        return sum(factor.divergence() for factor in each)
 
     def permuted(self, order: Order) -> Factors:
         """Component ``j`` of the result is component ``order[j]`` of this object; noise and a spike stay."""
         located = order[order < len(self.components.mass)]
-        return replace(self, weights=self.weights.permuted(order), components=self.components.permuted(located))
+        return replace(
+            self,
+            weights=self.weights.permuted(order),
+            components=self.components.permuted(located),
+            tails=self.tails.permuted(located),
+        )
 
     def _vector(self, total: float) -> Array:
         """The numbers that steps are combined in; sums over people relative to how many there are."""
@@ -66,19 +79,31 @@ class Factors:
             parts.append(self.weights.mean.ravel())
         else:
             parts.append((self.weights.concentration - self.weights.prior) / total)
-        return np.concatenate([*parts, self.shifts.mean.ravel()])
+        parts.append(self.shifts.mean.ravel())
+        if self.components.precisions is not None:
+            parts.append(self.components.precisions / total)
+            # people are the components' own; what is left of a component that is Gaussian is near zero
+            parts.append(np.log(np.maximum(-self.tails.excess, _LEAST) / total))
+        return np.concatenate(parts)
 
     def _of_vector(self, vector: Array, total: float) -> Factors | None:
         """Factors at such numbers, covariances of normal factors as here; None where they are no factors."""
         k, size = self.components.means.shape
         n_weights = self.weights.mean.size if isinstance(self.weights, NormalFactor) else len(self.weights.prior)
-        cuts = np.cumsum([k, k * size, k * size * size, n_weights])
-        mass, means, scales, weights, shifts = np.split(vector, cuts)
-        mass = total * mass
+        n_tailed = 0 if self.components.precisions is None else k
+        cuts = np.cumsum([k, k * size, k * size * size, n_weights, self.shifts.mean.size, n_tailed])
+        mass, means, scales, weights, shifts, precisions, excess = np.split(vector, cuts)
+        mass, precisions = total * mass, total * precisions
         if not ((mass > 0.0).all() and (isinstance(self.weights, NormalFactor) or (weights > 0.0).all())):
             return None
+        if not ((precisions > 0.0).all() and (excess < _MOST).all()):
+            return None
         components = replace(
-            self.components, mass=mass, means=means.reshape(k, size), scales=total * scales.reshape(k, size, size)
+            self.components,
+            mass=mass,
+            means=means.reshape(k, size),
+            scales=total * scales.reshape(k, size, size),
+            precisions=precisions if n_tailed else None,
         )
         try:
             components.roots  # noqa: B018  kept for the pass
@@ -89,7 +114,10 @@ class Factors:
             made = replace(self.weights, mean=weights.reshape(self.weights.mean.shape))
         else:
             made = replace(self.weights, concentration=self.weights.prior + total * weights)
-        return Factors(made, components, replace(self.shifts, mean=shifts.reshape(self.shifts.mean.shape)))
+        free = self.tails.tails.n_free
+        people = np.array([mass[j::free].sum() for j in range(free)])
+        tails = replace(self.tails, people=people, excess=-total * np.exp(excess))
+        return Factors(made, components, replace(self.shifts, mean=shifts.reshape(self.shifts.mean.shape)), tails)
 
 
 @dataclass
@@ -123,7 +151,7 @@ class MeanField:
     Parameters
     ----------
     arrays : MixtureArrays
-        With proper priors, a family that has a conjugate one, and no Student-t components.
+        With proper priors and a family that has a conjugate one.
     """
 
     def __init__(self, arrays: MixtureArrays) -> None:
@@ -152,7 +180,7 @@ class MeanField:
         arrays = self.arrays
         moments = arrays.expectation(parameters)
         shifts = ShiftFactor.at(arrays.shift_precision, parameters.shifts)
-        components, shifts = self._of_moments(moments, parameters.means, shifts)
+        components, shifts, tails = self._of_moments(moments, parameters.means, shifts)
         weights: DirichletFactor | NormalFactor
         if self.has_effects:
             weights = NormalFactor.at(
@@ -160,8 +188,8 @@ class MeanField:
             )
         else:
             a = arrays.weights_prior.concentration
-            weights = DirichletFactor(a, a + moments.mass)
-        return Factors(weights, components, shifts)
+            weights = DirichletFactor(a, a + moments.mass[: len(a)])
+        return Factors(weights, components, shifts, tails)
 
     def expectation(
         self, factors: Factors, responsibilities: Array = NOTHING_2D, pointwise: Array = NOTHING_1D
@@ -170,13 +198,42 @@ class MeanField:
 
         ``responsibilities`` and ``pointwise`` of every row are written unless empty.
         """
-        components, covariates = factors.components, self.arrays.sample.covariates
-        widths = factors.shifts.widths(components.expected_precisions, covariates) if self._by_row else None
-        table = self.log_weights(factors, self.arrays.sample.predictors)
-        moments = self.pass_at(
-            table, components.means, components.roots, factors.shifts.mean, widths, responsibilities, pointwise
-        )
+        components, sample, df = factors.components, self.arrays.sample, factors.tails.df
+        table = self.log_weights(factors, sample.predictors)
+        widths = factors.shifts.widths(components.expected_precisions, sample.covariates) if self._by_row else None
+        if widths is not None and len(df):
+            moments = self._student_pass(factors, widths, responsibilities, pointwise)
+        else:
+            moments = self.pass_at(
+                table,
+                components.means,
+                components.roots,
+                factors.shifts.mean,
+                widths,
+                responsibilities,
+                pointwise,
+                df,
+                components.widening(df),
+            )
         return moments.log_likelihood - factors.divergence(), moments
+
+    def _student_pass(self, factors: Factors, widths: Array, responsibilities: Array, pointwise: Array) -> Moments:
+        """A pass where slopes of Student-t components' means are not certain; see :mod:`bayesgmm.core.row_pass`."""
+        sample = self.arrays.sample
+        table = by_pattern = self.log_weights_by_row(factors, sample.predictors)
+        if len(sample.mix_starts):
+            by_pattern = mixed_log_weights(table, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
+        moments = student_rows(
+            sample,
+            factors.components,
+            factors.tails.df,
+            factors.shifts.mean,
+            widths,
+            by_pattern[sample.pattern],
+            responsibilities,
+            pointwise,
+        )
+        return moments._replace(counts=_counts_of(sample, moments.counts, table, by_pattern))
 
     def pass_at(
         self,
@@ -187,10 +244,13 @@ class MeanField:
         widths: Array | None = None,
         responsibilities: Array = NOTHING_2D,
         pointwise: Array = NOTHING_1D,
+        df: Array = NOTHING_1D,
+        widening: Array = NOTHING_1D,
     ) -> Moments:
         """One pass over the people at log weights (U, K) that need not add up to one.
 
-        ``widths`` (n_rows, n_located) are what slopes that are not certain cost every row.
+        ``widths`` (n_rows, n_located) are what slopes that are not certain cost every row. ``df`` and ``widening``
+        (n_located,) are those of Student-t components; see :mod:`bayesgmm.core.conjugate`.
         """
         sample, k = self.arrays.sample, table.shape[1]
         n_both = means.shape[1] + len(shifts)
@@ -200,8 +260,10 @@ class MeanField:
             if len(sample.mix_starts):
                 by_pattern = mixed_log_weights(counts, sample.mix_starts, sample.mix_rows, sample.mix_probabilities)
             counts = writable(by_pattern[sample.pattern] - 0.5 * widths)
-        mass, first = np.empty(k), np.empty((len(means), n_both))
+        mass, first = np.empty(k + 2 * len(df)), np.empty((len(means), n_both))
         second = np.empty((len(means), n_both, n_both))
+        if len(df):
+            roots = roots / np.sqrt(widening)[:, None, None]
         value = expectation.compiled(
             self._rows,
             self._passes,
@@ -209,13 +271,17 @@ class MeanField:
             writable(means),
             writable(roots),
             writable(shifts),
-            NOTHING_1D,
+            writable(df),
             mass,
             first,
             second,
             responsibilities,
             pointwise,
         )
+        if len(df):
+            own, precisions, logs = np.split(mass, (k, k + len(df)))
+            mass = np.concatenate((own, precisions / widening, logs - own[: len(df)] * np.log(widening)))
+            first, second = first / widening[:, None], second / widening[:, None, None]
         if widths is not None:
             counts = _counts_of(sample, counts, table, by_pattern)
         return Moments(value, counts, mass, first, second)
@@ -226,29 +292,45 @@ class MeanField:
         The densities of noise and of a spike are known, and have none.
         """
         table = factors.weights.expected_log_weights(predictors).copy()
-        table[:, : len(factors.components.mass)] += factors.components.log_excess
+        components, tails = factors.components, factors.tails
+        table[:, : len(components.mass)] += components.log_excess_of(tails.df)
+        if len(tails.df):
+            table[:, : len(components.mass)] += tails.log_excess
+        return table
+
+    def log_weights_by_row(self, factors: Factors, predictors: Array) -> Array:
+        """The same without what :func:`bayesgmm.core.row_pass.student_rows` adds person by person."""
+        table = factors.weights.expected_log_weights(predictors).copy()
+        table[:, : len(factors.components.mass)] += factors.tails.log_excess
         return table
 
     def updated(self, factors: Factors, moments: Moments) -> Factors:
         """Factors that raise the bound given moments of the memberships under ``factors``."""
-        components, shifts = self._of_moments(moments, factors.components.means, factors.shifts)
+        components, shifts, tails = self._of_moments(moments, factors.components.means, factors.shifts)
         weights = factors.weights.updated(moments.counts, self.arrays.sample.predictors)
-        return Factors(weights, components, shifts)
+        return Factors(weights, components, shifts, tails)
 
-    def _of_moments(self, moments: Moments, about: Array, shifts: ShiftFactor) -> tuple[ComponentFactors, ShiftFactor]:
-        """Factors of the components given the slopes, then of the slopes given these."""
+    def _of_moments(
+        self, moments: Moments, about: Array, shifts: ShiftFactor
+    ) -> tuple[ComponentFactors, ShiftFactor, TailFactor]:
+        """Factors of the components given the slopes, of the slopes given these, and of the degrees of freedom."""
         size = self.arrays.n_traits
         first, second = moments.first[:, :size], moments.second[:, :size, :size]
         sums, cross = moments.first[:, size:], moments.second[:, size:, :size]
         squares = moments.second[:, size:, size:]
         scatter = second + shifts.scatter(squares) if self._by_row else second
-        mass = moments.mass[: len(about)]
-        components = ComponentFactors.updated(self.arrays.niw_prior, mass, about, first, scatter)
+        k, prior = self.arrays.n_components, self.arrays.niw_prior
+        mass, precisions = moments.mass[: len(about)], None
+        tails = TailFactor(self.arrays.tails, np.empty(0), np.empty(0))
+        if len(self.arrays.tails.df):
+            precisions, logs = np.split(moments.mass[k:], 2)
+            tails = TailFactor.updated(self.arrays.tails, mass, precisions, logs)
+        components = ComponentFactors.updated(prior, mass, about, first, scatter, precisions)
         if self._by_row:
             moved = components.means - about
             cross = cross + squares @ shifts.mean - np.einsum("kq,kd->kqd", sums, moved)
             shifts = shifts.updated(components.expected_precisions, squares, cross)
-        return components, shifts
+        return components, shifts, tails
 
     def ascend(self, factors: Factors, *, max_iterations: int, tolerance: float, memory: int = _MEMORY) -> Ascent:
         """Raise the bound to its limit.

@@ -14,6 +14,7 @@ from bayesgmm.core.gather import Uncertain, gather
 from bayesgmm.core.known_labels import with_own_weights
 from bayesgmm.core.moments import expectation, pass_for
 from bayesgmm.core.objective import Parameters, writable
+from bayesgmm.core.sample import Sample
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.prior_draws import draw_traits
 from bayesgmm.io.tables import numbered
@@ -30,6 +31,7 @@ def score(
     predictors: Any = None,
     covariates: Any = None,
     log_weights_of: Callable[[Array, Uncertain, Array], tuple[Array, Array]] | None = None,
+    pass_of: Callable[[Sample, Array, Array, Array], None] | None = None,
 ) -> tuple[Array, Array, Sequence[str]]:
     """Membership probabilities (m, K), log densities (m,) and sample ids of new people.
 
@@ -37,7 +39,8 @@ def score(
     log density 0.
 
     ``log_weights_of`` gives other log weights than those at the parameters, from centred predictors, what they may be
-    and standardised covariates: of people with traits, and of people without (m, K).
+    and standardised covariates: of people with traits, and of people without (m, K). ``pass_of`` takes the place of the
+    fused pass: from a sample and log weights it writes responsibilities and log densities of every row.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def score(
         log_weights = alone = problem.log_weights_at(rows, parameters, uncertain)
     else:
         log_weights, alone = log_weights_of(rows, uncertain, shifted)
-    return *_weighed(problem, parameters, values, shifted, log_weights, alone), samples
+    return *_weighed(problem, parameters, values, shifted, log_weights, alone, pass_of), samples
 
 
 def component_log_densities(problem: Problem, parameters: Parameters, traits: Any, covariates: Any = None) -> Array:
@@ -77,7 +80,13 @@ def component_log_densities(problem: Problem, parameters: Parameters, traits: An
 
 
 def _weighed(
-    problem: Problem, parameters: Parameters, values: Array, shifted: Array, log_weights: Array, alone: Array
+    problem: Problem,
+    parameters: Parameters,
+    values: Array,
+    shifted: Array,
+    log_weights: Array,
+    alone: Array,
+    pass_of: Callable[[Sample, Array, Array, Array], None] | None = None,
 ) -> tuple[Array, Array]:
     """Membership probabilities (m, K) and log densities (m,) of people who have log weights of their own.
 
@@ -105,17 +114,20 @@ def _weighed(
         sample = with_own_weights(sample)
         located, n_both = len(parameters.means), len(problem.unit) + len(problem.covariate_names)
         inside, pointwise = np.empty_like(own), np.empty(len(seen))
-        expectation.compiled(
-            sample,
-            pass_for(sample),
-            own,
-            *(writable(x) for x in (parameters.means, parameters.roots, parameters.shifts, parameters.df)),
-            np.empty(own.shape[1] + 2 * len(parameters.df)),
-            np.empty((located, n_both)),
-            np.empty((located, n_both, n_both)),
-            inside,
-            pointwise,
-        )
+        if pass_of is not None:
+            pass_of(sample, own, inside, pointwise)
+        else:
+            expectation.compiled(
+                sample,
+                pass_for(sample),
+                own,
+                *(writable(x) for x in (parameters.means, parameters.roots, parameters.shifts, parameters.df)),
+                np.empty(own.shape[1] + 2 * len(parameters.df)),
+                np.empty((located, n_both)),
+                np.empty((located, n_both, n_both)),
+                inside,
+                pointwise,
+            )
         probabilities[observed] = inside[row_of]
         densities = ~np.isnan(problem.fixed.without_spike(seen))
         log_density[observed] = pointwise[row_of] - densities @ np.log(problem.unit)

@@ -108,10 +108,11 @@ def refuse_not_conjugate(problem: Problem) -> None:
             "variational: scales of the effects that are learned have no factor in it; give the scales "
             "(LogOddsNormal(sd=...), or LogOddsStudentT for heavy tails), or sample the posterior (Mixture.sample)"
         )
-    if len(problem.priors.tails.df):
+    tails = problem.priors.tails
+    if tails.n_free and not tails.rate > 0.0:
         raise InputError(
-            "variational: Student-t components are not conjugate; use Gaussian ones (with noise=True for people who "
-            "belong to none), the MAP fit, or sample the posterior (Mixture.sample)"
+            "variational: the prior of the degrees of freedom is flat, so there is no evidence to bound; give one "
+            "(bg.DfGamma), or the degrees of freedom (df=4)"
         )
     problem.priors.refuse_improper()
 

@@ -20,6 +20,9 @@ from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.linear_response import LinearResponse
 from bayesgmm.core.mean_field import Factors, MeanField
 from bayesgmm.core.objective import Parameters, Stacked
+from bayesgmm.core.row_pass import student_rows
+from bayesgmm.core.sample import Sample
+from bayesgmm.core.tail_factor import TailFactor
 from bayesgmm.core.tilted import NormalFactor
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.draws import log_likelihood_of, log_prior_of, summed, tree_of_draws, versions
@@ -74,6 +77,8 @@ class VariationalRun:
 
 class VariationalPosterior(Posterior):
     """A mean-field posterior: normal-inverse-Wishart components, Dirichlet or normal weights, normal slopes.
+
+    Of Student-t components people's latent precisions are in it too, and degrees of freedom that are estimated.
 
     Made by :meth:`bayesgmm.Mixture.variational` and :meth:`bayesgmm.MapFit.variational`. It is of one labelling, that
     of ``map``. Its intervals are too narrow: memberships are taken as independent of the parameters, and what is not
@@ -164,7 +169,8 @@ class VariationalPosterior(Posterior):
         one = Stacked(*(x[None] for x in stacked))
         log_joint = (summed(log_prior_of(problem, one)) + log_likelihood_of(problem, one))[0]
         log_q = q.weights.log_density(stacked.pi, stacked.beta) + q.components.log_density(stacked.means, stacked.roots)
-        log_ratio: Array = log_joint - log_q - q.shifts.log_density(stacked.shifts) - problem.log_prior_shift
+        log_q = log_q + q.shifts.log_density(stacked.shifts) + q.tails.log_density(stacked.df)
+        log_ratio: Array = log_joint - log_q - problem.log_prior_shift
         return log_ratio
 
     # -- parameters -------------------------------------------------------------------------------
@@ -174,7 +180,8 @@ class VariationalPosterior(Posterior):
         q = self._run.factors
         log_pi = np.log(np.maximum(q.weights.baseline(), np.finfo(float).tiny))
         beta = q.weights.mean[1:] if isinstance(q.weights, NormalFactor) else self.map.parameters.beta
-        return Parameters(log_pi[1:] - log_pi[0], beta, q.components.means, q.components.roots, q.shifts.mean)
+        at = log_pi[1:] - log_pi[0], beta, q.components.means, q.components.roots, q.shifts.mean
+        return Parameters(*at, q.tails.df, q.tails.tails.n_free)
 
     @cached_property
     def params(self) -> xr.Dataset:
@@ -200,6 +207,8 @@ class VariationalPosterior(Posterior):
         result[names.COVARIANCES].values[located] = q.components.covariance_sds() * self._squared_units
         if isinstance(q.weights, NormalFactor):
             result[names.EFFECTS].values[:] = self._effect_sds(q.weights)
+        if q.tails.tails.n_free:
+            result[names.DF].values[:] = q.tails.sds()
         if problem.covariate_names:
             result[names.SHIFTS].values[:] = q.shifts.sds() * (problem.unit[None, :] / problem.covariate_unit[:, None])
         return result
@@ -231,7 +240,8 @@ class VariationalPosterior(Posterior):
             ) from error
         result = self.standard_deviations.copy(deep=True)
         at = 0
-        for name in (names.WEIGHTS, names.MEANS, names.COVARIANCES, names.EFFECTS):
+        told = (names.WEIGHTS, names.MEANS, names.COVARIANCES, names.EFFECTS)
+        for name in (*told, names.DF) if self.problem.priors.tails.n_free else told:
             values = result[name].values
             if name in (names.MEANS, names.COVARIANCES):
                 values = values[: self.problem.n_located]
@@ -249,7 +259,8 @@ class VariationalPosterior(Posterior):
         effects = np.zeros(0)
         if isinstance(q.weights, NormalFactor):
             effects = (q.weights.mean[1:] @ self._turn[:, 1:].T) / problem.predictor_unit[:, None]
-        return np.concatenate((q.weights.baseline(), means.ravel(), covariances.ravel(), effects.ravel()))
+        df = q.tails.means if q.tails.tails.n_free else np.zeros(0)
+        return np.concatenate((q.weights.baseline(), means.ravel(), covariances.ravel(), effects.ravel(), df))
 
     @property
     def _squared_units(self) -> Array:
@@ -279,7 +290,8 @@ class VariationalPosterior(Posterior):
         ``mass`` (component; expected people), ``strength`` (kappa), ``dof`` (nu; twice the shape in families along the
         axes), ``means`` and ``scales`` (Psi) of the components; ``concentration`` (component) of the weights where no
         predictor acts on them, else ``logits`` (coefficient, other): the intercepts and effects against component 0,
-        per standard deviation of each predictor, and their ``logit_covariance``.
+        per standard deviation of each predictor, and their ``logit_covariance``. Of Student-t components
+        ``latent_precision``, what their means count in place of ``mass``, and ``df`` (expected where estimated).
         """
         problem, q = self.problem, self._run.factors
         components, located = q.components, _located(problem)
@@ -295,6 +307,9 @@ class VariationalPosterior(Posterior):
             data["logit_covariance"] = (("entry", "entry_bis"), q.weights.covariance)
         else:
             data["concentration"] = (names.COMPONENT, q.weights.concentration)
+        if components.precisions is not None:
+            data["latent_precision"] = (located, components.precisions)
+            data[names.DF] = (located, q.tails.df)
         used = (names.COMPONENT, names.TRAIT, names.TRAIT_BIS)
         return xr.Dataset(data, coords={name: problem.coords[name] for name in used})
 
@@ -338,8 +353,18 @@ class VariationalPosterior(Posterior):
         """
         from bayesgmm.inference.prediction import score
 
-        found, _, samples = score(self.problem, self._plug_in, traits, predictors, covariates, self._log_weights_of)
+        q, at = self._run.factors, self._plug_in
+        if len(q.tails.df):
+            at = replace(at, roots=at.roots / np.sqrt(q.components.widening(q.tails.df))[:, None, None])
+        by_row = self._student_rows if len(q.tails.df) and self.problem.covariate_names else None
+        found, _, samples = score(self.problem, at, traits, predictors, covariates, self._log_weights_of, by_row)
         return self._labelled(found, samples)
+
+    def _student_rows(self, sample: Sample, log_weights: Array, responsibilities: Array, pointwise: Array) -> None:
+        """Memberships of new people where slopes of Student-t components' means are not certain."""
+        q = self._run.factors
+        widths = q.shifts.widths(q.components.expected_precisions, sample.covariates)
+        student_rows(sample, q.components, q.tails.df, q.shifts.mean, widths, log_weights, responsibilities, pointwise)
 
     def predict(self, traits: Any, predictors: Any = None, covariates: Any = None) -> xr.DataArray:
         """Likeliest component of new people (sample); arguments as in :meth:`MapFit.predict_proba`."""
@@ -348,10 +373,12 @@ class VariationalPosterior(Posterior):
     def _log_weights_of(self, rows: Array, uncertain: Uncertain, covariates: Array) -> tuple[Array, Array]:
         """Log weights of new people with traits, constants of q included, and of people without."""
         unit, q = self.problem.predictor_unit, self._run.factors
-        log_weights = self._field.log_weights(q, rows / unit)
+        by_row = len(q.tails.df) and covariates.shape[1]
+        weights_at = self._field.log_weights_by_row if by_row else self._field.log_weights
+        log_weights = weights_at(q, rows / unit)
         if len(uncertain.person):
-            log_weights = uncertain.mixed(self._field.log_weights(q, uncertain.rows / unit), len(rows), log_weights)
-        if covariates.shape[1]:
+            log_weights = uncertain.mixed(weights_at(q, uncertain.rows / unit), len(rows), log_weights)
+        if covariates.shape[1] and not by_row:
             widths = q.shifts.widths(q.components.expected_precisions, covariates.T)
             log_weights[:, : widths.shape[1]] -= 0.5 * widths
         return log_weights, self._weights_alone(rows, uncertain)
@@ -394,7 +421,7 @@ class VariationalPosterior(Posterior):
         if beta.shape[1] != len(self.problem.predictor_names):
             beta = np.zeros((n, len(self.problem.predictor_names), 0))  # one component: no effects
         means, roots = q.components.draw(n, rng)
-        return Stacked(pi, beta, means, roots, q.shifts.draw(n, rng), np.empty((n, 0)))
+        return Stacked(pi, beta, means, roots, q.shifts.draw(n, rng), q.tails.draw(n, rng))
 
     @property
     def posterior(self) -> xr.Dataset:
@@ -457,6 +484,10 @@ def _stored(run: VariationalRun) -> xr.Dataset:
         data["logit_covariance"] = (("entry", "entry_bis"), q.weights.covariance)
     else:
         data["concentration"] = (names.COMPONENT, q.weights.concentration)
+    if q.components.precisions is not None:
+        data["latent_precision"] = (located, q.components.precisions)
+    if q.tails.tails.n_free:
+        data["df_people"], data["df_excess"] = ("tail", q.tails.people), ("tail", q.tails.excess)
     if q.shifts.mean.size:
         data[names.SHIFTS] = ((names.COVARIATE, names.TRAIT), q.shifts.mean)
         data["shift_covariance"] = (("slope", "slope_bis"), q.shifts.covariance.reshape(q.shifts.mean.size, -1))
@@ -473,8 +504,15 @@ def _run_of_tree(tree: xr.DataTree, problem: Problem, pivot: MapFit) -> Variatio
     """The run that a tree was made of."""
     stored, arrays = tree["variational"].to_dataset(), problem.arrays
     components = ComponentFactors(
-        arrays.niw_prior, stored["mass"].values, stored[names.MEANS].values, stored["scales"].values
+        arrays.niw_prior,
+        stored["mass"].values,
+        stored[names.MEANS].values,
+        stored["scales"].values,
+        stored["latent_precision"].values if "latent_precision" in stored else None,
     )
+    nothing = np.empty(0)
+    of_df = (stored[name].values if name in stored else nothing for name in ("df_people", "df_excess"))
+    tails = TailFactor(arrays.tails, *of_df)
     weights: DirichletFactor | NormalFactor
     if "logits" in stored:
         weights = NormalFactor(arrays.weights_prior, stored["logits"].values, stored["logit_covariance"].values)
@@ -489,7 +527,7 @@ def _run_of_tree(tree: xr.DataTree, problem: Problem, pivot: MapFit) -> Variatio
     return VariationalRun(
         problem=problem,
         pivot=pivot,
-        factors=Factors(weights, components, shifts),
+        factors=Factors(weights, components, shifts, tails),
         bounds=stored["history"].values,
         converged=bool(stored.attrs["converged"]),
         gap=float(stored.attrs["gap"]),
