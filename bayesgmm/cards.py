@@ -57,8 +57,20 @@ _NUMBERS = (
 )
 
 
+# what a value may be, by what pydantic says that it is not
+_ALLOWED = {
+    "bool_type": ["true", "false"],
+    "int_type": ["a whole number"],
+    "float_type": ["a number"],
+    "string_type": ["text"],
+    "list_type": ["a list"],
+    "dict_type": ["a table of keys and values"],
+}
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=False)
+    # strict: "yes" is text, and neither true nor a number
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class About(_Section):
@@ -289,6 +301,29 @@ class SelectOptions(_Section):
         return None if self.weights is None else [formula or None for formula in self.weights]
 
 
+class BootstrapOptions(_Section):
+    """``[bootstrap]``: options of :func:`bayesgmm.bootstrap`, for ``bayesgmm bootstrap`` and ``report``."""
+
+    kind: Literal["nonparametric", "weighted", "parametric"] = "nonparametric"
+    draws: int = Field(default=1000, ge=2)
+    seed: int = 0
+    restarts: int = Field(default=1, ge=1)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    method: Literal["percentile", "basic", "bca", "normal"] = "percentile"
+
+
+class TestsOptions(_Section):
+    """``[tests]``: options of :func:`bayesgmm.test_effect`, for ``bayesgmm test-effect`` and ``report``."""
+
+    predictors: list[str | list[str]] | None = None
+    tests: list[Literal["lr", "score", "permutation", "bootstrap"]] | None = Field(default=None, min_length=1)
+    draws: int = Field(default=999, ge=1)
+    permutations: int = Field(default=9999, ge=1)
+    stop_after: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    restarts: int = Field(default=10, ge=1)
+
+
 class Card(_Section):
     """A validated model card."""
 
@@ -300,6 +335,8 @@ class Card(_Section):
     sample: SampleOptions = Field(default_factory=SampleOptions)
     sensitivity: SensitivityOptions | None = None
     select: SelectOptions | None = None
+    bootstrap: BootstrapOptions | None = None
+    tests: TestsOptions | None = None
     _folder: Path = PrivateAttr(default_factory=Path)
     _read: tuple[Study, EarlierEffects] | None = PrivateAttr(default=None)
 
@@ -454,8 +491,9 @@ def _find(path: str | PathLike[str]) -> Path:
 
 def _explain(error: ValidationError) -> str:
     """First fault of a card in one line."""
-    fault = error.errors()[0]
-    place = [str(part) for part in fault["loc"]]
+    faults = error.errors()
+    fault = faults[0]
+    place = _key_of(fault["loc"])
     where = ".".join(place)
     if fault["type"] == "extra_forbidden":
         known = _keys(place[:-1])
@@ -466,16 +504,44 @@ def _explain(error: ValidationError) -> str:
         return f"the key {where!r} is missing"
     if fault["type"] == "value_error":
         return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-    return f"{where} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    allowed = [_ALLOWED.get(other["type"], []) for other in faults if _key_of(other["loc"]) == place]
+    if all(allowed):
+        # a value of the wrong type, of a key that may have several
+        *others, last = dict.fromkeys(words for some in allowed for words in some)
+        told = f"{', '.join(others)} or {last}" if others else last
+        return f"{where} = {_toml(fault['input'])}; it must be {told}"
+    return f"{where} = {_toml(fault['input'])}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _key_of(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of a place, without what is appended for each of the types that a value may have."""
+    place: list[str] = []
+    section: type[BaseModel] | None = Card
+    for part in loc:
+        if section is None:
+            break
+        place.append(str(part))
+        section = _section_of(section, str(part))
+    return place
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _section_of(section: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The section that a key of a section holds, of "Section" or "Section | None"."""
+    field = section.model_fields.get(key)
+    told = () if field is None else (field.annotation, *get_args(field.annotation))
+    inner = [t for t in told if isinstance(t, type) and issubclass(t, BaseModel)]
+    return inner[0] if len(inner) == 1 else None
 
 
 def _keys(place: list[str]) -> list[str]:
     section: type[BaseModel] = Card
     for part in place:
-        field = section.model_fields.get(part)
-        told = () if field is None else (field.annotation, *get_args(field.annotation))  # "Section" or "Section | None"
-        inner = [t for t in told if isinstance(t, type) and issubclass(t, BaseModel)]
-        if len(inner) != 1:
+        inner = _section_of(section, part)
+        if inner is None:
             return []
-        section = inner[0]
+        section = inner
     return list(section.model_fields)

@@ -85,6 +85,16 @@ def card(tmp_path: Path, text: str) -> Path:
             "'select.n_component'; did you mean 'n_components'",
         ),
         ("[model\n", "not valid TOML"),
+        ('[model]\nn_components = 2\nnoise = "yes"', "model.noise = 'yes'; it must be true, false or a number$"),
+        ('[model]\nn_components = "2"', "model.n_components = '2'; it must be a whole number$"),
+        ("[model]\nn_components = 2.5", "model.n_components = 2.5; it must be a whole number"),
+        ("[model]\nn_components = true", "model.n_components = true; it must be a whole number"),
+        ("[model]\nn_components = 2\ncompress = 1", "model.compress = 1; it must be true or false"),
+        ("[model]\nn_components = 2\n[study]\nvariants = 'rs1'", "study.variants = 'rs1'; it must be a list"),
+        ("[model]\nn_components = 2\n[bootstrap]\nkind = 'bayes'", "bootstrap.kind = 'bayes': input should be 'nonp"),
+        ("[model]\nn_components = 2\n[bootstrap]\ndraw = 9", "unknown key 'bootstrap.draw'; did you mean 'draws'"),
+        ("[model]\nn_components = 2\n[tests]\ntest = ['lr']", "unknown key 'tests.test'; did you mean 'tests'"),
+        ("[model]\nn_components = 2\n[tests]\npredictors = [3]", "tests.predictors = 3; it must be text or a list"),
         ("", "the key 'model' is missing"),
         (
             '[model]\nn_components = 2\n[sensitivity]\nsettings = [{ "effects.sd" = 1 }]\n[sensitivity.grid]\n'
