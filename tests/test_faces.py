@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,82 @@ def test_a_study_of_the_prior_from_the_command_line(tmp_path, capsys):
         assert err.count("\n") == 1
 
 
+_SECTIONS = """
+[bootstrap]
+kind = "weighted"
+draws = 60
+method = "bca"
+
+[tests]
+predictors = ["rs2", ["rs1", "rs2"]]
+draws = 19
+permutations = 199
+"""
+
+
+def test_how_sure_and_whether_there_is_an_effect_from_the_command_line(tmp_path, capsys):
+    run(capsys, "simulate", "--out", tmp_path, "--n", 200, "--separation", 5, "--seed", 2)
+    with (tmp_path / "card.toml").open("a") as card:
+        card.write(_SECTIONS)
+    out = tmp_path / "out"
+    files = ("--traits", tmp_path / "traits.tsv", "--genotypes", tmp_path / "genotypes.tsv", "--out", out)
+    code, told, _ = run(capsys, "standard-errors", tmp_path / "card.toml", *files)
+    assert code == 0
+    assert "se, sandwich" in told
+    fit = bg.read_fit(out / "fit.nc")
+    written = pd.read_csv(out / "standard_errors.tsv", sep="\t", keep_default_na=False)
+    for kind in ("observed", "sandwich"):
+        expected = bg.standard_errors(fit, kind)["se"]
+        np.testing.assert_allclose(written.loc[written["kind"] == kind, "se"], expected, rtol=1e-5)
+    # what is given on the line takes the place of the card's
+    code, told, _ = run(capsys, "bootstrap", tmp_path / "card.toml", *files, "--draws", 50, "--seed", 3, "--workers", 1)
+    assert code == 0
+    assert "Bootstrap (weighted): 50 replicates, 0 failed" in told
+    boot = bg.read_bootstrap(out / "bootstrap.nc")
+    assert (boot.kind, boot.method, boot.seed, boot.posterior.sizes["draw"]) == ("weighted", "bca", 3, 50)
+    table = pd.read_csv(out / "bootstrap.tsv", sep="\t")
+    np.testing.assert_allclose(table["lower"], boot.table()["lower"], rtol=1e-5)
+    code, told, _ = run(capsys, "test-effect", tmp_path / "card.toml", *files, "--tests", "score,permutation")
+    assert code == 0
+    tests = bg.read_effect_tests(out / "effect_tests.nc")
+    assert tests.effects == ["rs2", "rs1 + rs2"]
+    assert tests["test"].tolist() == ["score", "permutation"] * 2
+    assert f"rs2: {tests.verdicts['rs2']}" in told
+    code, told, _ = run(capsys, "test-effect", tmp_path / "card.toml", *files, "--every-variant")
+    assert "2 not tested: in the fit already" in told
+    names = {"bootstrap.png", "alignment.tsv", "associations_bootstrap.tsv", "effect_tests.png", "effect_tests.tsv"}
+    assert {p.name for p in out.iterdir()} >= names
+    for wrong, message in (
+        (("bootstrap", "--kind", "jackknife"), "kind = 'jackknife'"),
+        (("test-effect", "--predictors", "rs1,rs22"), "'rs22' is neither .* did you mean 'rs2'"),
+        (("test-effect", "--predictors", "rs1", "--every-variant"), "leave --predictors and --tests out"),
+        (("standard-errors", "--kind", "huber"), "kind = 'huber'"),
+    ):
+        code, _, err = run(capsys, wrong[0], tmp_path / "card.toml", *files, *wrong[1:])
+        assert code == 2
+        assert re.search(message, err)
+
+
+def test_a_card_that_asks_for_them_has_bootstrap_and_tests_in_its_report(tmp_path, capsys):
+    run(capsys, "simulate", "--out", tmp_path, "--n", 200, "--separation", 5, "--seed", 2)
+    with (tmp_path / "card.toml").open("a") as card:
+        card.write(_SECTIONS + '\n[priors.components]\nkind = "flat"\n')  # of the MAP alone
+    files = ("--traits", tmp_path / "traits.tsv", "--genotypes", tmp_path / "genotypes.tsv", "--out", tmp_path)
+    code, _, _ = run(capsys, "report", tmp_path / "card.toml", *files)
+    assert code == 0
+    page = (tmp_path / "report.html").read_text()
+    for told in (
+        "Is there an effect",
+        "rs1 + rs2: ",
+        "How sure the estimates are",
+        "95% bca intervals",
+        "se, sandwich",
+    ):
+        assert told in page
+    with pytest.raises(InputError, match="bootstrap is a DataFrame; give the Bootstrap"):
+        bg.write_report(tmp_path / "r.html", bg.read_fit(tmp_path / "fit.nc"), bootstrap=pd.DataFrame())
+
+
 def test_errors_are_one_line(tmp_path, capsys):
     code, out, err = run(capsys, "fit", "listeria", "--traits", tmp_path / "none.csv", "--out", tmp_path)
     assert (code, out) == (2, "")
@@ -210,7 +287,21 @@ def test_a_fit_that_did_not_converge_leaves_with_its_own_code(tmp_path, capsys):
     assert "warning: the fit did not converge" in err
 
 
-@pytest.mark.parametrize("command", ["demo", "fit", "sample", "compare", "sensitivity", "report", "simulate"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo",
+        "fit",
+        "sample",
+        "compare",
+        "sensitivity",
+        "report",
+        "bootstrap",
+        "standard-errors",
+        "test-effect",
+        "simulate",
+    ],
+)
 def test_help_teaches_by_example(command, capsys):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0

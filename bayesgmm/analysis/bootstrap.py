@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -21,7 +20,7 @@ from bayesgmm.core.labels import order_and_margin
 from bayesgmm.core.objective import Parameters, Stacked
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import start_from
-from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.errors import FitWarning, InputError, warn
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.replicates import Refit, Resampling, Reweighted, Simulated, in_parallel, refit
 from bayesgmm.inference.scores import row_weights, scores_by_row
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Kind = Literal["nonparametric", "weighted", "parametric"]
+Method = Literal["percentile", "basic", "bca", "normal"]
 
 KINDS = ("nonparametric", "weighted", "parametric")
 METHODS = ("percentile", "basic", "bca", "normal")
@@ -59,6 +59,8 @@ class Bootstrap:
         (the margin as a share of the fit's own with itself: near 1 as sure as can be, near 0 another order does as
         well), ``flag`` ("", "unsure", "not converged", "failed"), ``converged``, ``n_iterations``, ``failure``.
     seed : int
+    level, method
+        Of the intervals that are told where nothing else is asked for; see :meth:`table`.
     """
 
     map: MapFit
@@ -66,6 +68,8 @@ class Bootstrap:
     posterior: xr.Dataset
     alignment: pd.DataFrame
     seed: int
+    level: float = 0.95
+    method: str = "percentile"
     engine: ClassVar[str] = "bootstrap"
 
     @property
@@ -93,7 +97,7 @@ class Bootstrap:
         """Standard deviations of the replicates, with the names and dims of ``params``."""
         return self.posterior.std((names.CHAIN, names.DRAW), ddof=1)
 
-    def intervals(self, level: float = 0.95, method: str = "percentile") -> xr.Dataset:
+    def intervals(self, level: float | None = None, method: str | None = None) -> xr.Dataset:
         """Intervals of every parameter, with a dim ``bound`` ("lower", "upper"); arguments as for :meth:`table`."""
         table = self.table(level=level, method=method)
         low, high = (self.map.params.copy(deep=True) for _ in range(2))
@@ -105,19 +109,21 @@ class Bootstrap:
         bounds = xr.concat([low, high], dim="bound")
         return bounds.assign_coords(bound=np.array(["lower", "upper"]))
 
-    def table(self, quantity: Asked = None, *, level: float = 0.95, method: str = "percentile") -> pd.DataFrame:
+    def table(self, quantity: Asked = None, *, level: float | None = None, method: str | None = None) -> pd.DataFrame:
         """Estimate, bias, standard error and interval of every parameter or of functions of them.
 
         Parameters
         ----------
         quantity : str, callable or mapping of names to callables, optional
             As in :func:`bayesgmm.standard_errors`.
-        level : float, default 0.95
-        method : {"percentile", "basic", "bca", "normal"}
-            ``percentile``: quantiles of the replicates. ``basic``: these mirrored at the estimate. ``bca``: corrected
-            for bias and for a standard error that changes with the parameter (Efron 1987), whose acceleration is from
-            the people's scores. ``normal``: estimate and standard error. Basic and normal intervals of weights are on
-            the logit and those of variances on the logarithmic scale.
+        level : float, optional
+            None: the result's own, 0.95 unless told otherwise.
+        method : {"percentile", "basic", "bca", "normal"}, optional
+            None: the result's own, percentile unless told otherwise. ``percentile``: quantiles of the replicates.
+            ``basic``: these mirrored at the estimate. ``bca``: corrected for bias and for a standard error that
+            changes with the parameter (Efron 1987), whose acceleration is from the people's scores. ``normal``:
+            estimate and standard error. Basic and normal intervals of weights are on the logit and those of variances
+            on the logarithmic scale.
 
         Returns
         -------
@@ -125,10 +131,9 @@ class Bootstrap:
             ``quantity``, ``estimate`` (of the fit), ``bias`` (mean of the replicates less the estimate), ``se``,
             ``lower``, ``upper``, ``kind``, ``note``.
         """
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level = {level!r}; it must be between 0 and 1")
-        if method not in METHODS:
-            raise InputError(f"method = {method!r}; it must be one of {', '.join(METHODS)}")
+        level = self.level if level is None else level
+        method = self.method if method is None else method
+        _check_intervals(level, method)
         asked = Quantities.resolve(self.map.params, quantity)
         estimate = asked.of(one_draw(self.map))[0]
         values = asked.of(self.posterior)
@@ -153,7 +158,7 @@ class Bootstrap:
                 "lower": lower,
                 "upper": upper,
                 "kind": f"bootstrap, {self.kind}",
-                "note": self._note(),
+                "note": self.note,
             }
         )
 
@@ -179,7 +184,9 @@ class Bootstrap:
             bounds.append([float(np.quantile(values[:, j], a)) for j, a in enumerate(at)])
         return np.array(bounds[0]), np.array(bounds[1])
 
-    def _note(self) -> str:
+    @property
+    def note(self) -> str:
+        """What should be known before reading: failures and unsure labels; empty where there are none."""
         told = []
         if self.n_failed:
             told.append(f"{self.n_failed} of {len(self.alignment)} replicates failed")
@@ -187,7 +194,7 @@ class Bootstrap:
             told.append(f"labels unsure in {self.n_unsure}")
         return "; ".join(told)
 
-    def plot(self, quantity: Asked = None, *, level: float = 0.95, method: str = "percentile") -> Figure:
+    def plot(self, quantity: Asked = None, *, level: float | None = None, method: str | None = None) -> Figure:
         """Histograms of the replicates with the estimate and its interval; arguments as for :meth:`table`."""
         from bayesgmm.plots.bootstrap import plot_bootstrap
 
@@ -199,13 +206,17 @@ class Bootstrap:
 
         save_bootstrap(self, path)
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """In a sentence, how many replicates failed and how sure it is which component is which."""
         confidence = self.alignment["confidence"].median()
         return (
             f"Bootstrap ({self.kind}): {len(self.alignment)} replicates, {self.n_failed} failed, labels unsure in "
-            f"{self.n_unsure} (median confidence {confidence:.2f})\n"
-            f"{self.table().round(4).to_string(index=False)}"
+            f"{self.n_unsure} (median confidence {confidence:.2f})"
         )
+
+    def __repr__(self) -> str:
+        return f"{self.summary}\n{self.table().round(4).to_string(index=False)}"
 
 
 def bootstrap(
@@ -215,6 +226,8 @@ def bootstrap(
     draws: int = 1000,
     seed: int | None = None,
     restarts: int = 1,
+    level: float = 0.95,
+    method: Method = "percentile",
     workers: int | None = None,
     progress: bool = False,
 ) -> Bootstrap:
@@ -235,6 +248,8 @@ def bootstrap(
     restarts : int, default 1
         Starts of each replicate: the fit, and memberships drawn from those it gives. More find other modes, which a
         climb from the fit alone may leave unseen.
+    level, method
+        Of the intervals that the result tells where nothing else is asked for; see :meth:`Bootstrap.table`.
     workers : int, optional
         Threads; None: one a processor.
     progress : bool
@@ -264,6 +279,7 @@ def bootstrap(
         raise InputError(f"kind = {kind!r}; it must be one of {', '.join(KINDS)}")
     check_whole("draws", draws, 2)
     check_whole("restarts", restarts, 1)
+    _check_intervals(level, method)
     problem = fit.problem
     drawn: Resampling
     if kind == "parametric":
@@ -279,7 +295,19 @@ def bootstrap(
         return pivot.aligned(found)
 
     results = in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap")
-    return _collected(fit, kind, results, pivot, 0 if seed is None else seed)
+    posterior, alignment = _collected(fit, results, pivot)
+    found = Bootstrap(fit, kind, posterior, alignment, 0 if seed is None else seed, level, method)
+    if found.n_failed or found.n_unsure > _MOST_UNSURE * draws:
+        lost = "kind='weighted' keeps small components; " if found.n_failed and kind == "nonparametric" else ""
+        warn(f"bootstrap: {found.note}; {lost}see the column 'flag' of .alignment", FitWarning)
+    return found
+
+
+def _check_intervals(level: float, method: str) -> None:
+    if isinstance(level, str) or not 0.0 < level < 1.0:
+        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+    if method not in METHODS:
+        raise InputError(f"method = {method!r}; it must be one of {', '.join(METHODS)}")
 
 
 class _Pivot:
@@ -323,8 +351,9 @@ def _drawn_starts(fit: MapFit, sample: Sample, count: int, rng: np.random.Genera
 
 
 def _collected(
-    fit: MapFit, kind: str, results: list[tuple[Refit, float, float]], pivot: _Pivot, seed: int
-) -> Bootstrap:
+    fit: MapFit, results: list[tuple[Refit, float, float]], pivot: _Pivot
+) -> tuple[xr.Dataset, pd.DataFrame]:
+    """Estimates of the replicates that have a fit, and the alignment of all."""
     rows = []
     for j, (found, agreement, margin) in enumerate(results):
         confidence = 1.0 if np.isinf(margin) else margin / max(pivot.own_margin, 1e-12)
@@ -351,13 +380,4 @@ def _collected(
         )
     draws = fit.problem.draws_of(Stacked.of([parameters for _, parameters in kept]))
     draws = draws.assign_coords({names.CHAIN: [0], names.DRAW: [j for j, _ in kept]})
-    result = Bootstrap(fit, kind, draws, alignment, seed)
-    if result.n_failed or result.n_unsure > _MOST_UNSURE * len(results):
-        warnings.warn(
-            f"bootstrap: {result._note()}; "
-            + ("kind='weighted' keeps small components; " if result.n_failed and kind == "nonparametric" else "")
-            + "see the column 'flag' of .alignment",
-            FitWarning,
-            stacklevel=3,
-        )
-    return result
+    return draws, alignment

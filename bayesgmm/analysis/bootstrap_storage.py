@@ -33,7 +33,8 @@ def save_bootstrap(found: Bootstrap, path: str | PathLike[str]) -> None:
     tree = tree_of_map(found.map)
     tree["replicates"] = xr.DataTree(without_empty(found.posterior))
     tree["alignment"] = xr.DataTree(xr.Dataset(alignment))
-    tree.attrs = {"kind": found.kind, "seed": found.seed, "versions": json.dumps({"bayesgmm": __version__})}
+    options = {"kind": found.kind, "seed": found.seed, "level": found.level, "method": found.method}
+    tree.attrs = {**options, "versions": json.dumps({"bayesgmm": __version__})}
     save_tree(tree, target)
 
 
@@ -60,4 +61,6 @@ def read_bootstrap(path: str | PathLike[str]) -> Bootstrap:
         posterior=replicates.assign(absent),
         alignment=alignment,
         seed=int(tree.attrs["seed"]),
+        level=float(tree.attrs["level"]),
+        method=str(tree.attrs["method"]),
     )

@@ -17,6 +17,8 @@ from bayesgmm.cli.many import fit_many_command
 from bayesgmm.cli.prior import sensitivity_command
 from bayesgmm.cli.reporting import demo, report
 from bayesgmm.cli.simulating import simulate
+from bayesgmm.cli.testing import effect_tests_command
+from bayesgmm.cli.uncertainty import bootstrap_command, standard_errors_command
 from bayesgmm.errors import InputError, MissingExtraError
 
 app = typer.Typer(
@@ -41,6 +43,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "select": select_command,
     "fit-many": fit_many_command,
+    "bootstrap": bootstrap_command,
+    "standard-errors": standard_errors_command,
+    "test-effect": effect_tests_command,
     "simulate": simulate,
 }
 for _name, _command in _COMMANDS.items():

@@ -10,8 +10,7 @@ import typer
 from bayesgmm.cli.console import leave
 from bayesgmm.cli.numbers import numbers_of_components
 from bayesgmm.cli.options import Covariates, Genotypes, Out, Seed, Traits
-from bayesgmm.cli.steps import write_fit
-from bayesgmm.errors import MissingExtraError
+from bayesgmm.cli.steps import write_fit, write_picture
 
 if TYPE_CHECKING:
     from bayesgmm.analysis.selection import Selection
@@ -92,7 +91,4 @@ def _write_selection(found: Selection, out: Path) -> None:
         write_table(out / "clusters.tsv", clusters.table)
         words += f"{clusters}\n"
     write_text(out / "verdict.txt", words)
-    try:
-        found.plot().savefig(out / "selection.png", dpi=130)
-    except MissingExtraError as absent:
-        typer.echo(f"no picture: {absent}", err=True)
+    write_picture(out / "selection.png", found.plot)

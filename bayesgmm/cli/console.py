@@ -1,12 +1,17 @@
-"""What commands say on standard error, and the codes they leave with."""
+"""What commands say, how, and the codes they leave with."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 OK, BAD_INPUT, NOT_TRUSTED, INTERRUPTED = 0, 2, 3, 130
+_WIDE = 200  # characters, where the output is no terminal
 
 
 def status(text: str) -> Any:
@@ -14,6 +19,34 @@ def status(text: str) -> Any:
     from rich.console import Console
 
     return Console(stderr=True).status(text)
+
+
+def is_watched() -> bool:
+    """Whether somebody sees standard error: then progress is shown."""
+    return sys.stderr.isatty()
+
+
+def show(table: pd.DataFrame, title: str) -> None:
+    """A table on standard output, as wide as it needs where nobody's window limits it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in table.columns:
+        numeric = table[name].dtype.kind in "iuf"
+        drawn.add_column(str(name), justify="right" if numeric else "left", no_wrap=numeric)
+    for row in table.itertuples(index=False):
+        drawn.add_row(*(_cell(value) for value in row))
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(drawn)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def leave(trusted: bool) -> None:

@@ -14,4 +14,5 @@ Covariates = Annotated[Path | None, typer.Option(help="Covariates: TSV, CSV or P
 Out = Annotated[Path, typer.Option(help="Folder for the results; made when absent.")]
 Draws = Annotated[int | None, typer.Option(min=4, help="Posterior draws a chain, instead of the card's.")]
 Chains = Annotated[int | None, typer.Option(min=1, help="Chains, instead of the card's.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads; by default one a processor. They change nothing.")]
 Seed = Annotated[int | None, typer.Option(help="Seed, instead of the card's.")]

@@ -10,6 +10,8 @@ from bayesgmm.cli.console import leave, status
 from bayesgmm.cli.options import CardArgument, Chains, Covariates, Draws, Genotypes, Out, Seed, Traits
 from bayesgmm.cli.prior import study_prior
 from bayesgmm.cli.steps import draw_posterior, fit_map, load, write_checks, write_comparison
+from bayesgmm.cli.testing import write_effect_tests
+from bayesgmm.cli.uncertainty import write_bootstrap
 from bayesgmm.errors import InputError
 
 
@@ -37,7 +39,8 @@ def report(
 ) -> None:
     """Fit, sample, compare, check the fit, and write one self-contained report.html with pictures, tables and priors.
 
-    A card with a `[sensitivity]` table has its study of the prior in the report too.
+    A card with a `[sensitivity]`, `[bootstrap]` or `[tests]` table has its study of the prior, its bootstrap or its
+    tests of effects in the report too.
 
     Example: `bayesgmm report listeria --traits phenotypes.csv --genotypes genotypes.csv --out results`
     """
@@ -61,6 +64,8 @@ def report(
         typer.echo(compare(start, posterior).verdict)
     checks = write_checks(posterior or start, out, seed)
     studied = None if loaded.sensitivity is None else study_prior(loaded, study, start, out, seed=seed)
+    refits = None if loaded.bootstrap is None else write_bootstrap(loaded, start, out, seed=seed)
+    tests = None if loaded.tests is None else write_effect_tests(loaded, study, out, None, seed=seed)
     with status("writing the report"):
         path = write_report(
             out / "report.html",
@@ -69,6 +74,8 @@ def report(
             study=study,
             prior_study=studied,
             fit_checks=checks,
+            bootstrap=refits,
+            effect_tests=tests,
             title=loaded.card.name,
         )
     typer.echo(f"report: {path}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bayesgmm.cli.console import status
-from bayesgmm.errors import InputError
+from bayesgmm.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.cards import Card
     from bayesgmm.inference.map_fit import MapFit
@@ -95,6 +98,19 @@ def _write_inclusion(result: MapFit | Posterior, path: Path) -> None:
 
     if (result.problem.priors.effect_kind == SPIKE_SLAB).any():
         write_table(path, inclusion(result))
+
+
+def write_picture(path: Path, draw: Callable[[], Figure]) -> None:
+    """A picture in the folder; without the extra that draws it, a line that says so."""
+    try:
+        figure = draw()
+    except MissingExtraError as absent:
+        typer.echo(f"no picture: {absent}", err=True)
+        return
+    from bayesgmm.plots.style import pyplot
+
+    figure.savefig(path, dpi=130)
+    pyplot().close(figure)
 
 
 def write_comparison(start: MapFit, posterior: Posterior, out: Path) -> bool:

@@ -20,7 +20,7 @@ _ACROSS = 4
 
 
 def plot_bootstrap(
-    bootstrap: Bootstrap, quantity: Asked = None, *, level: float = 0.95, method: str = "percentile"
+    bootstrap: Bootstrap, quantity: Asked = None, *, level: float | None = None, method: str | None = None
 ) -> Figure:
     """Draw the replicates of each quantity, the estimate (line), its interval (bar) and the normal of the same sd.
 
@@ -63,6 +63,10 @@ def plot_bootstrap(
         ax.set_title(row["quantity"], fontsize="small")
         ax.tick_params(labelsize="small")
         tidy(ax)
-    said = [f"{bootstrap.kind} bootstrap", f"{len(values)} replicates", f"{level:.0%} {method} intervals"]
+    said = [
+        f"{bootstrap.kind} bootstrap",
+        f"{len(values)} replicates",
+        f"{level or bootstrap.level:.0%} {method or bootstrap.method} intervals",
+    ]
     figure.suptitle((",\n" if across < 3 else ", ").join(said), fontsize="medium" if across < 3 else None)
     return figure

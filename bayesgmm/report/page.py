@@ -21,12 +21,16 @@ from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.laplace import LaplacePosterior
 from bayesgmm.inference.variational_posterior import VariationalPosterior
 from bayesgmm.io.atomic import write_text
+from bayesgmm.report.effect_tests import effect_tests_section
 from bayesgmm.report.fit import fit_section
 from bayesgmm.report.parts import Section, html_table, picture
 from bayesgmm.report.prior import prior_sections
 from bayesgmm.report.selection import selection_section
+from bayesgmm.report.uncertainty import bootstrap_section
 
 if TYPE_CHECKING:
+    from bayesgmm.analysis.bootstrap import Bootstrap
+    from bayesgmm.analysis.effect_tests_result import EffectTests
     from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
     from bayesgmm.analysis.selection import Selection
@@ -35,7 +39,13 @@ if TYPE_CHECKING:
     from bayesgmm.problem import Problem
     from bayesgmm.study import Study
 
-_MADE_BY = {"prior_study": "prior_study", "fit_checks": "check_fit", "selection": "select"}
+_MADE_BY = {
+    "prior_study": "prior_study",
+    "fit_checks": "check_fit",
+    "selection": "select",
+    "bootstrap": "bootstrap",
+    "effect_tests": "test_effect",
+}
 _VARIANTS_DRAWN = 6  # penetrance pictures; the table has them all
 
 
@@ -48,6 +58,8 @@ def write_report(
     prior_study: PriorStudy | None = None,
     fit_checks: FitChecks | None = None,
     selection: Selection | None = None,
+    bootstrap: Bootstrap | None = None,
+    effect_tests: EffectTests | None = None,
     title: str = "Mixture of traits",
 ) -> Path:
     """Write the report of a fit, and of its posterior when there is one.
@@ -66,12 +78,18 @@ def write_report(
         From :func:`bayesgmm.check_fit`: adds whether the mixture fits.
     selection : Selection, optional
         From :func:`bayesgmm.select`: adds which mixtures were held side by side, and why this one.
+    bootstrap : Bootstrap, optional
+        From :func:`bayesgmm.bootstrap`: adds how sure the estimates are.
+    effect_tests : EffectTests, optional
+        From :func:`bayesgmm.test_effect`, several by :meth:`EffectTests.joined`: adds whether there is an effect.
     title : str
 
     Returns
     -------
     pathlib.Path
     """
+    from bayesgmm.analysis.bootstrap import Bootstrap
+    from bayesgmm.analysis.effect_tests_result import EffectTests
     from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
     from bayesgmm.analysis.selection import Selection
@@ -82,8 +100,20 @@ def write_report(
         raise InputError(f"fit is a {type(fit).__name__}; write_report takes the path, then a MapFit")
     if study is not None and not isinstance(study, Study):
         raise InputError(f"study is a {type(study).__name__}; give the bayesgmm.Study that was fitted, or leave it out")
-    given = {"prior_study": prior_study, "fit_checks": fit_checks, "selection": selection}
-    wanted = {"prior_study": PriorStudy, "fit_checks": FitChecks, "selection": Selection}
+    given = {
+        "prior_study": prior_study,
+        "fit_checks": fit_checks,
+        "selection": selection,
+        "bootstrap": bootstrap,
+        "effect_tests": effect_tests,
+    }
+    wanted: dict[str, type] = {
+        "prior_study": PriorStudy,
+        "fit_checks": FitChecks,
+        "selection": Selection,
+        "bootstrap": Bootstrap,
+        "effect_tests": EffectTests,
+    }
     for name, value in given.items():
         if value is not None and not isinstance(value, wanted[name]):
             raise InputError(
@@ -102,7 +132,11 @@ def write_report(
         sections.append(fit_section(fit_checks))
     if problem.predictor_names and problem.n_components > 1:
         sections += _association_sections(fit, posterior, study)
+    if effect_tests is not None:
+        sections.append(effect_tests_section(effect_tests))
     sections.append(_comparison_section(fit, comparison))
+    if bootstrap is not None:
+        sections.append(bootstrap_section(bootstrap))
     if posterior is not None:
         sections.append(_chains_section(posterior))
     if selection is not None:
