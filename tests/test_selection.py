@@ -11,6 +11,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.analysis.combine import elbow
+from bayesgmm.analysis.selection_table import best_row
 from bayesgmm.core.families import FAMILIES, family_of
 from bayesgmm.errors import InputError
 from bayesgmm.inference.nested import NestedSearch, cells_of
@@ -302,6 +303,39 @@ def test_pictures(published):
     with pytest.raises(InputError, match="this selection has bic"):
         published["faithful"][1].plot("loo")
     assert bg.combine(published["faithful"][1].fit(4, "EEE")).plot().axes
+
+
+def test_leave_one_out_that_cannot_be_trusted_is_not_compared():
+    """Superfluous components make the Laplace engine's draws too few that count, and -2 elpd too low by tens."""
+    y = np.random.default_rng(3).normal(size=(150, 2))
+    found = bg.select(y, range(1, 5), criterion="loo", engine="laplace", draws=1000, seed=1)
+    table = found.table
+    left = table[table["loo_diff"].isna()]
+    assert len(left) >= 2
+    assert left["loo"].min() < table["loo"][0] - 8.0  # by the bare number they would have been chosen
+    assert all(not found.loo[int(row)].trusted for row in left.index)
+    assert found.n_components == 1
+    assert "Leave-one-out cannot be trusted of" in found.summary()
+    assert "use engine = 'nuts'" in found.summary()
+
+
+@pytest.mark.parametrize(("lower", "error", "chosen"), [(7.9, 0.1, 1), (8.1, 0.1, 2), (20.0, 10.1, 1), (20.0, 9.9, 2)])
+def test_leave_one_out_chooses_the_smallest_that_is_not_clearly_worse(lower, error, chosen):
+    """Below 4 units of elpd (8 of -2 elpd) or 2 standard errors a difference is none."""
+    table = pd.DataFrame(
+        {
+            "n_components": [1, 2, 3],
+            "n_parameters": [5, 11, 17],
+            "loo": [100.0 + lower, 100.0, 102.0],
+            "loo_diff": [lower, 0.0, 2.0],
+            "loo_diff_se": [error, 0.0, 1.0],
+            "reason": "",
+        }
+    )
+    assert table["n_components"][best_row(table, "loo", 0.05)] == chosen
+    table["loo_diff"] = np.nan
+    with pytest.raises(InputError, match="cannot be trusted of any"):
+        best_row(table, "loo", 0.05)
 
 
 @pytest.mark.parametrize(

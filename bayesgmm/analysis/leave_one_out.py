@@ -1,4 +1,12 @@
-"""How well a mixture foretells people it has not seen: leave-one-out by Pareto-smoothed importance sampling."""
+"""How well a mixture foretells people it has not seen: leave-one-out by Pareto-smoothed importance sampling.
+
+Two things can go wrong. Where the Laplace engine's own weights are not to be believed (k-hat above 0.7, as of nearly
+every mixture of more components than the data show), a few draws carry all the weight, a person's ratio hardly changes
+which, and people are foretold by draws that know them: -2 elpd is too low, by the more the more components there are
+(by 9 on average beside the sampler's). Such a value is not compared (:attr:`LeaveOneOut.trusted`). And a superfluous
+component hardly harms prediction, so the lowest -2 elpd is often a larger model's by chance: what is not clearly worse
+than the best is as good, and the smallest of these is chosen (:func:`alike`).
+"""
 
 from __future__ import annotations
 
@@ -20,6 +28,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 HIGH_K = 0.7  # k-hat of a person above which what is said of them is not to be believed
+_MANY = 0.1  # share of people with such a k-hat above which the sum is not to be believed either
+SMALL_DIFFERENCE = (
+    4.0  # elpd: less is no difference, and its standard error is not to be relied on (Sivula et al. 2020)
+)
+CLEAR = 2.0  # standard errors of a difference up to which it may be chance
 _ROWS = 2_000_000  # log densities held at a time
 _DRAWS = 2000  # draws looked at, at most
 
@@ -39,6 +52,8 @@ class LeaveOneOut:
         What each counts.
     n_high : int
         People whose k-hat is above 0.7: the posterior without them is too unlike the one with them.
+    posterior_k : float
+        k-hat of the draws themselves, where they are the Laplace engine's; NaN for the sampler's.
     """
 
     elpd: float
@@ -46,6 +61,13 @@ class LeaveOneOut:
     by_person: Array
     weight: Array
     n_high: int
+    posterior_k: float = float("nan")
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may be compared: draws to be believed, and at most a tenth of the people with high k-hats."""
+        few = self.n_high <= _MANY * float(self.weight.sum())
+        return bool(np.isfinite(self.elpd)) and few and not self.posterior_k > HIGH_K
 
 
 def leave_one_out(posterior: Posterior) -> LeaveOneOut:
@@ -78,13 +100,24 @@ def leave_one_out(posterior: Posterior) -> LeaveOneOut:
         se=_error_of_sum(by_person, weight),
         by_person=by_person,
         weight=weight,
-        n_high=round(float(weight[k_hat[problem.row_of] > HIGH_K].sum())),
+        # a k-hat that could not be found is no low one
+        n_high=round(float(weight[~(k_hat[problem.row_of] <= HIGH_K)].sum())),
+        posterior_k=float(posterior.pareto_k) if isinstance(posterior, LaplacePosterior) else float("nan"),
     )
 
 
 def difference(one: LeaveOneOut, other: LeaveOneOut) -> tuple[float, float]:
     """How much higher the first elpd is, and the standard error of that, person by person."""
     return one.elpd - other.elpd, _error_of_sum(one.by_person - other.by_person, one.weight)
+
+
+def alike(lower: float, error: float) -> bool:
+    """Whether an elpd that is lower by so much, with this standard error, is as good.
+
+    Differences below 4 are small whatever their error (Sivula, Magnusson, Matamoros and Vehtari 2020); larger ones
+    may be chance up to two standard errors.
+    """
+    return lower <= max(SMALL_DIFFERENCE, CLEAR * error)
 
 
 def _error_of_sum(values: Array, weight: Array) -> float:

@@ -53,11 +53,13 @@ class Selection:
         One row a model. ``n_components``, ``covariance``, ``weights`` (formula; empty for none), ``n_parameters``,
         ``log_likelihood``, ``log_posterior``; the criteria, of each of which smaller is better: ``bic``, ``icl``,
         ``aic``, ``nec`` (entropy of the memberships as a share of the likelihood gained over one component; one
-        component has 1), and where asked for ``loo`` (-2 elpd) with ``loo_se`` and ``loo_high_k`` (people for whom it
-        is not to be believed), ``evidence`` (-2 log marginal likelihood) with ``evidence_se``, ``evidence_k`` (k-hat of
-        the importance draws) and ``evidence_by``, ``lrt`` with ``lrt_p`` and ``lrt_draws`` (bootstrap test of this
-        number of components against one more); ``entropy`` of the memberships (nats); ``probability`` (posterior
-        probability of the model, every number of components equally likely a priori and the models of each too);
+        component has 1), and where asked for ``loo`` (-2 elpd) with ``loo_se``, ``loo_high_k`` (people for whom it
+        is not to be believed), ``loo_by`` (the engine), ``loo_diff`` and ``loo_diff_se`` (how far above the lowest, and
+        the standard error of that; NaN of models that are not compared because k-hats are high), ``evidence`` (-2 log
+        marginal likelihood) with ``evidence_se``, ``evidence_k`` (k-hat of the importance draws) and ``evidence_by``,
+        ``lrt`` with ``lrt_p`` and ``lrt_draws`` (bootstrap test of this number of components against one more);
+        ``entropy`` of the memberships (nats); ``probability`` (posterior probability of the model, every number of
+        components equally likely a priori and the models of each too);
         ``converged``, ``starts``, ``reached`` (starts that were followed to the best mode), ``seconds``, ``status``
         ("fitted" or "failed") and ``reason``.
     criterion : str
@@ -221,7 +223,10 @@ def select(
         What chooses; of all of them smaller is better. ``"bic"``: the density, with a price of ``log n`` a parameter
         (Keribin 2000: consistent). ``"icl"``: BIC plus twice the entropy of the memberships, for clusters that are
         apart (Biernacki, Celeux and Govaert 2000). ``"aic"``: prediction; tends to too many. ``"nec"``: entropy as a
-        share of the likelihood gained (Celeux and Soromenho 1996). ``"loo"``: prediction by the posterior.
+        share of the likelihood gained (Celeux and Soromenho 1996). ``"loo"``: prediction by the posterior; the
+        smallest model that is not clearly worse than the best (by less than 4 units of elpd or 2 standard errors),
+        since a superfluous component hardly harms prediction; models whose draws cannot be trusted (k-hats above 0.7)
+        are not compared.
         ``"evidence"``: marginal likelihood under the priors. ``"blrt"``: bootstrap likelihood-ratio test of each number
         against one more (:func:`components_test`).
     also : sequence of str

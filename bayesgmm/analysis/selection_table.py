@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from bayesgmm import names
+from bayesgmm.analysis.leave_one_out import alike
 from bayesgmm.errors import InputError
 from bayesgmm.inference.nested import Cell
 
@@ -30,9 +31,13 @@ def column_of(criterion: str) -> str:
 def chosen_values(table: pd.DataFrame, criterion: str, level: float) -> pd.Series[Any]:
     """What a criterion minimises, a row; NaN where it does not come into question.
 
-    The bootstrap test leaves of every family and formula the smallest number of components that is not rejected against
-    one more; BIC decides among these.
+    Leave-one-out does not compare what cannot be believed, and puts the smallest model first of those that are not
+    clearly worse than the best (:func:`bayesgmm.analysis.leave_one_out.alike`); values are places. The bootstrap test
+    leaves of every family and formula the smallest number of components that is not rejected against one more; BIC
+    decides among these.
     """
+    if criterion == "loo" and "loo_diff" in table:
+        return _places_by_loo(table)
     if criterion != "blrt":
         return table[criterion].astype(float)
     values = pd.Series(np.nan, index=table.index)
@@ -46,6 +51,23 @@ def chosen_values(table: pd.DataFrame, criterion: str, level: float) -> pd.Serie
             place = enough[0] if len(enough) else min(tested[-1] + 1, len(ordered) - 1)
             values[ordered.index[place]] = ordered["bic"].iloc[place]
     return values
+
+
+def as_good_by_loo(table: pd.DataFrame) -> pd.Series[Any]:
+    """Whether each model is not clearly worse than the best by leave-one-out (-2 elpd); False where not compared."""
+    pairs = zip(table["loo_diff"], table["loo_diff_se"], strict=True)
+    good = [bool(np.isfinite(lower)) and alike(0.5 * lower, 0.5 * error) for lower, error in pairs]
+    return pd.Series(good, index=table.index, dtype=bool)
+
+
+def _places_by_loo(table: pd.DataFrame) -> pd.Series[Any]:
+    compared = table[table["loo_diff"].notna()]
+    good = as_good_by_loo(compared)
+    smallest = compared[good].sort_values(["n_parameters", "loo"], kind="stable").index[:1]
+    others = compared.drop(smallest).sort_values("loo", kind="stable").index
+    places = pd.Series(np.nan, index=table.index)
+    places[[*smallest, *others]] = np.arange(float(len(compared)))
+    return places
 
 
 def log_evidences(table: pd.DataFrame) -> tuple[NDArray[np.int64], Array, Array, str]:
@@ -155,6 +177,9 @@ def best_row(table: pd.DataFrame, criterion: str, level: float) -> int:
     """
     values = chosen_values(table, criterion, level).to_numpy(dtype=float)
     if np.isnan(values).all():
-        reason = next((r for r in table["reason"] if r), "fewer than two numbers of components follow on each other")
+        none = "fewer than two numbers of components follow on each other"
+        if criterion == "loo":
+            none = "leave-one-out cannot be trusted of any (k-hats above 0.7); use engine = 'nuts', or more draws"
+        reason = next((r for r in table["reason"] if r), none)
         raise InputError(f"select: no model has the criterion {criterion!r}: {reason}")
     return int(np.nanargmin(values))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesgmm import names
+from bayesgmm.analysis.leave_one_out import HIGH_K
+from bayesgmm.analysis.selection_table import as_good_by_loo
 from bayesgmm.inference.laplace import USABLE_K
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ _WHY = {
     "not Gaussian takes several components (bayesgmm.combine says which belong together)",
     "aic": "AIC keeps more components than are needed, at any sample size",
     "nec": "the normalised entropy looks at how well components are apart and not at the price of parameters",
-    "loo": "leave-one-out scores prediction, which a superfluous component hardly harms",
+    "loo": "leave-one-out scores prediction and takes the smallest model that does not clearly predict worse",
     "evidence": "the evidence depends on the priors of the components, of which BIC knows nothing",
     "blrt": "the test asks of each number of components whether one more is needed, and stops at the first that is "
     "enough",
@@ -114,21 +116,37 @@ def verdict_of(found: Selection) -> str:
         return told + tail + "."
     told += f" ({first[criterion]:.2f}; smaller is better)"
     if len(ranked) < 2:
-        return told + "; it is the only model."
+        only = "one that can be compared" if criterion == "loo" and len(found.table) > 1 else "model"
+        return f"{told}; it is the only {only}."
     second = ranked.iloc[1]
     gap = float(second[criterion] - first[criterion])
+    if criterion == "loo":
+        return f"{told}{_beside_by_loo(found, first, second)}."
     if criterion == "nec":
         return f"{told}; next {_model(found, second)} with {int(second[names.N_COMPONENTS])} ({second['nec']:.3f})."
     strength = next((words for limit, words in _STRENGTH if gap < limit), "much better than")
-    if criterion == "loo":
-        from bayesgmm.analysis.leave_one_out import difference
-
-        rows = ranked.index[:2]
-        if all(int(r) in found.loo for r in rows):
-            _, se = difference(found.loo[int(rows[0])], found.loo[int(rows[1])])
-            strength = "not clearly better than" if gap < 4.0 * se else "clearly better than"
-            return f"{told}; {strength} {_named(found, second)}, by {gap:.2f} (standard error {2.0 * se:.2f})."
     return f"{told}; {strength} {_named(found, second)}, by {gap:.2f}."
+
+
+def _beside_by_loo(found: Selection, first: Any, second: Any) -> str:
+    """How the model that leave-one-out chooses stands to the one with the lowest value, or to the next."""
+    table = found.table
+    if "loo_diff" not in table:
+        return f"; next {_named(found, second)}"
+    compared = table[table["loo_diff"].notna()]
+    lowest = compared.sort_values("loo").iloc[0]
+    if first["loo_diff"] > 0.0:
+        return (
+            f": the smallest model that is not clearly worse than the lowest, {_named(found, lowest)}, which is "
+            f"{first['loo_diff']:.2f} lower (standard error {first['loo_diff_se']:.2f})"
+        )
+    others = as_good_by_loo(compared).sum() - 1
+    if others:
+        return f"; {others} larger model{'s are' if others > 1 else ' is'} about as good"
+    return (
+        f"; clearly better than {_named(found, second)}, by {second['loo_diff']:.2f} (standard error "
+        f"{second['loo_diff_se']:.2f})"
+    )
 
 
 def cautions_of(found: Selection) -> list[str]:
@@ -192,11 +210,20 @@ def _doubtful_draws(found: Selection) -> list[str]:
         lacking = int(((table["status"] == "fitted") & table["evidence"].isna()).sum())
         if lacking:
             told.append(f"{lacking} fitted models have no evidence (reason in the table) and were not compared by it.")
-    if "loo" in table:
-        high = int(np.nan_to_num(table["loo_high_k"].to_numpy(dtype=float)[found.best_row]))
-        if high:
+    if "loo_diff" in table:
+        left = table[table["loo_by"].ne("") & table["loo_diff"].isna()]
+        if len(left):
+            models = "; ".join(_named(found, row) for _, row in left.head(_SHOWN).iterrows())
+            more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+            by = " use engine = 'nuts'." if left["loo_by"].eq("Laplace").any() else " use more draws."
             told.append(
-                f"Leave-one-out is not to be believed of {high} people (k-hat above 0.7) under the chosen model."
+                f"Leave-one-out cannot be trusted of {models}{more} (k-hats above {HIGH_K}: it comes out too low), "
+                f"which were not compared by it;{by}"
+            )
+        high = int(np.nan_to_num(table["loo_high_k"].to_numpy(dtype=float)[found.best_row]))
+        if high and found.best_row not in left.index:
+            told.append(
+                f"Leave-one-out is not to be believed of {high} people (k-hat above {HIGH_K}) under the chosen model."
             )
     return told
 

@@ -12,11 +12,11 @@ import pandas as pd
 from bayesgmm import names
 from bayesgmm.analysis.components_test import ComponentsTest, components_test
 from bayesgmm.analysis.evidence import of_laplace
-from bayesgmm.analysis.leave_one_out import LeaveOneOut, leave_one_out
+from bayesgmm.analysis.leave_one_out import LeaveOneOut, difference, leave_one_out
 from bayesgmm.analysis.selection_table import best_row, numbers_of
 from bayesgmm.analysis.selection_words import Stability
 from bayesgmm.inference.bridge import Evidence, bridge
-from bayesgmm.inference.laplace import USABLE_K
+from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
 from bayesgmm.inference.nested import FAILURES
 from bayesgmm.inference.nuts import sample_posterior
 from bayesgmm.inference.search import fit_map
@@ -46,7 +46,8 @@ class Work:
         """Criteria from the posterior of every fit."""
         columns = [c for c in DRAWN if c in wanted]
         if "loo" in columns:
-            self.table[["loo", "loo_se", "loo_high_k"]] = np.nan
+            self.table[["loo", "loo_se", "loo_high_k", "loo_diff", "loo_diff_se"]] = np.nan
+            self.table["loo_by"] = ""
         if "evidence" in columns:
             self.table[["evidence", "evidence_se", "evidence_k"]] = np.nan
             self.table["evidence_by"] = ""
@@ -55,6 +56,17 @@ class Work:
                 self._draw_one(row, columns, engine, draws)
             except FAILURES as error:
                 self.table.loc[row, "reason"] = f"{' and '.join(columns)}: {error}"
+        self._compare_loo()
+
+    def _compare_loo(self) -> None:
+        """How far each model's -2 elpd is above the lowest, of those that can be believed, person by person."""
+        trusted = {row: left for row, left in self.loo.items() if left.trusted}
+        if not trusted:
+            return
+        best = max(trusted.values(), key=lambda left: left.elpd)
+        for row, left in trusted.items():
+            lower, error = difference(best, left)
+            self.table.loc[row, ["loo_diff", "loo_diff_se"]] = 2.0 * lower, 2.0 * error
 
     def _draw_one(self, row: int, columns: Sequence[str], engine: str, draws: int) -> None:
         fit = self._fits[row]
@@ -73,6 +85,7 @@ class Work:
         if "loo" in columns:
             self.loo[row] = left = leave_one_out(posterior)
             self.table.loc[row, ["loo", "loo_se", "loo_high_k"]] = -2.0 * left.elpd, 2.0 * left.se, left.n_high
+            self.table.loc[row, "loo_by"] = "Laplace" if isinstance(posterior, LaplacePosterior) else "NUTS"
         if "evidence" in columns and found is not None:
             self.evidences[row] = found
             self.table.loc[row, ["evidence", "evidence_se", "evidence_k"]] = (
