@@ -153,7 +153,7 @@ Written by `python -m benchmarks.how_many`.
 
 Rows without a package are `bg.select` under the default priors, or by maximum likelihood where they say so. blrt is the
 bootstrap test at 5% with at most 99 data sets. The evidence is from the Laplace engine. loo is too where k-hat is at
-most 0.7, and from the sampler elsewhere; it chooses the smallest model that is not clearly worse than the best. mclust
+most 0.5, and from the sampler elsewhere; it chooses the smallest model that is not clearly worse than the best. mclust
 and scikit-learn (10 starts) are at their defaults.
 
 {chr(10).join(lines)}

@@ -334,7 +334,7 @@ def test_leave_one_out_chooses_the_smallest_that_is_not_clearly_worse(lower, err
     )
     assert table["n_components"][best_row(table, "loo", 0.05)] == chosen
     table["loo_diff"] = np.nan
-    with pytest.raises(InputError, match="cannot be trusted of any"):
+    with pytest.raises(InputError, match="cannot be trusted of any model"):
         best_row(table, "loo", 0.05)
 
 

@@ -225,8 +225,8 @@ def select(
         apart (Biernacki, Celeux and Govaert 2000). ``"aic"``: prediction; tends to too many. ``"nec"``: entropy as a
         share of the likelihood gained (Celeux and Soromenho 1996). ``"loo"``: prediction by the posterior; the
         smallest model that is not clearly worse than the best (by less than 4 units of elpd or 2 standard errors),
-        since a superfluous component hardly harms prediction; models whose draws cannot be trusted (k-hats above 0.7)
-        are not compared.
+        since a superfluous component hardly harms prediction; models whose draws cannot be trusted (k-hat of the
+        Laplace engine's above 0.5, or of many people above 0.7) are not compared.
         ``"evidence"``: marginal likelihood under the priors. ``"blrt"``: bootstrap likelihood-ratio test of each number
         against one more (:func:`components_test`).
     also : sequence of str
@@ -240,7 +240,7 @@ def select(
         What is not named here comes from it: priors, formulas, reference, how missing genotypes are treated.
     engine : {"auto", "laplace", "nuts"}
         Where draws for "loo" and "evidence" come from: the Laplace engine, the sampler (and evidence by bridge
-        sampling), or the sampler only where the Laplace engine's k-hat is above 0.7.
+        sampling), or the sampler only where the Laplace engine's k-hat is above 0.7 (0.5 for "loo").
     draws : int, default 4000
         Of each posterior (of all chains together).
     bootstrap : int, default 199

@@ -179,7 +179,7 @@ def best_row(table: pd.DataFrame, criterion: str, level: float) -> int:
     if np.isnan(values).all():
         none = "fewer than two numbers of components follow on each other"
         if criterion == "loo":
-            none = "leave-one-out cannot be trusted of any (k-hats above 0.7); use engine = 'nuts', or more draws"
+            none = "leave-one-out cannot be trusted of any model (high k-hats); use engine = 'nuts', or more draws"
         reason = next((r for r in table["reason"] if r), none)
         raise InputError(f"select: no model has the criterion {criterion!r}: {reason}")
     return int(np.nanargmin(values))

@@ -217,7 +217,7 @@ def _doubtful_draws(found: Selection) -> list[str]:
             more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
             by = " use engine = 'nuts'." if left["loo_by"].eq("Laplace").any() else " use more draws."
             told.append(
-                f"Leave-one-out cannot be trusted of {models}{more} (k-hats above {HIGH_K}: it comes out too low), "
+                f"Leave-one-out cannot be trusted of {models}{more} (high k-hats: it comes out too low), "
                 f"which were not compared by it;{by}"
             )
         high = int(np.nan_to_num(table["loo_high_k"].to_numpy(dtype=float)[found.best_row]))

@@ -12,7 +12,7 @@ import pandas as pd
 from bayesgmm import names
 from bayesgmm.analysis.components_test import ComponentsTest, components_test
 from bayesgmm.analysis.evidence import of_laplace
-from bayesgmm.analysis.leave_one_out import LeaveOneOut, difference, leave_one_out
+from bayesgmm.analysis.leave_one_out import USABLE_DRAWS, LeaveOneOut, difference, leave_one_out
 from bayesgmm.analysis.selection_table import best_row, numbers_of
 from bayesgmm.analysis.selection_words import Stability
 from bayesgmm.inference.bridge import Evidence, bridge
@@ -76,7 +76,8 @@ class Work:
         if engine != "nuts":
             approx = fit.laplace(draws, self._seed)
             k_hat, found, posterior = approx.pareto_k, of_laplace(approx), approx
-        if engine == "nuts" or (engine == "auto" and not k_hat <= USABLE_K):
+        usable = min(USABLE_DRAWS, USABLE_K) if "loo" in columns else USABLE_K
+        if engine == "nuts" or (engine == "auto" and not k_hat <= usable):
             each = max(200, draws // 4)
             posterior = sample_posterior(
                 fit.problem, init=fit, draws=each, chains=4, seed=self._seed, cores=self._workers, log_likelihood=False
