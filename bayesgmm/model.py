@@ -337,8 +337,8 @@ class Mixture:
         Raises
         ------
         PropernessError, InputError
-            If the prior is improper, or has no conjugate form: families whose components share a part of their
-            covariances, scales of the effects that are learned, Jeffreys' prior of the weights.
+            If the prior is improper, or has no conjugate form: several components of a family that share a part of
+            their covariances, Jeffreys' prior of the weights.
         """
         from bayesgmm.inference.variational import fit_variational
 

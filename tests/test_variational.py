@@ -20,11 +20,13 @@ from threadpoolctl import threadpool_limits
 import bayesgmm as bg
 from bayesgmm.core.conjugate import DirichletFactor
 from bayesgmm.core.mean_field import MeanField
+from bayesgmm.core.scale_factor import ScaleFactor
 from bayesgmm.core.tail_factor import TailFactor
 from bayesgmm.core.tails import Tails
 from bayesgmm.core.tilted import NormalFactor, tilted
 from bayesgmm.inference.draws import log_prior_of, summed
 from bayesgmm.inference.tidy import parameter_rows
+from bayesgmm.inference.variational_posterior import mean_field_of
 from tests.test_laplace import KAPPA, log_evidence_of_one
 
 FAMILIES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
@@ -33,6 +35,11 @@ EFFECTS = (
     bg.LogOddsStudentT(df=3.0),
     bg.LogOddsLaplace(),
     bg.LogOddsSpikeSlab(),
+)
+LEARNED = (
+    bg.LogOddsGroups({"a": ["rs1"], "b": ["age"]}),
+    bg.LogOddsGroups({"a": ["rs1", "age"], "b": ["age", "sex"]}, sd=0.7),
+    bg.LogOddsHorseshoe(expected=0.5),
 )
 
 
@@ -56,13 +63,18 @@ def messy():
     )
 
 
-@pytest.mark.parametrize(("size", "family"), [(1, "VVV"), (3, "VVV"), (2, "EEE"), *((3, f) for f in FAMILIES[2:])])
+@pytest.mark.parametrize(
+    ("size", "family"),
+    [(1, "VVV"), (3, "VVV"), (2, "EEE"), *((3, f) for f in FAMILIES[2:]), (3, "VEI"), (3, "EVV"), (2, "EVE")],
+)
 def test_of_one_component_the_bound_is_the_evidence(rng, size, family):
     y = 5.0 + 3.0 * rng.standard_normal((40, size)) * np.arange(1, size + 1)
     mean, dof, scale = np.full(size, 4.0), size + 3.0, 2.0 * np.eye(size)
     prior = bg.NormalInverseWishart(mean=mean, strength=KAPPA, dof=dof, scale=scale)
     found = bg.Mixture(1, covariance=family, priors=bg.Priors(components=prior)).variational(y)
-    exact = log_evidence_of_one(y, family, mean, dof, scale)
+    # one component shares nothing with others
+    alike = {"VEI": "VVI", "EVV": "VVV", "EVE": "VVV"}.get(family, family)
+    exact = log_evidence_of_one(y, alike, mean, dof, scale)
     assert found.elbo == pytest.approx(exact, rel=1e-12, abs=1e-10)
     assert found.log_evidence == found.elbo
     # every draw's log density ratio is the evidence: q is the posterior
@@ -117,6 +129,7 @@ MODELS = [
     {"df": 4.0, "covariance": "EEI"},
     {"df": "each", "weights": "rs1", "noise": True, "spike": (130.0, 5.25)},
     {"df": "shared", "weights": "rs1 + age", "means": "sex", "covariance": "EEE"},
+    *({"weights": "rs1 + age + sex", "priors": bg.Priors(effects=e)} for e in LEARNED),
 ]
 
 
@@ -125,7 +138,7 @@ MODELS = [
 def test_no_step_lowers_the_bound_and_all_options_keep_it_below(messy, options, k):
     problem = bg.Mixture(k, **options).problem(messy)
     start = bg.Mixture(k, **(options | {"priors": bg.Priors()})).fit(messy, seed=1)
-    field = MeanField(problem.arrays)
+    field = mean_field_of(problem)
     for memory in (0, 8):
         run = field.ascend(field.start(start.parameters), max_iterations=60, tolerance=1e-8, memory=memory)
         assert (np.diff(run.bounds) >= 0.0).all()
@@ -136,6 +149,9 @@ def test_no_step_lowers_the_bound_and_all_options_keep_it_below(messy, options, 
     # the joint density here is the one that the sampler and Laplace's engine have
     ratios = found.log_ratios(400, seed=1)
     assert found.elbo < ratios.mean() + 3.0 * ratios.std() / 20.0
+
+
+SCALED = ({"weights": "rs1 + age + sex", "priors": bg.Priors(effects=LEARNED[1])},)
 
 
 def _moved(factors, rng, size):
@@ -167,6 +183,14 @@ def _moved(factors, rng, size):
         moved = weights.mean + size * noise.reshape(weights.mean.shape)
         yield replace(factors, weights=NormalFactor(weights.prior, moved, weights.covariance))
         yield replace(factors, weights=NormalFactor(weights.prior, weights.mean, np.exp(size) * weights.covariance))
+    if factors.scales is not None:
+        noise = np.linalg.cholesky(factors.scales.covariance) @ rng.normal(size=len(factors.scales.mean))
+        for moved in (
+            replace(factors.scales, mean=factors.scales.mean + size * noise),
+            replace(factors.scales, covariance=np.exp(size) * factors.scales.covariance),
+            replace(factors.scales, covariance=factors.scales.covariance + size * np.outer(noise, noise)),
+        ):
+            yield replace(factors, scales=moved, weights=weights.with_effect_sds(moved.sds))
     if shifts.mean.size:
         yield replace(factors, shifts=replace(shifts, mean=shifts.mean + size * shifts.sds()))
         yield replace(factors, shifts=replace(shifts, covariance=np.exp(size) * shifts.covariance))
@@ -177,7 +201,7 @@ def test_at_the_top_no_factor_can_raise_the_bound(messy, options):
     """Of every block of numbers: the bound is flat, so that updates are those of this bound and of no other."""
     problem = bg.Mixture(2, **options).problem(messy)
     start = bg.Mixture(2, **(options | {"priors": bg.Priors()})).fit(messy, seed=1)
-    field = MeanField(problem.arrays)
+    field = mean_field_of(problem)
     top = field.ascend(field.start(start.parameters), max_iterations=5000, tolerance=1e-12)
     size = 1e-3
     sides = [_moved(top.factors, np.random.default_rng(1), sign * size) for sign in (1.0, -1.0)]
@@ -482,6 +506,56 @@ def test_student_means_agree_with_the_samplers(rng):
     assert away[is_df].max() < 1.0
 
 
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_expectations_of_learned_scales_are_bounded_and_tight(messy, which):
+    """By draws, from the scales and the prior density as the sampler has them."""
+    problem = bg.Mixture(2, weights="rs1 + age + sex", priors=bg.Priors(effects=LEARNED[which])).problem(messy)
+    model, unit, rng = problem.priors.scales, problem.predictor_unit, np.random.default_rng(5)
+    root = np.tril(rng.normal(size=(model.n_scales, model.n_scales)))
+    for size in (1e-4, 0.5):
+        q = ScaleFactor(model, unit, 1, model.median + 0.3, size**2 * root @ root.T)
+        theta = q.draw(40_000, np.random.default_rng(1))
+        sds, log_prior = model.sds(theta) * unit, model.log_density(theta)
+        error = 4.0 / np.sqrt(40_000)
+        logs, inverse = 2.0 * np.log(sds), (sds**-2.0).mean(axis=0)
+        assert (q.log_squares > logs.mean(axis=0) - error * logs.std(axis=0) - 1e-6).all()
+        assert (q.inverse_squares > inverse - error * (sds**-2.0).std(axis=0) - 1e-6).all()
+        assert q._log_prior() < log_prior.mean() + error * log_prior.std() + 1e-6
+        if size < 0.01:
+            # to second order in the spread
+            off = 3.0 * size**2 + 6.0 * error * size
+            assert np.allclose(q.log_squares, logs.mean(axis=0), rtol=0.0, atol=off)
+            assert np.allclose(q.inverse_squares / inverse, 1.0, rtol=0.0, atol=off)
+            assert q._log_prior() == pytest.approx(log_prior.mean(), abs=off)
+    other = multivariate_normal(q.mean, q.covariance).logpdf(theta[:50])
+    assert np.allclose(q.log_density(theta[:50]), other)
+
+
+def test_learned_scales_agree_with_the_samplers():
+    """Means within half a posterior sd, those of the scales too; their sds within a factor of two."""
+    rng = np.random.default_rng(0)
+    g = rng.binomial(2, 0.3, (600, 4)).astype(float)
+    high = rng.random(600) < 1.0 / (1.0 + np.exp(0.5 - (g - 0.6) @ [1.0, -0.8, 0.0, 0.1]))
+    y = np.where(high, 4.0, 0.0) + rng.standard_normal(600)
+    ids = [f"p{i}" for i in range(600)]
+    snps = [f"rs{j}" for j in range(4)]
+    study = bg.Study(pd.DataFrame({"y": y}, index=ids), pd.DataFrame(g, columns=snps, index=ids))
+    effects = bg.LogOddsGroups({"near": snps[:2], "far": snps[2:]})
+    model = bg.Mixture(2, weights=" + ".join(snps), priors=bg.Priors(effects=effects))
+    fit = model.fit(study, seed=1)
+    found = fit.variational()
+    sampled = model.sample(study, init=fit, draws=600, tune=600, chains=2, seed=1)
+    over = ("chain", "draw")
+    for name in ("weights", "means", "effects", "group_scales", "between_scale"):
+        mean, sd = sampled.posterior[name].mean(over), sampled.posterior[name].std(over)
+        away = np.abs(found.posterior[name].mean(over) - mean) / sd
+        assert float(away.max()) < 0.5, name
+        ratio = found.posterior[name].std(over) / sd
+        assert 0.5 < float(ratio.min()) <= float(ratio.max()) < 1.2, name
+    assert found.elbo < found.log_ratios(2000, seed=1).mean()
+    assert {"log_scales", "log_scale_covariance"} <= set(found.factors)
+
+
 def test_the_tilted_bound_is_above_and_tight_to_second_order(rng):
     logits = rng.normal(0.0, 2.0, (40, 3))
     factors = rng.normal(size=(40, 3, 3))
@@ -502,6 +576,13 @@ def test_the_tilted_bound_is_above_and_tight_to_second_order(rng):
     # which component is the reference does not matter: a common part of the logits changes nothing
     common = tilted(logits, covariances + 3.0).log_weights
     assert np.allclose(common, tilted(logits, covariances).log_weights, atol=1e-6)
+
+
+def test_a_fit_under_other_scales_is_a_start(messy):
+    """What it knows of other scales is not taken for these."""
+    models = [bg.Mixture(2, weights="rs1 + age + sex", priors=bg.Priors(effects=e)) for e in (*LEARNED, EFFECTS[0])]
+    bounds = [models[1].variational(messy, init=model.fit(messy, seed=1)).elbo for model in models]
+    assert bounds == pytest.approx([bounds[1]] * 4, abs=1e-4)
 
 
 def test_labels_of_components_change_nothing(messy):
@@ -589,7 +670,12 @@ def test_memberships_of_the_people_are_those_of_new_people(messy):
 
 
 def test_saved_and_read_it_is_the_same(messy, tmp_path):
-    for options in ({"weights": "rs1 + age", "means": "sex"}, {"covariance": "EEI"}, {"df": "shared", "noise": True}):
+    for options in (
+        {"weights": "rs1 + age", "means": "sex"},
+        {"covariance": "EEI"},
+        {"df": "shared", "noise": True},
+        *SCALED,
+    ):
         found = bg.Mixture(2, **options).variational(messy, seed=1)
         found.save(tmp_path / "q.nc")
         read = bg.read_posterior(tmp_path / "q.nc")
@@ -707,11 +793,11 @@ def test_noise_and_a_spike_have_weights_and_no_factors(rng):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"covariance": "VEV"}, "no conjugate prior.*EII, VII"),
+        ({"covariance": "VEV"}, "share their shape only: .* of VVV restricted .*EII, VII"),
+        ({"covariance": "EVI"}, "share their volume only: .* of VVI restricted"),
         ({"df": "each", "priors": bg.Priors(df=bg.Flat())}, "prior of the degrees of freedom is flat"),
         ({"priors": bg.Priors.flat()}, "no finite integral"),
         ({"priors": bg.Priors(bg.JeffreysWeights())}, "Jeffreys' prior of the weights is not conjugate"),
-        ({"weights": "rs1", "priors": bg.Priors(effects=bg.LogOddsHorseshoe(expected=0.5))}, "scales of the effects"),
     ],
 )
 def test_what_has_no_conjugate_form_is_refused(messy, options, told):

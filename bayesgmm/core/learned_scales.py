@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, gammaln, ndtri
 
 from bayesgmm import names
-from bayesgmm.core.scale_model import ScaleModel, Variables
+from bayesgmm.core.scale_model import NOWHERE, ScaleModel, ScaleTerms, Variables
 
 Array = NDArray[np.float64]
 
@@ -96,6 +96,27 @@ class GroupScales(ScaleModel):
         """See :meth:`ScaleModel.gradient`."""
         result: Array = 1.0 - np.exp(2.0 * theta)
         return result
+
+    def terms(self) -> ScaleTerms:
+        """See :meth:`ScaleModel.terms`: variances of a predictor's groups add."""
+        n_groups = self.member.shape[1]
+        own = np.concatenate((np.ones((n_groups, 1)), np.eye(n_groups)), axis=1)
+        rows = 2.0 * self.member[:, :, None] * own
+        base = 2.0 * np.log(self.base)[:, None]
+        at = np.where(self.member > 0.0, base + 2.0 * math.log(self.between), NOWHERE)
+        # a predictor of no group has a scale that is known
+        at[~self.learned, :1] = base[~self.learned]
+        size = self.n_scales
+        return ScaleTerms(
+            rows=rows,
+            at=at,
+            variances_add=True,
+            constant=0.5 * size * math.log(2.0 / math.pi),
+            linear=np.ones(size),
+            exp_rows=2.0 * np.eye(size),
+            exp_weights=np.full(size, 0.5),
+            soft_rows=np.zeros((0, size)),
+        )
 
     def log_jacobian(self, theta: Array) -> Array:
         """See :meth:`ScaleModel.log_jacobian`: of ``tau_0`` and every ``tau_g``."""
@@ -237,6 +258,28 @@ class HorseshoeScales(ScaleModel):
         result: Array = -np.tanh(theta)
         result[1] = 0.5 * self.slab_df * (math.exp(min(-theta[1], 700.0)) - 1.0)
         return result
+
+    def terms(self) -> ScaleTerms:
+        """See :meth:`ScaleModel.terms`: precisions, of ``t_p`` and the slab, add."""
+        n_predictors, size, half = len(self.unit), self.n_scales, 0.5 * self.slab_df
+        rows, at = np.zeros((n_predictors, 2, size)), np.empty((n_predictors, 2))
+        every = np.arange(n_predictors)
+        rows[every, 0, 0] = rows[every, 0, 2 + every] = -2.0
+        rows[:, 1, 1] = -1.0
+        at[:, 0] = 2.0 * (np.log(self.unit) - math.log(self.global_scale))
+        at[:, 1] = -2.0 * math.log(self.slab)
+        cauchy = np.delete(np.eye(size), 1, axis=0)
+        slab = half * math.log(half) - gammaln(half)
+        return ScaleTerms(
+            rows=rows,
+            at=at,
+            variances_add=False,
+            constant=float(slab) + (size - 1) * math.log(2.0 / math.pi),
+            linear=np.where(np.arange(size) == 1, -half, 1.0),
+            exp_rows=-np.eye(size)[1:2],
+            exp_weights=np.array([half]),
+            soft_rows=2.0 * cauchy,
+        )
 
     def log_jacobian(self, theta: Array) -> Array:
         """See :meth:`ScaleModel.log_jacobian`: of ``tau``, ``c`` and every ``lambda_p``."""

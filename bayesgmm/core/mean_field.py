@@ -27,6 +27,8 @@ from bayesgmm.core.moments import NOTHING_1D, NOTHING_2D, Moments, expectation, 
 from bayesgmm.core.objective import MixtureArrays, Parameters, writable
 from bayesgmm.core.row_pass import student_rows
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.scale_factor import ScaleFactor
+from bayesgmm.core.scale_model import ScaleModel
 from bayesgmm.core.tail_factor import TailFactor
 from bayesgmm.core.tilted import NormalFactor
 
@@ -50,17 +52,21 @@ class Factors:
     components : ComponentFactors
     shifts : ShiftFactor
     tails : TailFactor
+    scales : ScaleFactor or None
+        Where scales of the effects are learned; those of the prior that ``weights`` knows are then this factor's.
     """
 
     weights: DirichletFactor | NormalFactor
     components: ComponentFactors
     shifts: ShiftFactor
     tails: TailFactor
+    scales: ScaleFactor | None = None
 
     def divergence(self) -> float:
         """Kullback-Leibler divergence of all factors from the prior."""
         each = (self.weights, self.components, self.shifts, self.tails)
-        return sum(factor.divergence() for factor in each)
+        of_scales = 0.0 if self.scales is None else self.scales.divergence()
+        return of_scales + sum(factor.divergence() for factor in each)
 
     def permuted(self, order: Order) -> Factors:
         """Component ``j`` of the result is component ``order[j]`` of this object; noise and a spike stay."""
@@ -84,6 +90,8 @@ class Factors:
             parts.append(self.components.precisions / total)
             # people are the components' own; what is left of a component that is Gaussian is near zero
             parts.append(np.log(np.maximum(-self.tails.excess, _LEAST) / total))
+        if self.scales is not None:
+            parts.append(self.scales.mean)
         return np.concatenate(parts)
 
     def _of_vector(self, vector: Array, total: float) -> Factors | None:
@@ -91,8 +99,8 @@ class Factors:
         k, size = self.components.means.shape
         n_weights = self.weights.mean.size if isinstance(self.weights, NormalFactor) else len(self.weights.prior)
         n_tailed = 0 if self.components.precisions is None else k
-        cuts = np.cumsum([k, k * size, k * size * size, n_weights, self.shifts.mean.size, n_tailed])
-        mass, means, scales, weights, shifts, precisions, excess = np.split(vector, cuts)
+        sizes = [k, k * size, k * size * size, n_weights, self.shifts.mean.size, n_tailed, len(self.tails.excess)]
+        mass, means, scales, weights, shifts, precisions, excess, theta = np.split(vector, np.cumsum(sizes))
         mass, precisions = total * mass, total * precisions
         if not ((mass > 0.0).all() and (isinstance(self.weights, NormalFactor) or (weights > 0.0).all())):
             return None
@@ -117,7 +125,17 @@ class Factors:
         free = self.tails.tails.n_free
         people = np.array([mass[j::free].sum() for j in range(free)])
         tails = replace(self.tails, people=people, excess=-total * np.exp(excess))
-        return Factors(made, components, replace(self.shifts, mean=shifts.reshape(self.shifts.mean.shape)), tails)
+        moved = replace(self.shifts, mean=shifts.reshape(self.shifts.mean.shape))
+        of_scales = None if self.scales is None else replace(self.scales, mean=theta)
+        return Factors(_given(made, of_scales), components, moved, tails, of_scales)
+
+
+def _given(weights: DirichletFactor | NormalFactor, scales: ScaleFactor | None) -> DirichletFactor | NormalFactor:
+    """The factor of the weights beside the prior of the effects that a factor of their scales makes."""
+    if scales is None:
+        return weights
+    assert isinstance(weights, NormalFactor)
+    return weights.with_effect_sds(scales.sds)
 
 
 @dataclass
@@ -152,10 +170,14 @@ class MeanField:
     ----------
     arrays : MixtureArrays
         With proper priors and a family that has a conjugate one.
+    scales : ScaleModel, optional
+        Prior of the scales of the effects, where they are learned.
+    unit : ndarray (n_predictors,), optional
+        Standard deviations of the predictors, which these are scales of effects per unit of.
     """
 
-    def __init__(self, arrays: MixtureArrays) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: MixtureArrays, scales: ScaleModel | None = None, unit: Array = NOTHING_1D) -> None:
+        self.arrays, self._scales, self._unit = arrays, scales, unit
         self.has_effects = bool(len(arrays.weights_prior.effect_mean)) and arrays.n_components > 1
         self._passes = pass_for(arrays.sample)
         self._total = max(arrays.sample.total, 1.0)
@@ -175,8 +197,8 @@ class MeanField:
             else sample
         )
 
-    def start(self, parameters: Parameters) -> Factors:
-        """Factors after one E step at plug-in parameters."""
+    def start(self, parameters: Parameters, theta: Array | None = None) -> Factors:
+        """Factors after one E step at plug-in parameters, and at these coordinates of learned scales."""
         arrays = self.arrays
         moments = arrays.expectation(parameters)
         shifts = ShiftFactor.at(arrays.shift_precision, parameters.shifts)
@@ -189,7 +211,12 @@ class MeanField:
         else:
             a = arrays.weights_prior.concentration
             weights = DirichletFactor(a, a + moments.mass[: len(a)])
-        return Factors(weights, components, shifts, tails)
+        scales = None
+        if self._scales is not None and isinstance(weights, NormalFactor):
+            theta = self._scales.median if theta is None else theta
+            squares = weights.expected_squares
+            scales = ScaleFactor.at(self._scales, self._unit, arrays.n_components - 1, theta, squares)
+        return Factors(_given(weights, scales), components, shifts, tails, scales)
 
     def expectation(
         self, factors: Factors, responsibilities: Array = NOTHING_2D, pointwise: Array = NOTHING_1D
@@ -307,8 +334,11 @@ class MeanField:
     def updated(self, factors: Factors, moments: Moments) -> Factors:
         """Factors that raise the bound given moments of the memberships under ``factors``."""
         components, shifts, tails = self._of_moments(moments, factors.components.means, factors.shifts)
-        weights = factors.weights.updated(moments.counts, self.arrays.sample.predictors)
-        return Factors(weights, components, shifts, tails)
+        weights, scales = factors.weights.updated(moments.counts, self.arrays.sample.predictors), factors.scales
+        if scales is not None:
+            assert isinstance(weights, NormalFactor)
+            scales = scales.updated(weights.expected_squares)
+        return Factors(_given(weights, scales), components, shifts, tails, scales)
 
     def _of_moments(
         self, moments: Moments, about: Array, shifts: ShiftFactor

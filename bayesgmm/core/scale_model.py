@@ -26,6 +26,37 @@ LEARNED = -2  # in place of a family of effects (which NONE, -1, is not either):
 _POINTS = 2**13  # of a quasi-random sequence over which a scale is integrated
 
 
+@dataclass(frozen=True)
+class ScaleTerms:
+    r"""How squared scales and their prior depend on linear forms of the coordinates, for a normal factor of these.
+
+    Attributes
+    ----------
+    rows, at : ndarray (n_predictors, R, n_scales), (n_predictors, R)
+        :math:`\eta = \mathrm{rows}\, \theta + \mathrm{at}`; ``at`` is very negative where there is no such row.
+    variances_add : bool
+        Whether the squared scale is :math:`\sum_r e^{\eta_r}`, or its inverse is.
+    constant : float
+    linear : ndarray (n_scales,)
+    exp_rows, exp_weights : ndarray (J, n_scales), (J,)
+    soft_rows : ndarray (T, n_scales)
+        The log prior density is ``constant + linear . theta - sum_j exp_weights_j exp(exp_rows_j . theta)
+        - sum_t log(1 + exp(soft_rows_t . theta))``.
+    """
+
+    rows: Array
+    at: Array
+    variances_add: bool
+    constant: float
+    linear: Array
+    exp_rows: Array
+    exp_weights: Array
+    soft_rows: Array
+
+
+NOWHERE = -1e6  # in place of the logarithm of nothing: the others are within hundreds of zero
+
+
 class ScaleModel(ABC):
     """A prior of scales, and the scales of the effects given it; ``theta`` (..., n_scales) are log coordinates."""
 
@@ -56,6 +87,10 @@ class ScaleModel(ABC):
     @abstractmethod
     def gradient(self, theta: Array) -> Array:
         """Gradient of :meth:`log_density` at one ``theta``."""
+
+    @abstractmethod
+    def terms(self) -> ScaleTerms:
+        """The same prior and scales for :mod:`bayesgmm.core.scale_factor`."""
 
     @abstractmethod
     def log_jacobian(self, theta: Array) -> Array:

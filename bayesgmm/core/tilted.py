@@ -234,6 +234,22 @@ class NormalFactor:
             psi[p], omega[p], _ = radial(int(self.prior.effect_kind[p]), first, second, free, u)
         return psi, omega
 
+    @property
+    def expected_squares(self) -> Array:
+        """Expected squared lengths (P,) of the effects about their prior means, were their scale one."""
+        free, size = self.mean.shape[1], len(self.mean) - 1
+        precision, covariance = self.prior.effect_precision(), self.covariance[free:, free:]
+        own = np.einsum("pkpl->pkl", covariance.reshape(size, free, size, free))
+        lengths = self.prior.squared_lengths(self.mean[1:]) + np.einsum("pkl,pkl->p", precision, own)
+        value: Array = lengths * self.prior.effect_sd**2
+        return value
+
+    def with_effect_sds(self, sds: Array) -> NormalFactor:
+        """The same factor beside a prior of other scales (P,); the bound at rows of predictors is kept."""
+        made = replace(self, prior=replace(self.prior, effect_sd=sds))
+        made.__dict__.update({name: self.__dict__[name] for name in ("_kept", "_at_zero") if name in self.__dict__})
+        return made
+
     def divergence(self) -> float:
         """Kullback-Leibler divergence from the prior, from above."""
         a = self.prior.concentration

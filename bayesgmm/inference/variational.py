@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm.core.families import SAMPLED
+from bayesgmm.core.families import EQUAL, SAMPLED
 from bayesgmm.core.labels import best_order
 from bayesgmm.core.mean_field import Ascent, Factors, MeanField
 from bayesgmm.core.objective import Parameters
@@ -18,7 +18,7 @@ from bayesgmm.errors import FitWarning, InputError
 from bayesgmm.inference.given_start import by_row, explicit_start
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.search import fit_map, screened, with_a_mode
-from bayesgmm.inference.variational_posterior import VariationalPosterior, VariationalRun
+from bayesgmm.inference.variational_posterior import VariationalPosterior, VariationalRun, mean_field_of
 from bayesgmm.problem import Problem
 from bayesgmm.progress import track
 
@@ -47,10 +47,11 @@ def fit_variational(
     seed = 0 if seed is None else seed
     began = time.perf_counter()
     pivot, starts = _starts(problem, init, seed, restarts, progress)
-    field = MeanField(problem.arrays)
+    field = mean_field_of(problem)
     runs: list[tuple[str, Ascent]] = []
+    theta = _scales_to_start(problem, pivot)
     for method, parameters in track(starts, "starts", enabled=progress):
-        factors = field.start(parameters)
+        factors = field.start(parameters, theta)
         runs.append((method, field.ascend(factors, max_iterations=max_iterations, tolerance=tolerance)))
     best = max((run for _, run in runs), key=lambda run: run.bound)
     shift = problem.log_likelihood_shift
@@ -93,20 +94,22 @@ def refuse_not_conjugate(problem: Problem) -> None:
     InputError, PropernessError
         Saying why and what to use.
     """
-    if not problem.family.sampled:
+    family = problem.family
+    # of one component the families that share a part are all of VVV or VVI, and so is their prior
+    if not family.sampled and problem.n_located > 1:
+        parts = zip(("volume", "shape", "orientation"), (family.volume, family.shape, family.orientation), strict=True)
+        shared = " and ".join(part for part, letter in parts if letter == EQUAL)
         raise InputError(
-            f"variational: covariance = {problem.family.name!r} has no conjugate prior, because its components share a "
-            f"part of their covariances only; use {', '.join(SAMPLED)} (or E, V), or the MAP fit"
+            f"variational: covariance = {family.name!r} has no conjugate prior for several components, because they "
+            f"share their {shared} only: the prior is the density of {'VVI' if family.on_axes else 'VVV'} restricted "
+            f"to the family, which has no known constant, and no factor of what is shared keeps its form; use "
+            f"{', '.join(SAMPLED)} (or E, V), or the MAP fit"
         )
     if problem.priors.weights_jeffreys:
         raise InputError(
-            "variational: Jeffreys' prior of the weights is not conjugate; use Dirichlet(0.5), or sample the posterior "
+            "variational: Jeffreys' prior of the weights is not conjugate (it depends on the components through an "
+            "integral that has no closed form); use Dirichlet(0.5), or sample the posterior "
             "(Mixture.sample)"
-        )
-    if problem.priors.scales is not None:
-        raise InputError(
-            "variational: scales of the effects that are learned have no factor in it; give the scales "
-            "(LogOddsNormal(sd=...), or LogOddsStudentT for heavy tails), or sample the posterior (Mixture.sample)"
         )
     tails = problem.priors.tails
     if tails.n_free and not tails.rate > 0.0:
@@ -115,6 +118,13 @@ def refuse_not_conjugate(problem: Problem) -> None:
             "(bg.DfGamma), or the degrees of freedom (df=4)"
         )
     problem.priors.refuse_improper()
+
+
+def _scales_to_start(problem: Problem, pivot: MapFit) -> Array | None:
+    """Coordinates of learned scales at those a fit was given, if it knows these scales."""
+    scales, theirs, at = problem.priors.scales, pivot.problem.priors.scales, pivot.problem.priors.scales_at
+    known = scales is not None and theirs is not None and scales.to_dict().keys() == theirs.to_dict().keys()
+    return at if known and at is not None and scales is not None and len(at) == scales.n_scales else None
 
 
 def _starts(

@@ -22,10 +22,12 @@ from bayesgmm.core.mean_field import Factors, MeanField
 from bayesgmm.core.objective import Parameters, Stacked
 from bayesgmm.core.row_pass import student_rows
 from bayesgmm.core.sample import Sample
+from bayesgmm.core.scale_factor import ScaleFactor
 from bayesgmm.core.tail_factor import TailFactor
 from bayesgmm.core.tilted import NormalFactor
 from bayesgmm.errors import InputError, MissingExtraError
-from bayesgmm.inference.draws import log_likelihood_of, log_prior_of, summed, tree_of_draws, versions
+from bayesgmm.inference.draws import log_likelihood_of, log_prior_of, summed, tree_of_draws, versions, with_scales
+from bayesgmm.inference.learned_density import scales_of
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.tidy import without_empty
@@ -75,10 +77,16 @@ class VariationalRun:
     seconds: float
 
 
+def mean_field_of(problem: Problem) -> MeanField:
+    """The bound of a problem."""
+    return MeanField(problem.arrays, problem.priors.scales, problem.predictor_unit)
+
+
 class VariationalPosterior(Posterior):
     """A mean-field posterior: normal-inverse-Wishart components, Dirichlet or normal weights, normal slopes.
 
-    Of Student-t components people's latent precisions are in it too, and degrees of freedom that are estimated.
+    Of Student-t components people's latent precisions are in it too, and degrees of freedom that are estimated; scales
+    of the effects that are learned have a normal factor of their logarithms.
 
     Made by :meth:`bayesgmm.Mixture.variational` and :meth:`bayesgmm.MapFit.variational`. It is of one labelling, that
     of ``map``. Its intervals are too narrow: memberships are taken as independent of the parameters, and what is not
@@ -102,7 +110,7 @@ class VariationalPosterior(Posterior):
 
     @cached_property
     def _field(self) -> MeanField:
-        return MeanField(self.problem.arrays)
+        return mean_field_of(self.problem)
 
     # -- the bound --------------------------------------------------------------------------------
 
@@ -165,11 +173,15 @@ class VariationalPosterior(Posterior):
         Their mean lies between :attr:`elbo` and the log evidence: memberships are summed out.
         """
         problem, q = self.problem, self._run.factors
-        stacked = self._stacked(n, seed)
+        stacked, theta = self._stacked(n, seed), self._scales_drawn(n, seed)
         one = Stacked(*(x[None] for x in stacked))
-        log_joint = (summed(log_prior_of(problem, one)) + log_likelihood_of(problem, one))[0]
+        log_prior = summed(log_prior_of(problem, one, None if theta is None else theta[None]))
+        log_joint = (log_prior + log_likelihood_of(problem, one))[0]
         log_q = q.weights.log_density(stacked.pi, stacked.beta) + q.components.log_density(stacked.means, stacked.roots)
         log_q = log_q + q.shifts.log_density(stacked.shifts) + q.tails.log_density(stacked.df)
+        if theta is not None and q.scales is not None:
+            # both densities in the scales themselves
+            log_q = log_q + q.scales.log_density(theta) - scales_of(problem).log_jacobian(theta)
         log_ratio: Array = log_joint - log_q - problem.log_prior_shift
         return log_ratio
 
@@ -221,6 +233,7 @@ class VariationalPosterior(Posterior):
         parameter moves when the log posterior is tilted by it, memberships and all other factors moving along, is the
         variance that the parameter has in the posterior where that is near normal (Giordano, Broderick and Jordan 2018,
         JMLR 19:51; :mod:`bayesgmm.core.linear_response`). It takes two passes over the people for each number of q.
+        Scales of the effects that are learned are taken as they are under q: what effects have from them is left out.
 
         Raises
         ------
@@ -291,7 +304,9 @@ class VariationalPosterior(Posterior):
         axes), ``means`` and ``scales`` (Psi) of the components; ``concentration`` (component) of the weights where no
         predictor acts on them, else ``logits`` (coefficient, other): the intercepts and effects against component 0,
         per standard deviation of each predictor, and their ``logit_covariance``. Of Student-t components
-        ``latent_precision``, what their means count in place of ``mass``, and ``df`` (expected where estimated).
+        ``latent_precision``, what their means count in place of ``mass``, and ``df`` (expected where estimated). Of
+        learned scales ``log_scales`` and ``log_scale_covariance``, of the coordinates of
+        :mod:`bayesgmm.core.learned_scales`.
         """
         problem, q = self.problem, self._run.factors
         components, located = q.components, _located(problem)
@@ -307,6 +322,9 @@ class VariationalPosterior(Posterior):
             data["logit_covariance"] = (("entry", "entry_bis"), q.weights.covariance)
         else:
             data["concentration"] = (names.COMPONENT, q.weights.concentration)
+        if q.scales is not None:
+            at = ("scale", q.scales.mean), (("scale", "scale_bis"), q.scales.covariance)
+            data["log_scales"], data["log_scale_covariance"] = at
         if components.precisions is not None:
             data["latent_precision"] = (located, components.precisions)
             data[names.DF] = (located, q.tails.df)
@@ -412,7 +430,9 @@ class VariationalPosterior(Posterior):
         """
         if n < 1:
             raise InputError(f"n = {n}; it must be at least 1")
-        found = self.problem.draws_of(self._stacked(n, seed))
+        found, theta = self.problem.draws_of(self._stacked(n, seed)), self._scales_drawn(n, seed)
+        if theta is not None:
+            found = with_scales(self.problem, found, theta[None])
         return found.assign_coords({names.CHAIN: np.arange(1), names.DRAW: np.arange(n)})
 
     def _stacked(self, n: int, seed: int | None) -> Stacked:
@@ -422,6 +442,11 @@ class VariationalPosterior(Posterior):
             beta = np.zeros((n, len(self.problem.predictor_names), 0))  # one component: no effects
         means, roots = q.components.draw(n, rng)
         return Stacked(pi, beta, means, roots, q.shifts.draw(n, rng), q.tails.draw(n, rng))
+
+    def _scales_drawn(self, n: int, seed: int | None) -> Array | None:
+        """Coordinates (n, n_scales) of learned scales drawn with the others; they are independent of them under q."""
+        scales = self._run.factors.scales
+        return None if scales is None else scales.draw(n, np.random.default_rng((0 if seed is None else seed, 1)))
 
     @property
     def posterior(self) -> xr.Dataset:
@@ -439,7 +464,15 @@ class VariationalPosterior(Posterior):
         """Groups as those of :class:`Posterior`, and ``variational``: the factors, standardised, and the bound."""
         run = self._run
         stacked = Stacked(*(x[None] for x in self._stacked(_DRAWS, run.seed)))
-        tree = tree_of_draws(self.map, stacked, xr.Dataset(), self.responsibilities.values, problem=self.problem)
+        theta = self._scales_drawn(_DRAWS, run.seed)
+        tree = tree_of_draws(
+            self.map,
+            stacked,
+            xr.Dataset(),
+            self.responsibilities.values,
+            problem=self.problem,
+            theta=None if theta is None else theta[None],
+        )
         tree["variational"] = xr.DataTree(_stored(run))
         tree.attrs = {
             "engine": self.engine,
@@ -488,6 +521,11 @@ def _stored(run: VariationalRun) -> xr.Dataset:
         data["latent_precision"] = (located, q.components.precisions)
     if q.tails.tails.n_free:
         data["df_people"], data["df_excess"] = ("tail", q.tails.people), ("tail", q.tails.excess)
+    if q.scales is not None:
+        data["scales_mean"], data["scales_covariance"] = (
+            ("scale", q.scales.mean),
+            (("scale", "scale_bis"), q.scales.covariance),
+        )
     if q.shifts.mean.size:
         data[names.SHIFTS] = ((names.COVARIATE, names.TRAIT), q.shifts.mean)
         data["shift_covariance"] = (("slope", "slope_bis"), q.shifts.covariance.reshape(q.shifts.mean.size, -1))
@@ -518,6 +556,11 @@ def _run_of_tree(tree: xr.DataTree, problem: Problem, pivot: MapFit) -> Variatio
         weights = NormalFactor(arrays.weights_prior, stored["logits"].values, stored["logit_covariance"].values)
     else:
         weights = DirichletFactor(arrays.weights_prior.concentration, stored["concentration"].values)
+    scales = None
+    if "scales_mean" in stored and isinstance(weights, NormalFactor):
+        at = stored["scales_mean"].values, stored["scales_covariance"].values
+        scales = ScaleFactor(scales_of(problem), problem.predictor_unit, arrays.n_components - 1, *at)
+        weights = weights.with_effect_sds(scales.sds)
     q, size = arrays.shift_precision.shape
     shifts = ShiftFactor.at(arrays.shift_precision, np.zeros((q, size)))
     if names.SHIFTS in stored:
@@ -527,7 +570,7 @@ def _run_of_tree(tree: xr.DataTree, problem: Problem, pivot: MapFit) -> Variatio
     return VariationalRun(
         problem=problem,
         pivot=pivot,
-        factors=Factors(weights, components, shifts, tails),
+        factors=Factors(weights, components, shifts, tails, scales),
         bounds=stored["history"].values,
         converged=bool(stored.attrs["converged"]),
         gap=float(stored.attrs["gap"]),
