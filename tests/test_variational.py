@@ -125,6 +125,7 @@ MODELS = [
     {"df": "each", "weights": "rs1", "noise": True, "spike": (130.0, 5.25)},
     {"df": "shared", "weights": "rs1 + age", "means": "sex", "covariance": "EEE"},
     *({"weights": "rs1 + age + sex", "priors": bg.Priors(effects=e)} for e in LEARNED),
+    {"df": "each", "weights": "rs1 + age", "means": "sex", "noise": True, "priors": bg.Priors(effects=LEARNED[2])},
 ]
 
 

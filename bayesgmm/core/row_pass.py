@@ -8,7 +8,7 @@ traits the person has,
           \tfrac{\nu_k + \delta_{ik} + D / \kappa_k + w_{ik}}{2}\right)
 
 and integrating ``u`` out leaves no Student-t density whose scale matrix is the component's alone. This is plain numpy,
-some tens of nanoseconds per person, component and trait.
+some hundreds of nanoseconds a step for each person, component and trait.
 """
 
 from __future__ import annotations
