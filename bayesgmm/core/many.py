@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesgmm.core.ascent import ROUNDING
+from bayesgmm.core.borrowed import borrowed
 from bayesgmm.core.small_climb import COLLAPSED, LOWER, SAME, climb_by_em, climb_to_top
 from bayesgmm.core.small_mixture import (
     WIDTH,
@@ -216,15 +217,20 @@ def _known(first: Array, second: Array, trait: int, other: bool, both: bool) -> 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _gaussian(people: People, slots: Long, point: Point, trial: Point, scratch: Scratch) -> tuple[float, float, float]:
     """Maximum likelihood covariance of standardised traits where some are missing; NaN where it is singular."""
+    people, slots, point, trial, scratch = (
+        borrowed(people), borrowed(slots), borrowed(point), borrowed(trial), borrowed(scratch),
+    )  # fmt: skip
     form = Form(2, False, False, False)
     flat = SmallPrior(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    n_free = free_slots(form, 1, slots)
+    # not literals, for each of which the climb would be compiled again
+    one, few, most = np.int64(1), np.int64(3), np.int64(_STEPS)
+    n_free = free_slots(form, one, slots)
     for c in range(WIDTH):
         point.state[0, c] = 0.0
-    if math.isnan(climb_by_em(point, 1, people, form, flat, 0.0, 0.0, slots, 3, scratch)):
+    if math.isnan(climb_by_em(point, one, people, form, flat, 0.0, 0.0, slots, few, scratch)):
         return np.nan, np.nan, np.nan
     _, _, status, _ = climb_to_top(
-        point, trial, 1, people, form, flat, 0.0, 0.0, slots, n_free, _STEPS, 1e-12, 0.0, -np.inf,
+        point, trial, one, people, form, flat, 0.0, 0.0, slots, n_free, most, 1e-12, 0.0, -np.inf,
         np.empty((0, 1, WIDTH)), scratch,
     )  # fmt: skip
     if status == COLLAPSED:
@@ -355,6 +361,13 @@ def _search(
 
     ``smaller`` (n_components - 1, 6) is the best of one component fewer; empty where that is not known.
     """
+    people, points, white, orders, cuts = (
+        borrowed(people), borrowed(points), borrowed(white), borrowed(orders), borrowed(cuts),
+    )  # fmt: skip
+    uniform, smaller, slots, best, work, trial, scratch = (
+        borrowed(uniform), borrowed(smaller), borrowed(slots), borrowed(best), borrowed(work), borrowed(trial),
+        borrowed(scratch),
+    )  # fmt: skip
     k, form = model.n_components, model.form
     n_free = free_slots(form, k, slots)
     size = len(uniform) + SPLITS * k

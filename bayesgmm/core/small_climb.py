@@ -46,26 +46,42 @@ _BESIDE = (0.03, 0.1, 0.3, 1.0)  # how far from a stationary point without stric
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _factor(curvature: Array, n_free: int, lift: float, out: Array) -> bool:
-    """Cholesky factor of the curvature with its diagonal lifted by a share; False where that is not positive."""
+    """Cholesky factor of the curvature with its diagonal lifted by a share; False where that is not positive.
+
+    Column after column and four rows at a time: of one row, each sum would wait for the last.
+    """
     largest = 0.0
     for a in range(n_free):
         largest = max(largest, abs(curvature[a, a]))
     if not (largest > 0.0 and largest < np.inf):
         return False
-    for a in range(n_free):
-        for b in range(a + 1):
-            total = curvature[a, b]
-            if a == b:
-                total += lift * max(abs(total), _RESOLVED * largest)
-            own = total
+    least = _RESOLVED * largest
+    for b in range(n_free):
+        own = curvature[b, b] + lift * max(abs(curvature[b, b]), least)
+        total = own
+        for c in range(b):
+            total -= out[b, c] * out[b, c]
+        if not total > 1e-13 * max(own, least):
+            return False
+        out[b, b] = math.sqrt(total)
+        inverse = 1.0 / out[b, b]
+        whole = n_free - (n_free - b - 1) % 4
+        for a in range(b + 1, whole, 4):
+            t0, t1, t2, t3 = curvature[a, b], curvature[a + 1, b], curvature[a + 2, b], curvature[a + 3, b]
             for c in range(b):
-                total -= out[a, c] * out[b, c]
-            if a == b:
-                if not total > 1e-13 * max(own, _RESOLVED * largest):
-                    return False
-                out[a, a] = math.sqrt(total)
-            else:
-                out[a, b] = total / out[b, b]
+                share = out[b, c]
+                t0 -= share * out[a, c]
+                t1 -= share * out[a + 1, c]
+                t2 -= share * out[a + 2, c]
+                t3 -= share * out[a + 3, c]
+            out[a, b], out[a + 1, b], out[a + 2, b], out[a + 3, b] = (
+                t0 * inverse, t1 * inverse, t2 * inverse, t3 * inverse,
+            )  # fmt: skip
+        for a in range(whole, n_free):
+            total = curvature[a, b]
+            for c in range(b):
+                total -= out[b, c] * out[a, c]
+            out[a, b] = total * inverse
     return True
 
 
@@ -73,31 +89,46 @@ def _factor(curvature: Array, n_free: int, lift: float, out: Array) -> bool:
 def _solve(factor: Array, gradient: Array, n_free: int, out: Array) -> float:
     """Write the step ``A^-1 g``; return half of ``g' A^-1 g``."""
     for a in range(n_free):
-        total = gradient[a]
-        for c in range(a):
-            total -= factor[a, c] * out[c]
-        out[a] = total / factor[a, a]
+        out[a] = gradient[a]
     decrement = 0.0
-    for a in range(n_free):
-        decrement += out[a] * out[a]
+    for c in range(n_free):
+        value = out[c] / factor[c, c]
+        out[c] = value
+        decrement += value * value
+        for a in range(c + 1, n_free):
+            out[a] -= factor[a, c] * value
     for a in range(n_free - 1, -1, -1):
-        total = out[a]
-        for c in range(a + 1, n_free):
-            total -= factor[c, a] * out[c]
-        out[a] = total / factor[a, a]
+        value = out[a] / factor[a, a]
+        out[a] = value
+        for c in range(a):
+            out[c] -= factor[a, c] * value
     return 0.5 * decrement
 
 
+@njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _bend(curvature: Array, step: Array, n_free: int) -> float:
+    """``s' A s``."""
+    bend = 0.0
+    for a in range(n_free):
+        # half of it is below the diagonal
+        below = 0.5 * curvature[a, a] * step[a]
+        for b in range(a):
+            below += curvature[a, b] * step[b]
+        bend += 2.0 * step[a] * below
+    return bend
+
+
 @njit(cache=True, error_model="numpy", nogil=True)
-def _coincide(state: Array, other: Array, n_components: int) -> bool:
-    """Whether two states are so close that a climb from one ends at the other; components may be in another order."""
+def _coincide(state: Array, known: Array, at: int, n_components: int) -> bool:
+    """Whether a climb from a state ends at a known one, since they are close; components may be in another order."""
     for k in range(n_components):
         a0, a1 = math.exp(state[k, 3]), math.exp(state[k, 4])
         found = False
         for j in range(n_components):
-            apart = abs(state[k, 0] - other[j, 0]) + abs(state[k, 3] - other[j, 3]) + abs(state[k, 4] - other[j, 4])
-            apart += a0 * abs(state[k, 1] - other[j, 1]) + a1 * abs(state[k, 2] - other[j, 2])
-            found = found or apart + a0 / a1 * abs(state[k, 5] - other[j, 5]) < _CLOSE
+            apart = abs(state[k, 0] - known[at, j, 0])
+            apart += abs(state[k, 3] - known[at, j, 3]) + abs(state[k, 4] - known[at, j, 4])
+            apart += a0 * abs(state[k, 1] - known[at, j, 1]) + a1 * abs(state[k, 2] - known[at, j, 2])
+            found = found or apart + a0 / a1 * abs(state[k, 5] - known[at, j, 5]) < _CLOSE
         if not found:
             return False
     return True
@@ -182,19 +213,21 @@ def climb_to_top(
     """
     two = form.n_traits > 1
     factor, step = np.empty((n_free, n_free)), np.empty(n_free)
+    state, gradient, curvature = point.state, point.gradient, point.curvature
+    trial_state, trial_gradient, trial_curvature = trial.state, trial.gradient, trial.curvature
     value = evaluate(point, n_components, people, form, prior, True, slots, n_free, scratch)
     gap, lift, refused, passes = np.inf, 0.0, 0, 1
     if not math.isfinite(value):
         return value, gap, COLLAPSED, passes
     while passes < most:
         rounding = ROUNDING * abs(value)
-        strict = _factor(point.curvature, n_free, lift, factor)
+        strict = _factor(curvature, n_free, lift, factor)
         while not strict and lift < _MOST_LIFT:
             lift = max(4.0 * lift, _LEAST_LIFT)
-            strict = _factor(point.curvature, n_free, lift, factor)
+            strict = _factor(curvature, n_free, lift, factor)
         if not strict:
             return value, gap, OUT_OF_STEPS, passes
-        decrement = _solve(factor, point.gradient, n_free, step)
+        decrement = _solve(factor, gradient, n_free, step)
         gap = decrement
         if lift == 0.0:
             if gap < near:
@@ -202,28 +235,28 @@ def climb_to_top(
             if gap < _MODEL and value + 2.0 * gap < rival:
                 return value, gap, LOWER, passes
             ahead = gap < _MODEL and len(known) > 0
-            if ahead and moved(point.state, step, slots, n_components, two, floor_first, floor_second, trial.state):
+            if ahead and moved(state, step, slots, n_components, two, floor_first, floor_second, trial_state):
                 for j in range(len(known)):
-                    if _coincide(trial.state, known[j], n_components):
+                    if _coincide(trial_state, known, j, n_components):
                         return value, gap, SAME, passes
         enough = max(0.01 * tolerance, rounding)
         if gap < enough:
-            if lift > 0.0 and _factor(point.curvature, n_free, 0.0, factor):
+            if lift > 0.0 and _factor(curvature, n_free, 0.0, factor):
                 lift = 0.0
                 continue
             if lift == 0.0:
                 # the last steps are for the parameters: an error of theirs is the root of that of the log posterior
                 for _ in range(_POLISH):
-                    if not moved(point.state, step, slots, n_components, two, floor_first, floor_second, trial.state):
+                    if not moved(state, step, slots, n_components, two, floor_first, floor_second, trial_state):
                         break
                     new = evaluate(trial, n_components, people, form, prior, True, slots, n_free, scratch)
                     passes += 1
-                    if not (new >= value - rounding and _factor(trial.curvature, n_free, 0.0, factor)):
+                    if not (new >= value - rounding and _factor(trial_curvature, n_free, 0.0, factor)):
                         break
-                    after = _solve(factor, trial.gradient, n_free, step)
+                    after = _solve(factor, trial_gradient, n_free, step)
                     if not after < gap:
                         break
-                    copy_point(trial, n_components, point)
+                    copy_point(trial, n_components, n_free, point)
                     value, gap = new, after
                 return value, gap, CONVERGED, passes
             higher = _beside(
@@ -239,23 +272,19 @@ def climb_to_top(
             continue
         slope, length = 0.0, 0.0
         for a in range(n_free):
-            slope += point.gradient[a] * step[a]
+            slope += gradient[a] * step[a]
             length = max(length, abs(step[a]))
         share = min(1.0, _LONGEST / length)
-        bend = 0.0
         for a in range(n_free):
             step[a] *= share
-        for a in range(n_free):
-            for b in range(n_free):
-                bend += step[a] * point.curvature[a, b] * step[b]
-        promised = share * slope - 0.5 * bend
+        promised = share * slope - 0.5 * _bend(curvature, step, n_free)
         new = -np.inf
-        if moved(point.state, step, slots, n_components, two, floor_first, floor_second, trial.state):
+        if moved(state, step, slots, n_components, two, floor_first, floor_second, trial_state):
             new = evaluate(trial, n_components, people, form, prior, True, slots, n_free, scratch)
             passes += 1
         kept = (new - value) / promised if math.isfinite(new) else -1.0
         if kept > 0.01 and new >= value:
-            copy_point(trial, n_components, point)
+            copy_point(trial, n_components, n_free, point)
             value, refused = new, 0
             if kept > 0.75:
                 lift = 0.0 if lift <= _SMALL_LIFT else 0.1 * lift
@@ -270,13 +299,13 @@ def climb_to_top(
         if refused < _REFUSALS:
             continue
         refused = 0
-        if not em_step(point.state, point.sums, n_components, form, prior, floor_first, floor_second, trial.state):
+        if not em_step(state, point.sums, n_components, form, prior, floor_first, floor_second, trial_state):
             return value, gap, COLLAPSED, passes
         new = evaluate(trial, n_components, people, form, prior, True, slots, n_free, scratch)
         passes += 1
         if not new >= value - rounding:
             return value, gap, CONVERGED if gap <= tolerance else OUT_OF_STEPS, passes
-        copy_point(trial, n_components, point)
+        copy_point(trial, n_components, n_free, point)
         value = max(new, value)
     return value, gap, OUT_OF_STEPS, passes
 
@@ -324,7 +353,7 @@ def _beside(
                 point.state, step, slots, n_components, form.n_traits > 1, floor_first, floor_second, trial.state
             ):
                 continue
-            new = evaluate(trial, n_components, people, form, prior, False, slots, n_free, scratch)
+            new = evaluate(trial, n_components, people, form, prior, False, slots, 0, scratch)
             if new > max(value, highest):
                 highest = new
                 for k in range(n_components):

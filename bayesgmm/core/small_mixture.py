@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bayesgmm.core.small_passes import TWO_SCORES, Scratch, one_trait_pass, two_trait_pass
+from bayesgmm.core.small_passes import ONE_SCORES, TWO_SCORES, Scratch, one_trait_pass, two_trait_pass
 
 Array = NDArray[np.float64]
 Long = NDArray[np.int64]
@@ -116,17 +116,19 @@ def new_point(n_components: int) -> Point:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def copy_point(source: Point, n_components: int, out: Point) -> None:
+def copy_point(source: Point, n_components: int, n_free: int, out: Point) -> None:
     """Copy a point."""
-    size = WIDTH * n_components
+    # taken out of the tuples once: every access counts a reference, which costs as much as copying a row
+    state, sums, gradient, curvature = source.state, source.sums, source.gradient, source.curvature
+    to_state, to_sums, to_gradient, to_curvature = out.state, out.sums, out.gradient, out.curvature
     for k in range(n_components):
         for c in range(WIDTH):
-            out.state[k, c] = source.state[k, c]
-            out.sums[k, c] = source.sums[k, c]
-    for a in range(size):
-        out.gradient[a] = source.gradient[a]
-        for b in range(size):
-            out.curvature[a, b] = source.curvature[a, b]
+            to_state[k, c] = state[k, c]
+            to_sums[k, c] = sums[k, c]
+    for a in range(n_free):
+        to_gradient[a] = gradient[a]
+        for b in range(n_free):
+            to_curvature[a, b] = curvature[a, b]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -225,28 +227,34 @@ def _add_marginal(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _add_scores(
-    curvature: Array, slots: Long, n_components: int, factors: Array, which: Long, n_rows: int, scratch: Scratch
-) -> None:
+def _add_scores(curvature: Array, slots: Long, n_components: int, one_trait: bool, scratch: Scratch) -> None:
     """Add the covariance of the scores that not knowing the memberships costs.
 
-    A coordinate's score is ``factors[k, c]`` times row ``which[c]`` of the pass.
+    A coordinate's score is ``scratch.factors[k, c]`` times a row of the pass: of one trait the first of a component's
+    three rows is of its weight, the second of its means, the third of the rest.
     """
+    gram, own, factors = scratch.gram, scratch.own, scratch.factors
+    n_rows = ONE_SCORES if one_trait else TWO_SCORES
     for k in range(n_components):
         for j in range(k + 1):
             for a in range(WIDTH):
                 i = slots[WIDTH * k + a]
                 if i < 0:
                     continue
+                ra = (a + 1) // 2 if one_trait else a
+                if one_trait and a == 5:
+                    ra = 2
                 for b in range(WIDTH if j < k else a + 1):
                     m = slots[WIDTH * j + b]
                     if m < 0:
                         continue
-                    ra, rb = which[a], which[b]
-                    at, bt = n_rows * k + ra, n_rows * j + rb
-                    value = scratch.gram[max(at, bt), min(at, bt)]
+                    rb = b
+                    if one_trait:
+                        rb = 2 if b == 5 else (b + 1) // 2
+                    # rows of a pass go with coordinates in order, so this is the lower triangle
+                    value = gram[n_rows * k + ra, n_rows * j + rb]
                     if j == k:
-                        value -= scratch.own[k, max(ra, rb), min(ra, rb)]
+                        value -= own[k, ra, rb]
                     value *= factors[k, a] * factors[j, b]
                     if j == k and a == b:
                         curvature[i, i] += value
@@ -277,10 +285,8 @@ def evaluate(
         The log posterior; NaN where it has none.
     """
     state, sums, curvature = point.state, point.sums, point.curvature
-    root = np.empty((n_components, 2))
-    constant, place, inverse = np.empty(n_components), np.empty(n_components), np.empty(n_components)
-    moments = np.empty((n_components, WIDTH))
-    factors, which = np.empty((n_components, WIDTH)), np.arange(WIDTH)
+    root, constant, place, inverse = scratch.root, scratch.constant, scratch.place, scratch.inverse
+    moments, factors = scratch.moments, scratch.factors
     for k in range(n_components):
         root[k, 0], root[k, 1] = math.exp(state[k, 3]), math.exp(state[k, 4])
         for c in range(WIDTH):
@@ -307,14 +313,21 @@ def evaluate(
             moments,
         )
         for k in range(n_components):
-            m = moments[k]
-            complete += m[0] * constant[k] - 0.5 * (m[3] + m[5])
+            mass, f0, f1, s00, s01, s11 = (
+                moments[k, 0],
+                moments[k, 1],
+                moments[k, 2],
+                moments[k, 3],
+                moments[k, 4],
+                moments[k, 5],
+            )
+            complete += mass * constant[k] - 0.5 * (s00 + s11)
             for c in range(WIDTH):
-                sums[k, c] += m[c]
+                sums[k, c] += moments[k, c]
             if curved:
-                _add_gaussian(curvature, slots, k, m[0], m[1], m[2], m[3], m[4], m[5], True)
+                _add_gaussian(curvature, slots, k, mass, f0, f1, s00, s01, s11, True)
         if with_scores:
-            _add_scores(curvature, slots, n_components, factors, which, TWO_SCORES, scratch)
+            _add_scores(curvature, slots, n_components, False, scratch)
     for trait in range(2):
         known = people.first_only if trait == 0 else people.second_only
         if len(known) == 0:
@@ -332,7 +345,6 @@ def evaluate(
             factors[k, 0] = 1.0
             factors[k, 1], factors[k, 2] = c0, c1
             factors[k, 3], factors[k, 4], factors[k, 5] = c0 * c0, c1 * c1, c0 * c1
-        which[0], which[1], which[2], which[3], which[4], which[5] = 0, 1, 1, 2, 2, 2
         value += one_trait_pass(known, n_components, place, inverse, constant, with_scores, scratch, moments)
         for k in range(n_components):
             mass, first, second = moments[k, 0], moments[k, 1], moments[k, 2]
@@ -347,7 +359,7 @@ def evaluate(
             if curved:
                 _add_marginal(curvature, slots, k, c0, c1, mass, first, second)
         if with_scores:
-            _add_scores(curvature, slots, n_components, factors, which, 3, scratch)
+            _add_scores(curvature, slots, n_components, True, scratch)
     scratch.parts[0], scratch.parts[1] = value, complete
     return value + _add_prior(point, n_components, people, form, prior, curved, slots, n_free, root)
 
@@ -435,7 +447,7 @@ def em_step(
 ) -> bool:
     """Write the state that EM moves to from the moments at ``state``; False where a covariance would be singular."""
     two = form.n_traits > 1
-    pooled = np.zeros(4)
+    pooled_n, pooled_00, pooled_01, pooled_11 = 0.0, 0.0, 0.0, 0.0
     people = 0.0
     for k in range(n_components):
         people += max(sums[k, 0] + prior.extra, _TINY)
@@ -465,24 +477,23 @@ def em_step(
             s11 += p11
             n += prior.covariance_power
         if form.shared:
-            pooled[0] += n
-            pooled[1] += s00
-            pooled[2] += s01
-            pooled[3] += s11
-        elif not _narrow(state[k], n, s00, s01, s11, form, floor_first, floor_second, out[k]):
+            pooled_n += n
+            pooled_00 += s00
+            pooled_01 += s01
+            pooled_11 += s11
+        elif not _narrow(state, k, n, s00, s01, s11, form, floor_first, floor_second, out):
             return False
     if form.shared:
         for k in range(n_components):
-            if not _narrow(
-                state[k], pooled[0], pooled[1], pooled[2], pooled[3], form, floor_first, floor_second, out[k]
-            ):
+            if not _narrow(state, k, pooled_n, pooled_00, pooled_01, pooled_11, form, floor_first, floor_second, out):
                 return False
     return True
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _narrow(
-    row: Array,
+    state: Array,
+    k: int,
     n: float,
     s00: float,
     s01: float,
@@ -492,7 +503,7 @@ def _narrow(
     floor_second: float,
     out: Array,
 ) -> bool:
-    """Write the factor of the precision ``n S^-1`` of whitened scatter ``S``; False where it is singular."""
+    """Write component ``k``'s factor of the precision ``n S^-1`` of whitened scatter ``S``; False where singular."""
     two = form.n_traits > 1
     s00, s01, s11 = s00 / n, s01 / n, s11 / n
     if form.on_axes:
@@ -508,23 +519,28 @@ def _narrow(
     pivot = s00 - slope * s01
     if not pivot > 0.0:
         return False
-    out[3] = row[3] - 0.5 * math.log(pivot)
-    out[4] = row[4] - 0.5 * math.log(s11)
-    out[5] = row[5] - math.exp(row[4] - row[3]) * slope
-    return _is_regular(out, two, floor_first, floor_second)
+    out[k, 3] = state[k, 3] - 0.5 * math.log(pivot)
+    out[k, 4] = state[k, 4] - 0.5 * math.log(s11)
+    out[k, 5] = state[k, 5] - math.exp(state[k, 4] - state[k, 3]) * slope
+    return _is_regular(out, k, two, floor_first, floor_second)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _is_regular(row: Array, two: bool, floor_first: float, floor_second: float) -> bool:
+def _is_regular(state: Array, k: int, two: bool, floor_first: float, floor_second: float) -> bool:
     """Whether a component's conditional variances are above the floor, and neither trait repeats the other."""
-    conditional = math.exp(-2.0 * row[3])
+    conditional = math.exp(-2.0 * state[k, 3])
     if not conditional > floor_first:
         return False
     if not two:
         return True
-    second = math.exp(-2.0 * row[4])
-    explained = row[5] * row[5] * second
+    second = math.exp(-2.0 * state[k, 4])
+    explained = state[k, 5] * state[k, 5] * second
     return second > floor_second and conditional > _SINGULAR_SHARE * (conditional + explained)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _of_step(step: Array, slot: int) -> float:
+    return step[slot] if slot >= 0 else 0.0
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -542,20 +558,16 @@ def moved(
     highest = -np.inf
     for k in range(n_components):
         at = WIDTH * k
-        row = state[k]
-        move = np.zeros(WIDTH)
-        for c in range(WIDTH):
-            if slots[at + c] >= 0:
-                move[c] = step[slots[at + c]]
-        a0, a1, u = math.exp(row[3]), math.exp(row[4]), row[5]
-        out[k, 0] = row[0] + move[0]
+        a0, a1, u = math.exp(state[k, 3]), math.exp(state[k, 4]), state[k, 5]
+        out[k, 0] = state[k, 0] + _of_step(step, slots[at])
         highest = max(highest, out[k, 0])
-        out[k, 1] = row[1] + move[1] / a0 - u * move[2] / a1
-        out[k, 2] = row[2] + move[2] / a1
-        out[k, 3] = row[3] + move[3]
-        out[k, 4] = row[4] + move[4]
-        out[k, 5] = u + move[5] * a1 / a0
-        if not _is_regular(out[k], two, floor_first, floor_second):
+        second = _of_step(step, slots[at + 2]) / a1
+        out[k, 1] = state[k, 1] + _of_step(step, slots[at + 1]) / a0 - u * second
+        out[k, 2] = state[k, 2] + second
+        out[k, 3] = state[k, 3] + _of_step(step, slots[at + 3])
+        out[k, 4] = state[k, 4] + _of_step(step, slots[at + 4])
+        out[k, 5] = u + _of_step(step, slots[at + 5]) * a1 / a0
+        if not _is_regular(out, k, two, floor_first, floor_second):
             return False
     total = 0.0
     for k in range(n_components):

@@ -33,6 +33,7 @@ from bayesgmm.core.vectormath import exp_nonpositive
 Array = NDArray[np.float64]
 
 BLOCK = 256  # people whose scores stay in the first two levels of cache
+ROW = BLOCK + 8  # room of a block: rows a power of two apart would share the same few lines of the cache
 ONE_SCORES, TWO_SCORES = 3, 6
 _PRODUCT = 64  # sums in [1, K] multiplied before one logarithm is taken
 _REDUCE = {"reassoc", "contract", "nsz"}
@@ -41,32 +42,40 @@ _REDUCE = {"reassoc", "contract", "nsz"}
 class Scratch(NamedTuple):
     """Working space of the passes, one a thread.
 
+    Rows that are written in one loop lie a constant apart in one row of an array: what the compiler has to rule out
+    before it makes vectors of a loop is that rows overlap, and it gives up where it would have to rule out many.
+
     Attributes
     ----------
-    joint, first, second : ndarray (n_components, BLOCK)
-        Responsibilities and whitened traits of a block.
+    seen : ndarray (n_components, 3 ROW)
+        Responsibilities and the whitened traits of a block.
     largest, total : ndarray (BLOCK,)
-    rows : ndarray (6 n_components, BLOCK)
-        Responsibilities times scores.
-    plain : ndarray (6, BLOCK)
-        Scores of one component.
+    rows : ndarray (2 n_components, 3 ROW)
+        Responsibilities times scores, three a row.
     gram : ndarray (6 n_components, 6 n_components)
-        Sums over people of products of ``rows``.
+        Sums over people of products of these: the lower triangle.
     own : ndarray (n_components, 6, 6)
-        Sums of responsibilities times products of scores.
+        Sums of responsibilities times products of scores: the lower triangle.
+    root : ndarray (n_components, 2)
+    constant, place, inverse : ndarray (n_components,)
+    moments, factors : ndarray (n_components, 6)
+        Numbers of each component that a pass is given, and that it returns.
     parts : ndarray (2,)
         Log likelihood, and its expected value were the memberships known; the difference is their entropy.
     """
 
-    joint: Array
-    first: Array
-    second: Array
+    seen: Array
     largest: Array
     total: Array
     rows: Array
-    plain: Array
     gram: Array
     own: Array
+    root: Array
+    constant: Array
+    place: Array
+    inverse: Array
+    moments: Array
+    factors: Array
     parts: Array
 
 
@@ -74,15 +83,18 @@ class Scratch(NamedTuple):
 def new_scratch(n_components: int) -> Scratch:
     """Working space for up to so many components."""
     return Scratch(
-        np.empty((n_components, BLOCK)),
-        np.empty((n_components, BLOCK)),
-        np.empty((n_components, BLOCK)),
+        np.empty((n_components, 3 * ROW)),
         np.empty(BLOCK),
         np.empty(BLOCK),
-        np.empty((TWO_SCORES * n_components, BLOCK)),
-        np.empty((TWO_SCORES, BLOCK)),
+        np.empty((2 * n_components, 3 * ROW)),
         np.empty((TWO_SCORES * n_components, TWO_SCORES * n_components)),
         np.empty((n_components, TWO_SCORES, TWO_SCORES)),
+        np.empty((n_components, 2)),
+        np.empty(n_components),
+        np.empty(n_components),
+        np.empty(n_components),
+        np.empty((n_components, TWO_SCORES)),
+        np.empty((n_components, TWO_SCORES)),
         np.empty(2),
     )
 
@@ -128,8 +140,8 @@ def _products(left: Array, right: Array, at: int, bt: int, size: int, out: Array
     """Add the sums of products of three rows with three rows: nine sums for six readings."""
     s00, s01, s02, s10, s11, s12, s20, s21, s22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(size):
-        a0, a1, a2 = left[at, i], left[at + 1, i], left[at + 2, i]
-        b0, b1, b2 = right[bt, i], right[bt + 1, i], right[bt + 2, i]
+        a0, a1, a2 = left[i], left[ROW + i], left[2 * ROW + i]
+        b0, b1, b2 = right[i], right[ROW + i], right[2 * ROW + i]
         s00 += a0 * b0
         s01 += a0 * b1
         s02 += a0 * b2
@@ -139,23 +151,23 @@ def _products(left: Array, right: Array, at: int, bt: int, size: int, out: Array
         s20 += a2 * b0
         s21 += a2 * b1
         s22 += a2 * b2
-    out[0, 0] += s00
-    out[0, 1] += s01
-    out[0, 2] += s02
-    out[1, 0] += s10
-    out[1, 1] += s11
-    out[1, 2] += s12
-    out[2, 0] += s20
-    out[2, 1] += s21
-    out[2, 2] += s22
+    out[at, bt] += s00
+    out[at, bt + 1] += s01
+    out[at, bt + 2] += s02
+    out[at + 1, bt] += s10
+    out[at + 1, bt + 1] += s11
+    out[at + 1, bt + 2] += s12
+    out[at + 2, bt] += s20
+    out[at + 2, bt + 1] += s21
+    out[at + 2, bt + 2] += s22
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _all_products(rows: Array, n_rows: int, size: int, gram: Array) -> None:
-    """Add the sums of products of every two rows, of a multiple of three: the lower triangle, in blocks of three."""
-    for a in range(0, n_rows, 3):
-        for b in range(0, a + 3, 3):
-            _products(rows, rows, a, b, size, gram[a : a + 3, b : b + 3])
+    """Add the sums of products of every two scores: the lower triangle, in blocks of three by three."""
+    for a in range(n_rows):
+        for b in range(a + 1):
+            _products(rows[a], rows[b], 3 * a, 3 * b, size, gram)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=_REDUCE)
@@ -189,7 +201,7 @@ def one_trait_pass(
     float
         Sum over people of the log density.
     """
-    joint, z = scratch.joint, scratch.first
+    seen = scratch.seen
     rows, gram, own = scratch.rows, scratch.gram, scratch.own
     n_rows = ONE_SCORES * n_components
     for k in range(n_components):
@@ -206,35 +218,37 @@ def one_trait_pass(
     value = 0.0
     for begin in range(0, len(y), BLOCK):
         size = min(BLOCK, len(y) - begin)
+        some = y[begin : begin + size]
         for k in range(n_components):
             centre, scale, level = place[k], inverse[k], constant[k]
+            here = seen[k]
             for i in range(size):
-                v = (y[begin + i] - centre) * scale
-                z[k, i] = v
-                joint[k, i] = level - 0.5 * v * v
-        value += _normalise(joint, n_components, size, scratch.largest, scratch.total)
+                v = (some[i] - centre) * scale
+                here[i] = level - 0.5 * v * v
+                here[ROW + i] = v
+        value += _normalise(seen, n_components, size, scratch.largest, scratch.total)
         for k in range(n_components):
             mass, first, second = 0.0, 0.0, 0.0
-            if not curved:
+            here = seen[k]
+            for i in range(size):
+                r, v = here[i], here[ROW + i]
+                w = r * v
+                mass += r
+                first += w
+                second += w * v
+            if curved:
+                # a loop that stores, and one that sums: the compiler makes vectors of each but not of both in one
+                row = rows[k]
                 for i in range(size):
-                    r, v = joint[k, i], z[k, i]
+                    r, v = here[i], here[ROW + i]
                     w = r * v
-                    mass += r
-                    first += w
-                    second += w * v
-            else:
+                    row[i] = r
+                    row[ROW + i] = w
+                    row[2 * ROW + i] = r - w * v
                 third, fourth = 0.0, 0.0
-                at = ONE_SCORES * k
                 for i in range(size):
-                    r, v = joint[k, i], z[k, i]
-                    w = r * v
-                    q = w * v
-                    rows[at, i] = r
-                    rows[at + 1, i] = w
-                    rows[at + 2, i] = r - q
-                    mass += r
-                    first += w
-                    second += q
+                    r, v = here[i], here[ROW + i]
+                    q = r * v * v
                     third += q * v
                     fourth += q * v * v
                 own[k, 0, 0] += mass
@@ -247,7 +261,7 @@ def one_trait_pass(
             moments[k, 1] += first
             moments[k, 2] += second
         if curved and n_components > 1:
-            _all_products(rows, n_rows, size, gram)
+            _all_products(rows, n_components, size, gram)
     return value
 
 
@@ -280,8 +294,8 @@ def two_trait_pass(
     moments : ndarray (n_components, 6)
         Written: sums of ``r``, ``r z_0``, ``r z_1``, ``r z_0^2``, ``r z_0 z_1``, ``r z_1^2``.
     """
-    joint, z0, z1 = scratch.joint, scratch.first, scratch.second
-    rows, gram, own, plain = scratch.rows, scratch.gram, scratch.own, scratch.plain
+    seen = scratch.seen
+    rows, gram, own = scratch.rows, scratch.gram, scratch.own
     n_rows = TWO_SCORES * n_components
     for k in range(n_components):
         for c in range(6):
@@ -292,61 +306,83 @@ def two_trait_pass(
                 gram[a, b] = 0.0
         for k in range(n_components):
             for a in range(TWO_SCORES):
-                for b in range(TWO_SCORES):
+                for b in range(a + 1):
                     own[k, a, b] = 0.0
     value = 0.0
     for begin in range(0, len(y0), BLOCK):
         size = min(BLOCK, len(y0) - begin)
+        some0, some1 = y0[begin : begin + size], y1[begin : begin + size]
         for k in range(n_components):
             m0, m1, u = state[k, 1], state[k, 2], state[k, 5]
             a0, a1, level = root[k, 0], root[k, 1], constant[k]
+            here = seen[k]
             for i in range(size):
-                v1 = y1[begin + i] - m1
-                p = a0 * (y0[begin + i] - m0 + u * v1)
+                v1 = some1[i] - m1
+                p = a0 * (some0[i] - m0 + u * v1)
                 q = a1 * v1
-                z0[k, i] = p
-                z1[k, i] = q
-                joint[k, i] = level - 0.5 * (p * p + q * q)
-        value += _normalise(joint, n_components, size, scratch.largest, scratch.total)
+                here[i] = level - 0.5 * (p * p + q * q)
+                here[ROW + i] = p
+                here[2 * ROW + i] = q
+        value += _normalise(seen, n_components, size, scratch.largest, scratch.total)
         for k in range(n_components):
             mass, first, second, s00, s01, s11 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            if not curved:
+            here = seen[k]
+            for i in range(size):
+                r, p, q = here[i], here[ROW + i], here[2 * ROW + i]
+                wp, wq = r * p, r * q
+                mass += r
+                first += wp
+                second += wq
+                s00 += wp * p
+                s01 += wp * q
+                s11 += wq * q
+            if curved:
+                low, high = rows[2 * k], rows[2 * k + 1]
                 for i in range(size):
-                    r, p, q = joint[k, i], z0[k, i], z1[k, i]
+                    r, p, q = here[i], here[ROW + i], here[2 * ROW + i]
                     wp, wq = r * p, r * q
-                    mass += r
-                    first += wp
-                    second += wq
-                    s00 += wp * p
-                    s01 += wp * q
-                    s11 += wq * q
-            else:
-                at = TWO_SCORES * k
+                    low[i] = r
+                    low[ROW + i] = wp
+                    low[2 * ROW + i] = wq
+                    high[i] = r - wp * p
+                    high[ROW + i] = r - wq * q
+                    high[2 * ROW + i] = -wp * q
+                ppp, ppq, pqq, qqq, p4, p3q, ppqq, pq3, q4 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
                 for i in range(size):
-                    r, p, q = joint[k, i], z0[k, i], z1[k, i]
-                    wp, wq = r * p, r * q
-                    pp, pq, qq = wp * p, wp * q, wq * q
-                    plain[0, i] = 1.0
-                    plain[1, i] = p
-                    plain[2, i] = q
-                    plain[3, i] = 1.0 - p * p
-                    plain[4, i] = 1.0 - q * q
-                    plain[5, i] = -p * q
-                    rows[at, i] = r
-                    rows[at + 1, i] = wp
-                    rows[at + 2, i] = wq
-                    rows[at + 3, i] = r - pp
-                    rows[at + 4, i] = r - qq
-                    rows[at + 5, i] = -pq
-                    mass += r
-                    first += wp
-                    second += wq
-                    s00 += pp
-                    s01 += pq
-                    s11 += qq
-                for a in range(0, TWO_SCORES, 3):
-                    for b in range(0, a + 3, 3):
-                        _products(rows, plain, at + a, b, size, own[k, a : a + 3, b : b + 3])
+                    r, p, q = here[i], here[ROW + i], here[2 * ROW + i]
+                    pp, qq = r * p * p, r * q * q
+                    cube_p, cube_q = pp * p, qq * q
+                    ppp += cube_p
+                    ppq += pp * q
+                    pqq += qq * p
+                    qqq += cube_q
+                    p4 += cube_p * p
+                    p3q += cube_p * q
+                    ppqq += pp * q * q
+                    pq3 += cube_q * p
+                    q4 += cube_q * q
+                # products of the scores (1, p, q, 1 - p p, 1 - q q, -p q)
+                own[k, 0, 0] += mass
+                own[k, 1, 0] += first
+                own[k, 1, 1] += s00
+                own[k, 2, 0] += second
+                own[k, 2, 1] += s01
+                own[k, 2, 2] += s11
+                own[k, 3, 0] += mass - s00
+                own[k, 3, 1] += first - ppp
+                own[k, 3, 2] += second - ppq
+                own[k, 3, 3] += mass - 2.0 * s00 + p4
+                own[k, 4, 0] += mass - s11
+                own[k, 4, 1] += first - pqq
+                own[k, 4, 2] += second - qqq
+                own[k, 4, 3] += mass - s00 - s11 + ppqq
+                own[k, 4, 4] += mass - 2.0 * s11 + q4
+                own[k, 5, 0] -= s01
+                own[k, 5, 1] -= ppq
+                own[k, 5, 2] -= pqq
+                own[k, 5, 3] += p3q - s01
+                own[k, 5, 4] += pq3 - s01
+                own[k, 5, 5] += ppqq
             moments[k, 0] += mass
             moments[k, 1] += first
             moments[k, 2] += second
@@ -354,5 +390,5 @@ def two_trait_pass(
             moments[k, 4] += s01
             moments[k, 5] += s11
         if curved and n_components > 1:
-            _all_products(rows, n_rows, size, gram)
+            _all_products(rows, 2 * n_components, size, gram)
     return value

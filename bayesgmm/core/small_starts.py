@@ -13,7 +13,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bayesgmm.core.small_mixture import WIDTH, Form, SmallPrior, em_step
-from bayesgmm.core.starts import kmeans
 
 Array = NDArray[np.float64]
 Long = NDArray[np.int64]
@@ -226,6 +225,72 @@ def _kmeans_line(sorted_values: Array, before: Array, uniform: Array, distances:
             labels[i] = k
 
 
+@njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _cluster_of(first: Array, second: Array, labels: Long, k: int) -> tuple[float, float, float]:
+    """How many are of a cluster, and the sums of their traits."""
+    count, sum_0, sum_1 = 0.0, 0.0, 0.0
+    for i in range(len(labels)):
+        there = 1.0 if labels[i] == k else 0.0
+        count += there
+        sum_0 += there * first[i]
+        sum_1 += there * second[i]
+    return count, sum_0, sum_1
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _to_nearest(first: Array, second: Array, centres: Array, distances: Array, labels: Long) -> None:
+    for k in range(len(centres)):
+        c0, c1 = centres[k, 0], centres[k, 1]
+        if k == 0:
+            for i in range(len(labels)):
+                gap_0, gap_1 = first[i] - c0, second[i] - c1
+                distances[i] = gap_0 * gap_0 + gap_1 * gap_1
+                labels[i] = 0
+            continue
+        for i in range(len(labels)):
+            gap_0, gap_1 = first[i] - c0, second[i] - c1
+            distance = gap_0 * gap_0 + gap_1 * gap_1
+            closer = distance < distances[i]
+            distances[i] = distance if closer else distances[i]
+            labels[i] = k if closer else labels[i]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _kmeans_plane(first: Array, second: Array, uniform: Array, distances: Array, labels: Long) -> None:
+    """k-means++ and Lloyd's steps, as :func:`bayesgmm.core.starts.kmeans`, of two traits; ends where nobody moves."""
+    n, n_components = len(labels), len(uniform)
+    centres = np.zeros((n_components, 2))
+    for k in range(n_components):
+        chosen = min(int(uniform[k] * n), n - 1)
+        if k > 0:
+            total, reached = 0.0, 0.0
+            for i in range(n):
+                total += distances[i]
+            target, chosen = uniform[k] * total, n - 1
+            for i in range(n):
+                reached += distances[i]
+                if reached > target:
+                    chosen = i
+                    break
+        c0, c1 = first[chosen], second[chosen]
+        centres[k, 0], centres[k, 1] = c0, c1
+        for i in range(n):
+            gap_0, gap_1 = first[i] - c0, second[i] - c1
+            distance = gap_0 * gap_0 + gap_1 * gap_1
+            distances[i] = distance if k == 0 else min(distances[i], distance)
+    for _ in range(_LLOYD_STEPS):
+        _to_nearest(first, second, centres, distances, labels)
+        still = True
+        for k in range(n_components):
+            count, sum_0, sum_1 = _cluster_of(first, second, labels, k)
+            if count > 0.0:
+                still = still and centres[k, 0] == sum_0 / count and centres[k, 1] == sum_1 / count
+                centres[k, 0], centres[k, 1] = sum_0 / count, sum_1 / count
+        if still:
+            return
+    _to_nearest(first, second, centres, distances, labels)
+
+
 @njit(cache=True, error_model="numpy", nogil=True)
 def _state_of(
     points: Array,
@@ -284,7 +349,7 @@ def partition_starts(
         A start without a state, as of a component that would be singular, has NaN.
     """
     n_traits, n = points.shape
-    labels, distances, nothing = np.empty(n, dtype=np.int64), np.empty(n), np.empty(0)
+    labels, distances = np.empty(n, dtype=np.int64), np.empty(n)
     before = np.zeros(n + 1)
     for i in range(n):
         before[i + 1] = before[i] + points[0, i]
@@ -307,7 +372,7 @@ def partition_starts(
         elif n_traits == 1:
             _kmeans_line(points[0], before, uniform[made, :n_components], distances, labels)
         else:
-            kmeans(white, nothing, uniform[made, :n_components], labels)
+            _kmeans_plane(white[0], white[1], uniform[made, :n_components], distances, labels)
         kind += 1
         if not possible:
             continue
