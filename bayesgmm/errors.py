@@ -6,6 +6,7 @@ import difflib
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -24,6 +25,23 @@ class SingularTraitsError(InputError):
 
 class MissingExtraError(ImportError):
     """An optional dependency is not installed; the message says which extra brings it."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Long work was interrupted (Ctrl-C), and what was done by then is kept.
+
+    It is a ``KeyboardInterrupt``, so that whatever else was to run does not. After one in a notebook or at the prompt,
+    the result is ``sys.last_value.partial``.
+
+    Attributes
+    ----------
+    partial : object
+        The result, as far as it goes.
+    """
+
+    def __init__(self, message: str, partial: Any) -> None:
+        super().__init__(message)
+        self.partial = partial
 
 
 class DataWarning(UserWarning):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,9 @@ from scipy.stats import norm
 from typer.testing import CliRunner
 
 import bayesgmm as bg
+from bayesgmm.cli import main
 from bayesgmm.inference import many
+from bayesgmm.inference.flags import point_masses
 from bayesgmm.inference.map_fit import MapFit
 
 LINE, PLANE = ("E", "V"), ("EII", "VII", "EEI", "VVI", "EEE", "VVV")
@@ -218,17 +223,75 @@ def test_infinite_values_and_text_are_refused() -> None:
         bg.fit_many(frame.assign(s1="x"))
 
 
-def test_an_interrupt_cancels_what_has_not_begun() -> None:
-    begun = []
+def test_an_interrupt_keeps_what_was_fitted(rng: np.random.Generator) -> None:
+    x = np.tile(rows(rng, 60), (5000, 1))
+    before = bg.fit_many(x[:6], seed=1)
+    # what Ctrl-C does
+    alarm = threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT))
+    alarm.start()
+    with pytest.raises(bg.Interrupted, match="problems were done") as stopped:
+        bg.fit_many(x, seed=1, block=16)
+    alarm.join()
+    assert isinstance(stopped.value, KeyboardInterrupt)
+    fits = stopped.value.partial
+    done = fits.params["n_components"].values > 0
+    assert 6 < done.sum() < len(x)
+    assert set(fits.table["status"][~done]) == {"not fitted: interrupted before its turn"}
+    for name in ("weights", "means", "covariances"):
+        np.testing.assert_array_equal(fits.params[name].values[:6], before.params[name].values)
+    assert (fits.predict(problems=slice(0, 6)).values >= 0).all()
+    assert fits.predict(problems=[len(x) - 1]).values.max() == -1
 
-    def work(start: int, stop: int) -> None:
-        begun.append(start)
-        if start == 0:
-            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        many.in_blocks(work, 10_000, 1, 1, "", False)
-    assert begun == [0]
+def test_an_interrupted_command_writes_what_was_fitted(
+    rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop_after_one(items: Sequence[Any], *_: Any, **__: Any) -> Iterator[Any]:
+        yield items[0]
+        raise KeyboardInterrupt
+
+    pd.DataFrame(np.tile(rows(rng, 60), (50, 1))).to_csv(tmp_path / "matrix.csv")
+    monkeypatch.setattr(many, "track", stop_after_one)
+    arguments = ["fit-many", "--matrix", str(tmp_path / "matrix.csv"), "--components", "1", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--threads", "1"])
+    assert left.value.code == 130
+    assert "interrupted; what was fitted by then is in" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "fits.tsv", sep="\t")
+    assert (table["status"] == "fitted").sum() == many.BLOCK
+    assert bg.read_many(tmp_path / "fits.nc").n_problems == 300
+
+
+@pytest.mark.parametrize("two", [False, True])
+def test_spikes_are_those_that_the_single_fit_flags(two: bool, rng: np.random.Generator) -> None:
+    """Zeros, repeated values, rounded values, none; with values missing."""
+    x = rng.normal(size=(14, 80))
+    for row in range(8):
+        x[row, : (8, 30, 50, 70, 30, 30, 4, 45)[row]] = 0.0
+    x[4, 30:60] = 2.5
+    x[5] = np.round(x[5], 1)
+    x[7] = np.where(x[7] == 0, 3.0, x[7] + 9)
+    x[8:10] = np.round(x[8:10])
+    x[10, :40] = x[10, 0]
+    x[rng.random(x.shape) < 0.1] = np.nan
+    pairs = [[i, (i + 3) % len(x)] for i in range(len(x))] if two else None
+    fits = bg.fit_many(x, range(1, 4), pairs=pairs)
+    flagged = 0
+    for row, (problem, caution) in enumerate(fits.table["caution"].items()):
+        masses = point_masses(fits.fit(problem))
+        found = fits.params.sel(problem=problem)
+        assert (int(found["spike_component"]) >= 0) == bool(masses) == ("is a spike" in caution), row
+        if masses:
+            most = max(mass.n_there for mass in masses)
+            same = [m for m in masses if m.n_there == most and m.component == int(found["spike_component"])]
+            assert int(found["spike_samples"]) == most
+            assert any(mass.value == float(found["spike"]) for mass in same)
+            assert "spike at" in str(fits.table["verdict"][problem]) or "most samples" in str(
+                fits.table["verdict"][problem]
+            )
+            flagged += 1
+    assert 4 <= flagged < len(fits.table)
+    assert f"{flagged} with a component at one value" in repr(fits)
 
 
 def test_receptor_status_of_breast_tumours(data_dir: Path, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.cli.console import leave
+from bayesgmm.cli.console import INTERRUPTED, leave
 from bayesgmm.cli.numbers import numbers_of_components
 from bayesgmm.cli.options import Out
-from bayesgmm.errors import InputError
+from bayesgmm.errors import InputError, Interrupted
 
 
 def fit_many_command(
@@ -37,7 +37,7 @@ def fit_many_command(
     """Fit thousands of small mixtures, one a row (or a pair of rows) of a matrix, and keep the best of each.
 
     Writes fits.tsv (one row a problem, with a verdict in words) and fits.nc (parameters and criteria, which
-    `bayesgmm.read_many` reads to assign new samples).
+    `bayesgmm.read_many` reads to assign new samples). An interrupt (Ctrl-C) writes what was fitted by then.
 
     Example: `bayesgmm fit-many --matrix expression.tsv.gz --components 1:4 --covariance V --criterion bic --out modes`
     """
@@ -53,21 +53,28 @@ def fit_many_command(
         if listed.shape[1] < 2:
             raise InputError(f"{pairs} has {listed.shape[1]} column; it needs two, the names of two rows of the matrix")
         two = listed.iloc[:, :2]
-    found = fit_many(
-        table,
-        numbers_of_components(components),
-        pairs=two,
-        covariance=None if covariance is None else [name.strip() for name in covariance.split(",")],
-        criterion=criterion,  # type: ignore[arg-type]
-        priors=Priors(weights=Dirichlet(concentration)),
-        restarts=restarts,
-        threads=threads,
-        seed=seed,
-        progress=sys.stderr.isatty(),
-    )
+    interrupted = False
+    try:
+        found = fit_many(
+            table,
+            numbers_of_components(components),
+            pairs=two,
+            covariance=None if covariance is None else [name.strip() for name in covariance.split(",")],
+            criterion=criterion,  # type: ignore[arg-type]
+            priors=Priors(weights=Dirichlet(concentration)),
+            restarts=restarts,
+            threads=threads,
+            seed=seed,
+            progress=sys.stderr.isatty(),
+        )
+    except Interrupted as stopped:
+        found, interrupted = stopped.partial, True
     out.mkdir(parents=True, exist_ok=True)
     found.write_table(out / "fits.tsv")
     found.save(out / "fits.nc")
     typer.echo(repr(found))
+    if interrupted:
+        typer.echo(f"interrupted; what was fitted by then is in {out}", err=True)
+        raise typer.Exit(INTERRUPTED)
     chosen = found.table[found.table["n_components"] > 0]
     leave(bool(chosen["converged"].all()))

@@ -11,13 +11,12 @@ import numpy as np
 from bayesgmm import names
 from bayesgmm.core.effect_density import SPIKE_SLAB, log_odds_of_slab
 from bayesgmm.core.labels import canonical_order
+from bayesgmm.core.small_facts import SPIKE_FEWEST, SPIKE_LEAST, SPIKE_NARROW, SPIKE_NEXT, SPIKE_SHARE
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
 
 _FEW_VALUES = 3.0  # a component with fewer values of traits than this, per parameter of its own, is flagged
-_NARROW = 1e-3  # a component whose sd is below this share of the trait's is flagged as a spike
-_MASS_PEOPLE, _MASS_SHARE, _MASS_NEXT = 5, 0.5, 0.1  # of a value that half a component have, and few another
 _SHOWN = 5  # predictors named in one message
 _NO_EFFECT = 1e-2  # log odds per sd of a predictor, below which an effect is next to none
 _WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
@@ -64,13 +63,13 @@ def point_masses(fit: MapFit) -> list[PointMass]:
         spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.spread
         for d in range(len(problem.trait_names)):
             values = problem.traits[likeliest[:, k] & problem.observed & ~np.isnan(problem.traits[:, d]), d]
-            if len(values) < 3:
+            if len(values) < SPIKE_FEWEST:
                 continue
             each, counts = np.unique(values, return_counts=True)
             order = np.argsort(counts)[::-1]
             most, next_most = counts[order[0]], counts[order[1]] if len(order) > 1 else 0
-            stands_out = most >= max(_MASS_PEOPLE, _MASS_SHARE * len(values)) and next_most <= _MASS_NEXT * most
-            if len(each) == 1 or stands_out or spread[d] < _NARROW:
+            stands_out = most >= max(SPIKE_LEAST, SPIKE_SHARE * len(values)) and next_most <= SPIKE_NEXT * most
+            if len(each) == 1 or stands_out or spread[d] < SPIKE_NARROW:
                 found.append(PointMass(k, d, float(each[order[0]]), int(most), len(values)))
     return found
 

@@ -12,11 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm.core.families import SAMPLED, Family, family_of
-from bayesgmm.core.many import BIC, ICL, NOT_TRIED, Found, Model, fit_problems
+from bayesgmm.core.many import BIC, ICL, INTERRUPTED, NOT_TRIED, Found, fit_problems
+from bayesgmm.core.small_facts import Spike
 from bayesgmm.core.small_mixture import Form
-from bayesgmm.errors import InputError
+from bayesgmm.core.small_prior import Model
+from bayesgmm.errors import InputError, Interrupted
 from bayesgmm.inference.many_data import gathered
-from bayesgmm.inference.many_fits import ManyFits
+from bayesgmm.inference.many_fits import OUTCOMES, ManyFits
 from bayesgmm.priors import Priors
 from bayesgmm.progress import track
 
@@ -90,9 +92,9 @@ def fit_many(
         If an argument is out of bounds or a trait infinite. A problem that cannot be fitted (constant, missing for
         everyone) is no error: its row of the table says why.
 
-    Notes
-    -----
-    An interrupt (Ctrl-C) is heeded when the blocks at hand are done, and what was fitted is dropped.
+    Interrupted
+        At an interrupt (Ctrl-C), heeded when the blocks at hand are done: a ``KeyboardInterrupt`` whose ``partial`` is
+        the ManyFits with what was fitted by then.
 
     Examples
     --------
@@ -120,7 +122,7 @@ def fit_many(
     models = models_of(priors, families, numbers, data.n_traits)
     seed = 0 if seed is None else seed
     uniform = np.random.default_rng(seed).random((len(models), restarts, numbers[-1]))
-    found = _nothing_found(data.n_problems, len(models), numbers[-1])
+    found = _not_yet_found(data.n_problems, len(models), numbers[-1])
     rows = np.array([model.row() for model in models])
 
     def fit_block(start: int, stop: int) -> None:
@@ -134,17 +136,29 @@ def fit_many(
             found.part(start, stop),
         )
 
-    in_blocks(fit_block, data.n_problems, block, threads, "mixtures", progress)
-    return ManyFits.of_found(
-        found,
-        data,
-        n_parameters=np.array([model.n_parameters for model in models]),
-        n_components=tuple(numbers),
-        families=tuple(_short(family, data.n_traits) for family in families),
-        criterion=criterion,
-        tolerance=tolerance,
-        priors=priors,
-    )
+    def fits() -> ManyFits:
+        return ManyFits.of_found(
+            found,
+            data,
+            n_parameters=np.array([model.n_parameters for model in models]),
+            n_components=tuple(numbers),
+            families=tuple(_short(family, data.n_traits) for family in families),
+            criterion=criterion,
+            tolerance=tolerance,
+            priors=priors,
+        )
+
+    try:
+        in_blocks(fit_block, data.n_problems, block, threads, "mixtures", progress)
+    except KeyboardInterrupt:
+        done = int((found.outcome != INTERRUPTED).sum())
+        raise Interrupted(
+            f"interrupted when {done} of {data.n_problems} problems were done; they are kept in the exception's "
+            "'partial' (at the prompt: import sys; sys.last_value.partial), the others with the status "
+            f"{OUTCOMES[INTERRUPTED]!r}",
+            fits(),
+        ) from None
+    return fits()
 
 
 def in_blocks(
@@ -265,13 +279,14 @@ def _short(family: Family, n_traits: int) -> str:
     return family.name[0] if n_traits == 1 else family.name
 
 
-def _nothing_found(n_problems: int, n_models: int, most: int) -> Found:
+def _not_yet_found(n_problems: int, n_models: int, most: int) -> Found:
     log_posterior, log_likelihood, entropy, gap = np.full((4, n_problems, n_models), np.nan)
     return Found(
-        np.zeros(n_problems, dtype=np.int8),
+        np.full(n_problems, INTERRUPTED, dtype=np.int8),
         np.full(n_problems, -1, dtype=np.int64),
         np.zeros(n_problems, dtype=np.int64),
         np.zeros(n_problems, dtype=np.int64),
+        np.full((n_problems, len(Spike._fields)), np.nan),
         np.full((n_problems, most), np.nan),
         np.full((n_problems, most, 2), np.nan),
         np.full((n_problems, most, 3), np.nan),

@@ -18,15 +18,16 @@ from bayesgmm import names
 from bayesgmm.core.many import (
     CONSTANT,
     FITTED,
+    INTERRUPTED,
     NO_MODE,
     NOBODY,
     REPEATED,
     TOO_FEW,
     TRAIT_MISSING,
     Found,
-    membership_into,
 )
 from bayesgmm.core.small_climb import CONVERGED, FLAT
+from bayesgmm.core.small_facts import membership_into
 from bayesgmm.errors import InputError
 from bayesgmm.inference.many_data import ManyData
 from bayesgmm.inference.many_words import cautions, separations, verdicts
@@ -47,7 +48,9 @@ OUTCOMES = {
     TOO_FEW: "not fitted: fewer samples than components, or too few for the default prior",
     REPEATED: "not fitted: the two traits repeat each other, so the default prior has no scale",
     NO_MODE: "not fitted: a component collapsed from every start, which only a prior of the components prevents",
+    INTERRUPTED: "not fitted: interrupted before its turn",
 }
+SPIKE_COLUMNS = ("spike", "spike_component", "spike_samples", "spike_trait")
 _WHOLE = 50_000_000  # memberships (problems x samples x components) that are returned at once, 400 MB
 
 
@@ -61,7 +64,8 @@ class ManyFits:
         Of the chosen model of every problem: ``weights`` (problem, component), ``means`` (problem, component, trait),
         ``covariances`` (problem, component, trait, trait_bis), components in the order of their means, NaN beyond the
         problem's own number and where there is no fit; ``n_components`` (0: no fit), ``covariance`` (the family),
-        ``n_observed`` (samples with a trait), ``n_modes`` and ``status`` by problem.
+        ``n_observed`` (samples with a trait), ``n_modes``, ``status``, and ``spike`` with ``spike_component``,
+        ``spike_samples`` and of two traits ``spike_trait`` by problem, as in :attr:`table`.
     scores : xarray.Dataset
         Of every model (problem, n_components, covariance): ``log_posterior``, ``log_likelihood``, ``bic``, ``icl``
         (smaller is better), ``gap`` (estimated distance of the log posterior to its limit) and ``converged``.
@@ -135,6 +139,7 @@ class ManyFits:
             names.COVARIANCE: (each, np.where(fitted, np.repeat(families, len(n_components))[found.chosen], "")),
             "n_observed": (each, found.n_observed),
             "n_modes": (each, found.n_modes),
+            **{name: (each, values) for name, values in _spikes(found, d).items()},
             "status": (each, np.array([OUTCOMES[code] for code in range(len(OUTCOMES))])[found.outcome]),
         }
         if data.rows is not None:
@@ -191,8 +196,10 @@ class ManyFits:
         ``bic``, ``icl``, ``converged``; ``weight_0``, ``mean_0``, ``sd_0`` and so on, of two traits with the trait
         (``mean_first_0``) and ``correlation_0``; ``separation``, the smallest distance between two components in
         standard deviations (Ashman's D; above 2 they are apart); ``bimodality_index`` of two components (Wang and
-        others 2009; above 1.1 often called bimodal); ``n_modes`` of the density of one trait; ``verdict`` and
-        ``caution`` in words, and ``status``.
+        others 2009; above 1.1 often called bimodal); ``n_modes`` of the density of one trait; ``spike``, the one value
+        that most samples of a component have, as zeros (NaN where none has), with ``spike_component`` (-1),
+        ``spike_samples``, how many have it, and of two traits ``spike_trait``; ``verdict`` and ``caution`` in words,
+        and ``status``.
         """
         p, chosen = self.params, self.chosen
         pairs = {name: p[name].values for name in TRAITS if name in p}
@@ -210,6 +217,7 @@ class ManyFits:
         one_trait = p.sizes[names.TRAIT] == 1
         if one_trait:
             columns["n_modes"] = p["n_modes"].values
+        columns |= {name: p[name].values for name in SPIKE_COLUMNS if name in p}
         columns["verdict"] = verdicts(p, separation)
         columns["caution"] = cautions(self)
         columns["status"] = p["status"].values
@@ -404,10 +412,26 @@ class ManyFits:
         shown = ", ".join(
             f"{n} with {k} component{'s' if k != 1 else ''}" if k else f"{n} not fitted" for k, n in counts.items()
         )
+        spikes = int((self.params["spike_component"].values >= 0).sum())
         unsure = int((~self.chosen["converged"].values & (self.params[names.N_COMPONENTS].values > 0)).sum())
         return (
             f"<ManyFits of {self.n_problems} problems (rows), up to {int(self.params['n_observed'].max())} samples "
             f"(columns) each, by {self.criterion.upper()}: {shown}"
+            + (f"; {spikes} with a component at one value" if spikes else "")
             + (f"; {unsure} not converged" if unsure else "")
             + ">"
         )
+
+
+def _spikes(found: Found, n_traits: int) -> dict[str, NDArray[Any]]:
+    """What is known of components at one value, by problem."""
+    component, trait, value, n_there, _ = found.spike.T
+    none = np.isnan(component)
+    parts: dict[str, NDArray[Any]] = {
+        "spike": value,
+        "spike_component": np.where(none, -1, component).astype(np.int64),
+        "spike_samples": np.where(none, 0, n_there).astype(np.int64),
+    }
+    if n_traits > 1:
+        parts["spike_trait"] = np.array([*TRAITS, ""], dtype=object)[np.where(none, 2, trait).astype(int)]
+    return parts

@@ -51,10 +51,15 @@ def verdicts(params: xr.Dataset, separation: Array) -> NDArray[Any]:
     """One phrase a problem."""
     k, modes = params[names.N_COMPONENTS].values, params["n_modes"].values
     out = np.empty(len(k), dtype=object)
-    people = params["n_observed"].values
+    people, spike = params["n_observed"].values, params["spike"].values
+    spiked = params["spike_component"].values >= 0
     each = zip(k.tolist(), modes.tolist(), separation.tolist(), people.tolist(), strict=True)
     for i, (size, peaks, apart, n) in enumerate(each):
-        if size == 0:
+        if spiked[i] and size == 1:
+            out[i] = f"most samples are at {spike[i]:g}"
+        elif spiked[i]:
+            out[i] = f"{size} components, one a spike at {spike[i]:g}"
+        elif size == 0:
             out[i] = "no fit"
         elif n < FEW * size or n < 2 * FEW:
             out[i] = f"too few samples to tell ({n:.0f})"
@@ -81,6 +86,12 @@ def cautions(fits: ManyFits) -> NDArray[Any]:
 
     fitted = k > 0
     add(fitted & ~chosen["converged"].values, "not converged")
+    spiked = p["spike_component"].values >= 0
+    told = zip(*(p[name].values.tolist() for name in ("spike_component", "spike_samples", "spike")), strict=True)
+    spikes = [
+        f"component {j} is a spike, with {n} samples at {x:g}: Mixture(spike={x!r}) models it" for j, n, x in told
+    ]
+    add(spiked, np.array(spikes, dtype=object))
     add(fitted & chosen["converged"].values & ~chosen["strict"].values, "flat at the top: components may coincide")
     with np.errstate(invalid="ignore"):
         fewest = np.nanmin(np.where(np.isnan(p[names.WEIGHTS].values), np.inf, p[names.WEIGHTS].values), axis=1)
