@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.errors import DataWarning, InputError, first_few
+from bayesgmm.errors import DataWarning, InputError, first_few, warn
 from bayesgmm.io.tables import numbered
 
 Array = NDArray[np.float64]
@@ -52,11 +51,10 @@ def warn_of_numbered(given: Mapping[str, pd.DataFrame]) -> None:
     """Warn where several tables have no sample ids but row numbers, so that they are matched by those."""
     bare = [what for what, table in given.items() if numbered(table)]
     if len(bare) > 1:
-        warnings.warn(
+        warn(
             f"{' and '.join(bare)} have row numbers 0, 1, 2, ... in place of sample ids, and are matched by them; set "
             "the index to the ids",
             DataWarning,
-            stacklevel=4,
         )
 
 
@@ -69,11 +67,10 @@ def shared_samples(given: Mapping[str, pd.DataFrame]) -> list[str]:
     for what, table in given.items():
         dropped = [s for s in table.index if s not in shared]
         if dropped:
-            warnings.warn(
+            warn(
                 f"{what}: {len(dropped)} of {len(table)} people are missing from another table and are dropped: "
                 f"{first_few(dropped)}",
                 DataWarning,
-                stacklevel=4,
             )
     return [s for s in given["traits"].index if s in shared]
 

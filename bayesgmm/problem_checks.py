@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.core.families import Family, family_of
-from bayesgmm.errors import DataWarning, InputError, first_few
+from bayesgmm.errors import DataWarning, InputError, first_few, warn
 
 if TYPE_CHECKING:
     from bayesgmm.study import Study
@@ -59,10 +58,9 @@ def constant_columns(columns: Sequence[str], matrix: Array, centres: Array, vari
 def tell_constant(columns: Sequence[str]) -> None:
     """Warn of predictors of the weights that do not vary."""
     if columns:
-        warnings.warn(
+        warn(
             f"weights: {first_few(columns)} does not vary among the people with traits, so its effect is the prior's",
             DataWarning,
-            stacklevel=5,
         )
 
 

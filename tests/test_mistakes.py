@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -298,3 +300,25 @@ def test_more_restarts_climb_more_starts():
     finished = [int((f.starts["note"] == "").sum()) for f in fits]
     assert finished[0] <= 4 < finished[1]
     assert fits[1].log_posterior >= fits[0].log_posterior - 1e-6
+
+
+def test_warnings_point_to_the_line_of_whoever_called():
+    sim = bg.simulate_study(80, seed=1).study
+    traits, dosages = sim.dataset["traits"].to_pandas(), sim.dataset["dosages"].to_pandas()
+    # the one person with another genotype has no trait
+    first = traits.index[0]
+    same = bg.Study(
+        traits.where((traits.index != first)[:, None]), dosages.assign(rs1=np.where(dosages.index == first, 0.0, 1.0))
+    )
+    y = np.concatenate([np.random.default_rng(9).normal(0, 1, 60), [8.0, 8.1, 8.3]])
+    losing = bg.Mixture(2, priors=bg.Priors.flat()).fit(y, init=(y > 5).astype(int))
+    for call, category in (
+        (lambda: bg.Study(traits.iloc[:70], dosages), bg.DataWarning),
+        (lambda: bg.Mixture(2, weights="rs1").fit(same, restarts=1), bg.DataWarning),
+        (lambda: bg.test_effect(bg.Mixture(2), same, "rs1", tests="score", restarts=1), bg.DataWarning),
+        (lambda: bg.Mixture(2).fit(sim, max_iterations=2, restarts=1), bg.FitWarning),
+        (lambda: bg.bootstrap(losing, draws=50, seed=1), bg.FitWarning),
+    ):
+        with pytest.warns(category) as caught:
+            call()
+        assert {Path(w.filename).name for w in caught} == {Path(__file__).name}, [str(w.message) for w in caught]

@@ -255,6 +255,14 @@ def test_bootstrap_test_of_one_more_component(reference_dir):
     np.testing.assert_array_equal(workers.simulated, second.simulated)
 
 
+def test_the_components_that_are_tested_are_those_that_have_a_mean(two_humps):
+    y = np.concatenate([two_humps.ravel(), np.zeros(30)])
+    one, two = (bg.Mixture(k, spike=0.0).fit(y, seed=1) for k in (1, 2))
+    found = bg.components_test(one, two, draws=19)
+    assert found.n_components == (1, 2)
+    assert repr(found).startswith("1 against 2 components beside spike: likelihood ratio")
+
+
 def test_what_cannot_be_tested_is_refused(two_humps):
     one, two = (bg.Mixture(k).fit(two_humps) for k in (1, 2))
     with pytest.raises(InputError, match="it must have more"):

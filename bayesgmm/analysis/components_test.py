@@ -38,7 +38,7 @@ class ComponentsTest:
     Attributes
     ----------
     n_components : tuple of int
-        Of the null and of the alternative.
+        Of the null and of the alternative: those that have a mean, as in :class:`bayesgmm.Mixture`.
     statistic : float
         Twice the difference of the log likelihoods of the two fits.
     p_value : float
@@ -49,6 +49,8 @@ class ComponentsTest:
         Data sets on which one of the models could not be fitted; they are not in ``simulated``.
     stopped : bool
         Whether simulation stopped early, since enough data sets had a larger statistic.
+    beside : tuple of str
+        Further components that both have: ``"noise"``, ``"spike"``.
     """
 
     n_components: tuple[int, int]
@@ -57,13 +59,14 @@ class ComponentsTest:
     simulated: Array
     n_failed: int
     stopped: bool
+    beside: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         smaller, larger = self.n_components
         how = f"{len(self.simulated)} data sets" + (", stopped early" if self.stopped else "")
-        told = (
-            f"{smaller} against {larger} components: likelihood ratio {self.statistic:.3f}, p {self.p_value:.3g}, {how}"
-        )
+        beside = f" beside {' and '.join(self.beside)}" if self.beside else ""
+        told = f"{smaller} against {larger} components{beside}: likelihood ratio {self.statistic:.3f}, "
+        told += f"p {self.p_value:.3g}, {how}"
         return told + (f"; {self.n_failed} could not be fitted" if self.n_failed else "")
 
 
@@ -121,7 +124,7 @@ def components_test(
     failed, stopped = 0, False
     for block in range(-(-draws // _BLOCK)):
         size = min(_BLOCK, draws - block * _BLOCK)
-        label = f"{null.problem.n_components} against {alternative.problem.n_components} components"
+        label = f"{null.problem.n_located} against {alternative.problem.n_located} components"
         own = int(np.random.SeedSequence((seed, block)).generate_state(1)[0])
         values = in_parallel(bootstrap.ratio, size, seed=own, workers=workers, progress=progress, label=label)
         failed += sum(np.isnan(v) for v in values)
@@ -138,12 +141,13 @@ def components_test(
     above_all = int((simulated >= statistic).sum())
     p = _ENOUGH / len(simulated) if stopped else (1 + above_all) / (1 + len(simulated))
     return ComponentsTest(
-        n_components=(null.problem.n_components, alternative.problem.n_components),
+        n_components=(null.problem.n_located, alternative.problem.n_located),
         statistic=statistic,
         p_value=float(p),
         simulated=simulated,
         n_failed=failed,
         stopped=stopped,
+        beside=null.problem.fixed.kinds,
     )
 
 
@@ -156,9 +160,9 @@ def _check(null: MapFit, alternative: MapFit, draws: int, restarts: int) -> None
         if not hasattr(given, "problem"):
             raise InputError(f"components_test: given a {type(given).__name__}; give two fits, the smaller first")
     one, other = null.problem, alternative.problem
-    if one.n_components >= other.n_components:
+    if one.n_located >= other.n_located:
         raise InputError(
-            f"the null has {one.n_components} components and the alternative {other.n_components}; it must have more"
+            f"the null has {one.n_located} components and the alternative {other.n_located}; it must have more"
         )
     same = one.family == other.family and one.predictor_names == other.predictor_names
     same = same and one.fixed.kinds == other.fixed.kinds and one.df == other.df

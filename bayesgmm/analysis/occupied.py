@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm.core.objective import Stacked
-from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.errors import FitWarning, InputError, warn
 from bayesgmm.inference.summary import summarise_array
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def occupied(posterior: Posterior, *, seed: int | None = None, draws: int = 2000
     told = summarise_array(found) if found.shape[1] > 3 else {"r_hat": 1.0, "ess_bulk": float(found.size)}
     advice = _advice(found, told["r_hat"], told["ess_bulk"])
     if advice:
-        warnings.warn(f"occupied: {advice}", FitWarning, stacklevel=2)
+        warn(f"occupied: {advice}", FitWarning)
     table.attrs = {
         "r_hat": told["r_hat"],
         "ess": told["ess_bulk"],

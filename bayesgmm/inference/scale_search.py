@@ -12,7 +12,6 @@ given the scales, then the scales that suit them, then the mode again.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.scale_model import ScaleModel
-from bayesgmm.errors import FitWarning
+from bayesgmm.errors import FitWarning, warn
 from bayesgmm.inference.learned_density import standard_effects
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.problem import Problem
@@ -73,11 +72,7 @@ def with_fitted_scales(fit: MapFit, climb: Callable[[Problem, MapFit], MapFit]) 
 
 
 def _tell(why: str) -> None:
-    warnings.warn(
-        f"the scales of the effects that the fit is given have not settled: {why}; sample the posterior",
-        FitWarning,
-        stacklevel=5,
-    )
+    warn(f"the scales of the effects that the fit is given have not settled: {why}; sample the posterior", FitWarning)
 
 
 def _given(problem: Problem, scales: ScaleModel, theta: Array, *, known: bool) -> Problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +24,7 @@ from bayesgmm.core.starts import (
     start_from,
     whitened,
 )
-from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.errors import FitWarning, InputError, warn
 from bayesgmm.inference.boundary import Survivors, refuse_labelled_effects, survivors_from
 from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
 from bayesgmm.inference.given_start import by_row, explicit_start
@@ -92,14 +91,13 @@ def fit_map(
 
         fit = with_fitted_scales(fit, climbed)
     if not fit.converged:
-        warnings.warn(
+        warn(
             f"the fit did not converge: {fit.reason}"
             + (f"; raise max_iterations (now {max_iterations})" if fit.reason.startswith("out of steps") else ""),
             FitWarning,
-            stacklevel=3,
         )
     if problem.priors.components_jeffreys and problem.priors.why_improper(problem.n_complete):
-        warnings.warn(_improper_told(fit), FitWarning, stacklevel=3)
+        warn(_improper_told(fit), FitWarning)
     return fit
 
 

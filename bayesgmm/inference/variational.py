@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from bayesgmm.core.labels import best_order
 from bayesgmm.core.mean_field import Ascent, Factors, MeanField
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.starts import start_from
-from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.errors import FitWarning, InputError, warn
 from bayesgmm.inference.given_start import by_row, explicit_start
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.search import fit_map, screened, with_a_mode
@@ -77,11 +76,10 @@ def fit_variational(
         seconds=time.perf_counter() - began,
     )
     if not best.converged:
-        warnings.warn(
+        warn(
             f"the variational posterior did not converge: the last step gained {best.gap:.2g}; raise max_iterations "
             f"(now {max_iterations})",
             FitWarning,
-            stacklevel=3,
         )
     return VariationalPosterior.of_run(made)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm import names
-from bayesgmm.errors import DataWarning, InputError, first_few
+from bayesgmm.errors import DataWarning, InputError, first_few, warn
 from bayesgmm.io.summary_statistics import SummaryStatistics, effects_of, read_summary_statistics
 from bayesgmm.knowledge.trait_scale import shift_per_log_odds
 from bayesgmm.knowledge.variant_matching import (
@@ -367,11 +366,10 @@ def _tell(result: pd.DataFrame, table: SummaryStatistics, facts: pd.DataFrame, m
         some = sought[sought["status"] == status]
         if len(some):
             said = [r["predictor"] + (f" ({r['reason']})" if r["reason"] else "") for r in _records(some)]
-            warnings.warn(
+            warn(
                 f"earlier effects: {len(some)} of {len(sought)} variants keep the default prior, {status}: "
                 f"{first_few(said)}",
                 DataWarning,
-                stacklevel=3,
             )
 
 

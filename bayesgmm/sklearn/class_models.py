@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.checks import check_traits_can_be_fitted
 from bayesgmm.core.families import FAMILIES, ONE_TRAIT, Family, family_of
-from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.errors import FitWarning, InputError, warn
 from bayesgmm.inference.known_labels import LabelledFit, fit_classes
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.prediction import component_log_densities, score
@@ -231,10 +231,9 @@ def best_shared_family(people: People, search: Search) -> tuple[SharedFamily, Ro
 
     best, rows = _best(((name, 1) for name in search.families), fitted, "the classes")
     if not best.converged:
-        warnings.warn(
+        warn(
             f"the classes' covariances did not converge in {limits['max_iterations']} steps; raise max_iterations",
             FitWarning,
-            stacklevel=3,
         )
     return SharedFamily(best), rows
 
@@ -293,7 +292,7 @@ def _best[Fit: (LabelledFit, MapFit)](
         raise InputError(f"{who} cannot be fitted: {rows[0]['note']}")
     chosen["chosen"] = True
     if chosen["note"]:
-        warnings.warn(f"{who}: {chosen['note']}", FitWarning, stacklevel=4)
+        warn(f"{who}: {chosen['note']}", FitWarning)
     return best, rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -15,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from bayesgmm.core.families import Family
 from bayesgmm.core.one_component import mean_and_covariance, mean_and_variance
-from bayesgmm.errors import FitWarning, InputError, SingularTraitsError
+from bayesgmm.errors import FitWarning, InputError, SingularTraitsError, warn
 from bayesgmm.priors import Priors
 from bayesgmm.priors.stated import positive_definite
 from bayesgmm.study import Study
@@ -94,12 +93,11 @@ def fit_under[Fit](
     except SingularTraitsError:
         covariance, what = spare()
         size = len(covariance)
-        warnings.warn(
+        warn(
             f"there are too few people for {size} traits, or traits repeat each other: the default scale of the "
             f"components' prior is from {what}, because the sample covariance is not positive definite. State priors, "
             "or use a diagonal or spherical family",
             FitWarning,
-            stacklevel=4,
         )
         scale = of_family(covariance, family) / n_components ** (2.0 / size)
         return fitted(priors.with_value("components.scale", scale))
