@@ -16,7 +16,7 @@ from bayesgmm.core.shape import count_modes, in_order, pair_correlations, shape_
 from bayesgmm.core.ties import cells_of, chance_of_heaps
 from bayesgmm.errors import InputError
 from bayesgmm.inference.margins import margins_of
-from bayesgmm.inference.replicated_data import people_of
+from bayesgmm.inference.people import people_of
 from bayesgmm.study import Study
 
 

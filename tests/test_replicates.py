@@ -9,7 +9,8 @@ from scipy.stats import norm
 
 import bayesgmm as bg
 from bayesgmm.errors import InputError
-from bayesgmm.inference.replicates import Permuted, Reweighted, Simulated, in_parallel, one_by_one, refit
+from bayesgmm.inference.parallel import in_parallel, one_by_one
+from bayesgmm.inference.replicates import Permuted, Reweighted, Simulated, refit
 
 FLAT = bg.Priors.flat()
 

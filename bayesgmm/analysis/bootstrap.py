@@ -22,7 +22,8 @@ from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import start_from
 from bayesgmm.errors import FitWarning, InputError, warn
 from bayesgmm.inference.map_fit import MapFit
-from bayesgmm.inference.replicates import Refit, Resampling, Reweighted, Simulated, in_parallel, refit
+from bayesgmm.inference.parallel import in_parallel
+from bayesgmm.inference.replicates import Refit, Resampling, Reweighted, Simulated, refit
 from bayesgmm.inference.scores import row_weights, scores_by_row
 from bayesgmm.inference.tidy import parameter_index
 from bayesgmm.problem import Problem

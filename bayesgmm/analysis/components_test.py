@@ -18,8 +18,9 @@ from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points, spread_over, start_from
 from bayesgmm.errors import InputError
 from bayesgmm.inference.nested import split_memberships
+from bayesgmm.inference.parallel import in_parallel
 from bayesgmm.inference.race import Entrant, race
-from bayesgmm.inference.replicates import Simulated, in_parallel, refit
+from bayesgmm.inference.replicates import Simulated, refit
 from bayesgmm.inference.search import partitions_of
 
 if TYPE_CHECKING:

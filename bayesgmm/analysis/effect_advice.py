@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesgmm.analysis.effect_hypotheses import Hypotheses
-from bayesgmm.inference.replicates import is_whole
+from bayesgmm.inference.people import is_whole
 
 _FEW_PEOPLE = 30.0  # expected people in the smallest component below which its parameters are not nearly normal
 _FEW_CARRIERS = 10.0  # expected people there with and without the rarer genotypes

@@ -14,7 +14,8 @@ from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
 from bayesgmm.errors import InputError, nearest
 from bayesgmm.inference.map_fit import MapFit
-from bayesgmm.inference.replicates import Simulated, one_by_one, refit
+from bayesgmm.inference.parallel import one_by_one
+from bayesgmm.inference.replicates import Simulated, refit
 from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.problem import Problem
 

@@ -25,7 +25,8 @@ from bayesgmm.inference.em import SingularComponentError
 from bayesgmm.inference.flags import point_masses
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.margins import Margin, margins_of
-from bayesgmm.inference.replicated_data import people_of, refit, refitted
+from bayesgmm.inference.people import people_of
+from bayesgmm.inference.simulated_problems import refit, refitted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

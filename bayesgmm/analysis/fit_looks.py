@@ -14,8 +14,9 @@ from bayesgmm.core.shape import effective, in_order, pair_correlations, shape_of
 from bayesgmm.core.ties import Cells, cells_of
 from bayesgmm.errors import InputError
 from bayesgmm.inference.margins import margins_of
+from bayesgmm.inference.people import with_rows
 from bayesgmm.inference.prior_draws import simulate_traits
-from bayesgmm.inference.replicated_data import rounded_as, with_rows
+from bayesgmm.inference.simulated_problems import rounded_as
 
 if TYPE_CHECKING:
     from bayesgmm.inference.posterior import Posterior

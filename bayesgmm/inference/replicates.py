@@ -1,22 +1,19 @@
-"""The same problem again and again with other numbers: samples drawn anew, and refits of them in parallel.
+"""The same problem again and again with other numbers: samples drawn anew, and refits of them.
 
 What is drawn anew is how many people each row stands for (:class:`Reweighted`), everybody's traits (:class:`Simulated`)
 or who has which predictors (:class:`Permuted`). Everything else stays that of the original problem: priors, already
-numbers, units and centres, so that parameters of one replicate are those of another.
-
-Replicates have generators of their own, spawned from one seed, and results keep the replicates' order: the number of
-workers changes nothing. Workers are threads, since a climb is compiled code that lets others run.
+numbers, the box of the noise, units and centres, so that parameters of one replicate are those of another. A sample is
+what compiled code climbs on; :mod:`bayesgmm.inference.simulated_problems` makes whole problems, which is slower, for
+what needs people and their traits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 
 from bayesgmm.core.gather import Uncertain, gather
@@ -24,9 +21,9 @@ from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
 from bayesgmm.errors import InputError
 from bayesgmm.inference.em import Climb, SingularComponentError, climb
+from bayesgmm.inference.people import everybody, is_whole
 from bayesgmm.inference.prior_draws import draw_traits
 from bayesgmm.problem import Problem
-from bayesgmm.progress import track
 
 Array = NDArray[np.float64]
 Long = NDArray[np.int64]
@@ -174,21 +171,6 @@ class Permuted:
         return _gathered(problem, people, rows, uncertain, None, numbered=True)[0]
 
 
-def is_whole(problem: Problem) -> bool:
-    """Whether everybody stands for a whole number of people."""
-    weight = problem.sample_weight
-    return weight is None or bool((weight == np.rint(weight)).all())
-
-
-def everybody(problem: Problem) -> Long:
-    """Positions of the people with traits, each as often as it stands for whole people (else once)."""
-    people = problem.people
-    positions = np.arange(problem.n_samples) if isinstance(people, slice) else people
-    if problem.sample_weight is None or not is_whole(problem):
-        return positions
-    return np.repeat(positions, np.rint(problem.sample_weight[positions]).astype(np.int64))
-
-
 def _gathered(
     problem: Problem,
     people: Long,
@@ -295,73 +277,3 @@ def refit(
     value = float(best.history[-1])
     told = value - arrays.log_prior(best.parameters) if likelihood else float("nan")
     return Refit(best.parameters, value, told, best.converged, len(best.history))
-
-
-def in_parallel[Result](
-    task: Callable[[np.random.Generator], Result],
-    draws: int,
-    *,
-    seed: int | None = None,
-    workers: int | None = None,
-    progress: bool = False,
-    label: str = "replicates",
-) -> list[Result]:
-    """Results of a task with so many generators, in order; arguments as for :func:`one_by_one`."""
-    return list(one_by_one(task, draws, seed=seed, workers=workers, progress=progress, label=label))
-
-
-def one_by_one[Result](
-    task: Callable[[np.random.Generator], Result],
-    draws: int,
-    *,
-    seed: int | None = None,
-    workers: int | None = None,
-    progress: bool = False,
-    label: str = "replicates",
-) -> Iterator[Result]:
-    """Yield results of a task with so many generators, in order, by several threads.
-
-    Whoever takes no more of them, or is interrupted, need do nothing: what has not begun never does.
-
-    Parameters
-    ----------
-    task : callable
-        Takes a generator and returns a result; its time should be spent in compiled code.
-    draws : int
-    seed : int, optional
-        None: 0. Generators are spawned from it, one a replicate.
-    workers : int, optional
-        Threads; None: one a processor.
-    progress : bool
-        Show a progress bar on standard error.
-    label : str
-        Of the progress bar.
-
-    Raises
-    ------
-    InputError
-        If ``draws`` or ``workers`` is below 1.
-    """
-    if draws < 1:
-        raise InputError(f"draws = {draws}; it must be at least 1")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers = {workers}; it must be at least 1, or None for one a processor")
-    seeds = np.random.SeedSequence(0 if seed is None else seed).spawn(draws)
-
-    def one(own: np.random.SeedSequence) -> Result:
-        return task(np.random.default_rng(own))
-
-    # the first alone: it may have to compile
-    yield one(seeds[0])
-    count = min(workers or get_num_threads(), draws)
-    if count == 1:
-        for own in track(seeds[1:], label, enabled=progress):
-            yield one(own)
-        return
-    with ThreadPoolExecutor(count) as pool:
-        waiting: list[Future[Result]] = [pool.submit(one, own) for own in seeds[1:]]
-        try:
-            for future in track(waiting, label, enabled=progress):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.objective import Parameters
-from bayesgmm.inference.replicates import is_whole
+from bayesgmm.inference.people import is_whole
 from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
