@@ -224,7 +224,7 @@ def test_several_effects_in_one_table_are_read_back_as_they_were(tmp_path):
     apart = [bg.test_effect(model, sim, v, draws=19, permutations=999, seed=2) for v in ("rs1", "rs2", ["rs1", "rs2"])]
     found = bg.EffectTests.joined(apart)
     assert found.effects == ["rs1", "rs2", "rs1 + rs2"]
-    assert found.verdicts["rs1"] == "evidence of an effect (p = 0.001, permutation)"
+    assert found.verdicts["rs1"] == "strong evidence of an effect (p = 0.001, permutation)"
     assert found.verdicts["rs2"].startswith("no evidence of an effect")
     p = found[found["predictors"] == "rs2"].set_index("test")["p_value"]
     for test, draws in (("permutation", 999), ("bootstrap", 19)):
@@ -244,6 +244,11 @@ def test_several_effects_in_one_table_are_read_back_as_they_were(tmp_path):
     assert pd.read_csv(tmp_path / "tests.tsv", sep="\t")["p_value"].tolist() == pytest.approx(found["p_value"].tolist())
     with pytest.raises(InputError, match="'rs1' was tested twice"):
         bg.EffectTests.joined([apart[0], found])
+    with pytest.raises(InputError, match="given a DataFrame"):
+        bg.EffectTests.joined([found[found["test"] == "lr"]])
+    # parts of the table are plain tables
+    assert "permutation" in repr(found[["test", "p_value"]])
+    assert found._repr_html_().startswith("<ul><li>rs1: strong evidence")
 
 
 def test_the_verdict_is_of_the_most_trustworthy_and_tells_of_the_others():

@@ -192,7 +192,7 @@ class Bootstrap:
         if self.n_failed:
             told.append(f"{self.n_failed} of {len(self.alignment)} replicates failed")
         if self.n_unsure:
-            told.append(f"labels unsure in {self.n_unsure}")
+            told.append(f"labels unsure in {self.n_unsure} of {len(self.alignment)}")
         return "; ".join(told)
 
     def plot(self, quantity: Asked = None, *, level: float | None = None, method: str | None = None) -> Figure:

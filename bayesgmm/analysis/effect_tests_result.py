@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +32,7 @@ _STRENGTHS = (
     (0.01, "evidence of an effect"),
     (0.05, "weak evidence of an effect"),
 )
+_DIGITS = {"p_value": "{:.2g}", "p_error": "{:.1g}", "statistic": "{:.2f}"}
 _LEVEL = 0.05  # on the two sides of which recommended tests contradict each other
 
 
@@ -75,6 +77,11 @@ class EffectTests(pd.DataFrame):
         InputError
             If there are none, or an effect is there twice.
         """
+        strange = [type(tests).__name__ for tests in several if not isinstance(tests, EffectTests)]
+        if strange:
+            raise InputError(
+                f"joined: given a {strange[0]}; give what bayesgmm.test_effect returned, several in a list"
+            )
         tested = [name for tests in several for name in tests.effects]
         if not tested:
             raise InputError("joined: give the tests of one effect or more")
@@ -115,8 +122,19 @@ class EffectTests(pd.DataFrame):
         if not hasattr(self, "facts") or list(self.columns) != list(COLUMNS):
             return repr(pd.DataFrame(self))  # a part of the table
         told = "\n".join(f"{name}: {words}" for name, words in self.verdicts.items())
-        shown = {"p_value": "{:.2g}".format, "p_error": "{:.1g}".format, "statistic": "{:.2f}".format}
-        return f"{told}\n{self.to_string(index=False, formatters=shown)}"
+        return f"{told}\n{self._shown.to_string(index=False)}"
+
+    @property
+    def _shown(self) -> pd.DataFrame:
+        """The table with as many digits as can be read."""
+        columns = {name: self[name].map(_DIGITS[name].format) if name in _DIGITS else self[name] for name in COLUMNS}
+        return pd.DataFrame(columns)
+
+    def _repr_html_(self) -> str:
+        if not hasattr(self, "facts") or list(self.columns) != list(COLUMNS):
+            return str(pd.DataFrame(self).to_html())
+        told = "".join(f"<li>{escape(f'{name}: {words}')}</li>" for name, words in self.verdicts.items())
+        return f"<ul>{told}</ul>{self._shown.to_html(index=False)}"
 
 
 def _verdict(table: pd.DataFrame) -> str:
@@ -128,12 +146,12 @@ def _verdict(table: pd.DataFrame) -> str:
     if not trusted:
         return f"no test that was done is to be trusted here; {table['test'].iloc[0]}: {table['advice'].iloc[0]}"
     best = done[trusted[0]][0]
-    strength = next((words for bound, words in _STRENGTHS if best < bound), "no evidence of an effect")
+    strength = next((words for bound, words in _STRENGTHS if best <= bound), "no evidence of an effect")
     told = f"{strength} ({_said(trusted[0], best)})"
     # the smallest p-value that so many replicates can give contradicts nothing
     least = {str(t): 1.0 / (1 + n) if n else 0.0 for t, n in zip(table["test"], table["draws"], strict=True)}
     others = [
-        _said(t, done[t][0]) for t in trusted if (done[t][0] < _LEVEL) != (best < _LEVEL) and done[t][0] > least[t]
+        _said(t, done[t][0]) for t in trusted if (done[t][0] <= _LEVEL) != (best <= _LEVEL) and done[t][0] > least[t]
     ]
     if others:
         told += f"; on the other side of {_LEVEL}: {', '.join(others)}"

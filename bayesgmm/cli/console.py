@@ -46,7 +46,9 @@ def show(table: pd.DataFrame, title: str) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"  # nothing where there is no number
+    return str(value)
 
 
 def leave(trusted: bool) -> None:
