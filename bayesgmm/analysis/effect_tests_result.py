@@ -122,10 +122,10 @@ class EffectTests(pd.DataFrame):
         if not hasattr(self, "facts") or list(self.columns) != list(COLUMNS):
             return repr(pd.DataFrame(self))  # a part of the table
         told = "\n".join(f"{name}: {words}" for name, words in self.verdicts.items())
-        return f"{told}\n{self._shown.to_string(index=False)}"
+        return f"{told}\n{self.readable.to_string(index=False)}"
 
     @property
-    def _shown(self) -> pd.DataFrame:
+    def readable(self) -> pd.DataFrame:
         """The table with as many digits as can be read."""
         columns = {name: self[name].map(_DIGITS[name].format) if name in _DIGITS else self[name] for name in COLUMNS}
         return pd.DataFrame(columns)
@@ -134,7 +134,7 @@ class EffectTests(pd.DataFrame):
         if not hasattr(self, "facts") or list(self.columns) != list(COLUMNS):
             return str(pd.DataFrame(self).to_html())
         told = "".join(f"<li>{escape(f'{name}: {words}')}</li>" for name, words in self.verdicts.items())
-        return f"<ul>{told}</ul>{self._shown.to_html(index=False)}"
+        return f"<ul>{told}</ul>{self.readable.to_html(index=False)}"
 
 
 def _verdict(table: pd.DataFrame) -> str:

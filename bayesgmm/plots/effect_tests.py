@@ -56,8 +56,9 @@ def plot_effect_tests(tests: EffectTests) -> Figure:
     for row, effect in zip(axes, effects, strict=True):
         own = tests[tests["predictors"] == effect].set_index("test")
         for ax, (label, by_formula, by_replicates, what) in zip(row, kinds, strict=True):
-            _draw(ax, own, tests.replicates.get((effect, by_replicates)), (by_formula, by_replicates), what)
-            ax.set_xlabel(label)
+            replicates = tests.replicates.get((effect, by_replicates))
+            _draw(ax, own, replicates, (by_formula, by_replicates))
+            ax.set_xlabel(label if replicates is None else f"{label}; {len(replicates)} {what}")
         row[0].set_ylabel(f"{effect}\nshare as large")
     handles = {
         text: handle for ax in axes.ravel() for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)
@@ -68,7 +69,7 @@ def plot_effect_tests(tests: EffectTests) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, own: pd.DataFrame, replicates: Array | None, kinds: tuple[str, str], what: str) -> None:
+def _draw(ax: Axes, own: pd.DataFrame, replicates: Array | None, kinds: tuple[str, str]) -> None:
     """One statistic of one effect, and its p-values above."""
     done = [kind for kind in kinds if kind in own.index]
     tidy(ax)
@@ -86,7 +87,7 @@ def _draw(ax: Axes, own: pd.DataFrame, replicates: Array | None, kinds: tuple[st
         sizes = np.sort(np.where(np.isnan(replicates), np.inf, replicates))
         share = 1.0 - np.arange(len(sizes)) / len(sizes)
         there = sizes <= end
-        ax.step(sizes[there], share[there], where="pre", color=PALETTE[1], linewidth=1.4, label=what)
+        ax.step(sizes[there], share[there], where="pre", color=PALETTE[1], linewidth=1.4, label="replicates")
         floor = min(floor, 1.0 / len(sizes))
     ax.axvline(observed, color=MAP_COLOUR, linewidth=1.2, linestyle="--", label="observed")
     ax.set_yscale("log")

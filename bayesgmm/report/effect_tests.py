@@ -18,12 +18,12 @@ def effect_tests_section(found: EffectTests) -> Section:
         "smallest component, carriers are those of the rarer genotypes there, known is the share of that component's "
         "memberships that the traits tell."
     )
-    shown = found.assign(recommended=found["recommended"].map({True: "yes", False: "no"}))
+    shown = found.readable.assign(recommended=found["recommended"].map({True: "yes", False: "no"}))
     caption = "How often each statistic is as large without an effect; the dashed line is the one observed"
     return Section(
         "Is there an effect",
         text,
         [picture(found.plot(), caption, wide=True)],
-        [html_table(shown), html_table(found.facts)],
+        [html_table(shown, text=True), html_table(found.facts)],
         [f"{name}: {words}" for name, words in found.verdicts.items()],
     )
