@@ -278,12 +278,20 @@ class Problem(ProblemData):
         """How many components of what kind, in words: "2 components and spike"."""
         what = "Student-t component" if len(self.priors.tails.df) else "component"
         what += "s" * (self.n_located != 1)
-        return " and ".join([f"{self.n_located} {what}", *self.fixed.kinds])
+        *others, last = [f"{self.n_located} {what}", *self.fixed.kinds]
+        return f"{', '.join(others)} and {last}" if others else last
 
     @cached_property
     def component_labels(self) -> tuple[str, ...]:
         """What components are called: their number, or ``"noise"`` and ``"spike"``."""
         return (*(str(k) for k in range(self.n_located)), *self.fixed.kinds)
+
+    def component_names(self, k: Any) -> NDArray[Any]:
+        """Components (any shape of positions) as tables have them: numbers, and noise and a spike by name."""
+        if not len(self.fixed):
+            return np.asarray(k)
+        named: NDArray[Any] = np.array([*range(self.n_located), *self.fixed.kinds], dtype=object)[np.asarray(k)]
+        return named
 
     @cached_property
     def contrasts(self) -> tuple[str, ...]:

@@ -309,6 +309,49 @@ def test_noise_and_spike_are_named_and_not_counted_as_components():
     assert "(1 component and noise, 200 people looked at)" in repr(bg.check_fit(alone, draws=60, seed=1))
 
 
+def test_every_table_names_noise_and_spike(tmp_path):
+    study, _ = spiked_study()
+    model = bg.Mixture(1, noise=True, spike=7.0, weights="rs1")
+    fit = model.fit(study, seed=1)
+    quick = fit.laplace(draws=400, seed=1)
+    boot = bg.bootstrap(fit, draws=20, seed=1)
+    settings = bg.sensitivity(model, study, {"effects.sd": [0.5, 1.0]}, base=fit)
+    wanted = ["weights[0]", "weights[noise]", "weights[spike]"]
+    for column in (
+        fit.summary()["parameter"],
+        quick.summary()["parameter"],
+        bg.compare(fit, quick)["parameter"],
+        bg.standard_errors(fit, "sandwich")["quantity"],
+        boot.table()["quantity"],
+    ):
+        assert [name for name in column if name.startswith("weights")] == wanted
+    derived = bg.standard_errors(fit, quantity=lambda p: p["weights"])
+    assert derived["quantity"].tolist() == ["quantity[0]", "quantity[noise]", "quantity[spike]"]
+    for table in (bg.penetrance(fit), bg.enrichment(quick, study), fit.simulate(2000, seed=1), fit.assign()):
+        assert set(table["component"]) == {0, "noise", "spike"}
+    assert bg.sensitivity_table(settings, "weights")["component"].tolist() == 2 * [0, "noise", "spike"]
+    assert "noise" in repr(bg.combine(fit))
+    # what is named is a start again, by name and in a file
+    assert model.fit(study, init=fit.assign()["component"], seed=1).log_posterior == pytest.approx(fit.log_posterior)
+    quick.save(tmp_path / "quick.nc")
+    again = bg.read_posterior(tmp_path / "quick.nc")
+    assert again.posterior["component"].values.tolist() == fit.params["component"].values.tolist()
+    pd.testing.assert_frame_equal(again.summary(), quick.summary())
+
+
+def test_arviz_has_noise_and_spike_by_name():
+    from arviz_stats import summary
+
+    study, _ = spiked_study()
+    quick = bg.Mixture(1, noise=True, spike=7.0).fit(study, seed=1).laplace(draws=200, seed=1)
+    with np.errstate(invalid="ignore"):
+        rows = summary(quick.tree, var_names=["weights", "means"]).index
+    assert rows.tolist() == [
+        *("weights[0]", "weights[noise]", "weights[spike]"),
+        *("means[0, t0]", "means[noise, t0]", "means[spike, t0]"),
+    ]
+
+
 def test_imputation_of_noise_spike_and_tails():
     y, _ = people(400, 2, 11)
     y[-30:] = 20.0

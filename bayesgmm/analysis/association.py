@@ -138,7 +138,9 @@ def penetrance(result: MapFit | Posterior | Bootstrap, *, level: float = 0.95) -
             lower, upper = np.quantile(weights, tails, axis=0)
             for k in range(problem.n_components):
                 rows.append((variant, g, k, float(centre[k]), float(lower[k]), float(upper[k])))
-    return pd.DataFrame(rows, columns=["variant", names.GENOTYPE, names.COMPONENT, "estimate", "lower", "upper"])
+    table = pd.DataFrame(rows, columns=["variant", names.GENOTYPE, names.COMPONENT, "estimate", "lower", "upper"])
+    table[names.COMPONENT] = problem.component_names(table[names.COMPONENT])
+    return table
 
 
 def _check_level(level: float) -> None:

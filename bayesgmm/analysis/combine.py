@@ -55,6 +55,7 @@ class Combination:
     advice: str
     _responsibilities: Array
     _samples: NDArray[np.generic]
+    _labels: tuple[str, ...]
 
     def responsibilities(self, n_clusters: int | None = None) -> xr.DataArray:
         """Probability of each cluster for each person (sample, component); default: the suggested number."""
@@ -82,7 +83,7 @@ class Combination:
         return plot_combination(self, ax=ax)
 
     def __repr__(self) -> str:
-        told = "; ".join(" + ".join(map(str, group)) for group in self.members[self.suggested])
+        told = "; ".join(_named(group, self._labels) for group in self.members[self.suggested])
         return f"{self.advice}\nclusters of components: {told}\n{self.table.round(3).to_string(index=False)}"
 
     def _known(self, n_clusters: int | None) -> int:
@@ -121,7 +122,7 @@ def combine(result: MapFit | Posterior) -> Combination:
     if not hasattr(result, "problem"):
         raise InputError(f"combine: given a {type(result).__name__}; give a fit or a posterior")
     problem = result.problem
-    size = problem.n_components
+    size, labels = problem.n_components, problem.component_labels
     if size < 2:
         raise InputError("combine: one component has nothing to be combined with; fit two or more")
     r = result.responsibilities.values
@@ -133,7 +134,7 @@ def combine(result: MapFit | Posterior) -> Combination:
     rows = [(size, _entropy(merged, weight).sum(), "", np.nan)]
     while len(groups) > 1:
         i, j = _closest(merged, weight)
-        told = f"{_named(groups[i])} and {_named(groups[j])}"
+        told = f"{_named(groups[i], labels)} and {_named(groups[j], labels)}"
         count = float(weight @ (merged[:, i] + merged[:, j]))
         merged[:, i] += merged[:, j]
         merged = np.delete(merged, j, axis=1)
@@ -147,7 +148,7 @@ def combine(result: MapFit | Posterior) -> Combination:
     table["entropy"] = table["entropy"].clip(lower=0.0)
     table.insert(2, "entropy_per_person", table["entropy"] / weight.sum())
     suggested, advice = _suggestion(table["entropy"].to_numpy()[::-1], float(weight.sum()))
-    return Combination(table, members, suggested, advice, r, np.asarray(problem.sample_ids))
+    return Combination(table, members, suggested, advice, r, np.asarray(problem.sample_ids), labels)
 
 
 def _entropy(r: Array, weight: Array) -> Array:
@@ -216,5 +217,5 @@ def _suggestion(entropy: Array, people: float) -> tuple[int, str]:
     )
 
 
-def _named(group: list[int]) -> str:
-    return " + ".join(map(str, group))
+def _named(group: list[int], labels: tuple[str, ...]) -> str:
+    return " + ".join(labels[k] for k in group)

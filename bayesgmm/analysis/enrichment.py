@@ -89,7 +89,9 @@ def enrichment(
         dosage = columns.sel(variant=variant).values
         present = ~np.isnan(dosage)
         rows += _one_variant(variant, dosage[present], membership[present], weight[present], level, draws, rng)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table[names.COMPONENT] = problem.component_names(table[names.COMPONENT])
+    return table
 
 
 def _one_variant(

@@ -16,6 +16,7 @@ from bayesgmm.analysis.sensitivity import base_of, sensitivity
 from bayesgmm.analysis.settings import Grid
 from bayesgmm.analysis.tipping import bayes_factor_curve, refuse_spike, scale_argument, tipping_points
 from bayesgmm.errors import InputError
+from bayesgmm.inference.tidy import label_at
 from bayesgmm.model import as_study
 from bayesgmm.priors import Dirichlet
 
@@ -109,7 +110,7 @@ class PriorStudy:
             spread = estimate.max(dims) - estimate.min(dims)
             shift = spread / array.sel(summary="sd").median(dims)
             for place in np.argwhere(shift.values > _SHIFT):
-                labels = [str(shift[d].values[i]) for d, i in zip(shift.dims, place, strict=True)]
+                labels = [label_at(shift, str(d), int(i)) for d, i in zip(shift.dims, place, strict=True)]
                 if variable != names.COVARIANCES or place[-1] <= place[-2]:
                     found.append(f"{variable}[{', '.join(labels)}]")
         return found

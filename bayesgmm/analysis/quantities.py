@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from bayesgmm import names
 from bayesgmm.errors import InputError, nearest
 from bayesgmm.inference.map_fit import MapFit
-from bayesgmm.inference.tidy import parameter_index
+from bayesgmm.inference.tidy import label_at, parameter_index
 
 Array = NDArray[np.float64]
 Quantity = Callable[[xr.Dataset], xr.DataArray]
@@ -149,12 +149,11 @@ def _flat(array: xr.DataArray) -> Array:
 
 
 def _labels(name: str, array: xr.DataArray) -> list[str]:
-    dims = [d for d in array.dims if d not in (names.CHAIN, names.DRAW)]
+    dims = [str(d) for d in array.dims if d not in (names.CHAIN, names.DRAW)]
     if not dims:
         return [name]
-    coords = [array[d].values for d in dims]
     places = np.ndindex(*(array.sizes[d] for d in dims))
-    return [f"{name}[{', '.join(str(c[i]) for c, i in zip(coords, place, strict=True))}]" for place in places]
+    return [f"{name}[{', '.join(label_at(array, d, i) for d, i in zip(dims, place, strict=True))}]" for place in places]
 
 
 def jacobian(fit: MapFit, asked: Quantities) -> Array:

@@ -22,6 +22,7 @@ from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.search import fit_map, with_a_mode
+from bayesgmm.inference.tidy import label_at
 from bayesgmm.inference.variational_posterior import VariationalPosterior
 from bayesgmm.model import Mixture
 from bayesgmm.progress import track
@@ -259,6 +260,10 @@ def sensitivity_table(found: xr.Dataset, variable: str = names.EFFECTS) -> pd.Da
         wide = wide.assign({n: found[n] for n in (names.BAYES_FACTOR, "probability_of_direction") if n in found})
     wide = wide.assign(how=found["how"])
     order = [str(d) for d in array.dims if d != names.SUMMARY]
+    if names.KIND in wide.coords:
+        labels = [label_at(wide, names.COMPONENT, i) for i in range(wide.sizes[names.COMPONENT])]
+        named = np.array([int(label) if label.isdigit() else label for label in labels], dtype=object)
+        wide = wide.drop_vars(names.KIND).assign_coords({names.COMPONENT: named})
     table = wide.to_dataframe(dim_order=order).reset_index()
     return table.drop(columns=[SETTING] if SETTING in table else [])
 
@@ -401,5 +406,6 @@ def _laid_out(values: list[Summaries], settings: Settings, problem: Problem) -> 
         stack = np.stack([v[name][1] for v in values])
         data[name] = ((*settings.dims, *dims), stack.reshape(*settings.shape, *first.shape))
     used = {d for dims, _ in data.values() for d in dims}
+    used |= {names.KIND} if names.COMPONENT in used else set()
     coords = {n: c for n, c in {**problem.coords, "z": Z}.items() if n in used}
     return xr.Dataset(data, coords={**coords, names.SUMMARY: list(SUMMARY), **settings.coords})

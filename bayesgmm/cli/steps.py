@@ -61,7 +61,7 @@ def write_fit(result: MapFit, out: Path) -> None:
 
     write_table(out / "parameters.tsv", result.summary())
     r = result.responsibilities
-    columns = [f"component_{k}" for k in r["component"].values]
+    columns = [f"component_{k}" if k.isdigit() else k for k in result.problem.component_labels]
     membership = pd.DataFrame(r.values, index=pd.Index(r["sample"].values, name="sample"), columns=columns)
     write_table(out / "responsibilities.tsv", membership, index=True)
 

@@ -148,6 +148,11 @@ def tree_of_draws(
     posterior = problem.dataset(stacked)
     if theta is not None:
         posterior = with_scales(problem, posterior, theta)
+    components: Any = np.arange(problem.n_components)
+    if len(problem.fixed):
+        # for ArviZ, which names numbers by their coordinate and does not take a second one of the same dim
+        components = list(problem.component_labels)
+        posterior = posterior.drop_vars(names.KIND).assign_coords({names.COMPONENT: components})
     groups: dict[str, xr.Dataset] = {
         "posterior": without_empty(posterior.assign_coords(index)),
         "sample_stats": stats.assign_coords(index),
@@ -159,7 +164,7 @@ def tree_of_draws(
         "constant_data": problem_to_dataset(problem),
         "membership": xr.Dataset(
             {names.RESPONSIBILITIES: ((names.SAMPLE, names.COMPONENT), membership)},
-            coords={**samples, names.COMPONENT: np.arange(problem.n_components)},
+            coords={**samples, names.COMPONENT: components},
         ),
         "map": fit.to_tree()["map"].to_dataset(),
     }

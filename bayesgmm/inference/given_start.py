@@ -41,6 +41,8 @@ def explicit_start(problem: Problem, init: Any) -> tuple[str, Parameters | Array
     if given.ndim == 1 and len(given) == problem.n_samples:
         if pd.isna(given).any():
             raise InputError("init has missing labels; give every person one")
+        if set(map(str, given)) == set(problem.component_labels):  # as MapFit.assign names them
+            given = np.array([problem.component_labels.index(str(label)) for label in given])
         labels, coded = np.unique(given, return_inverse=True)
         if len(labels) == problem.n_located != problem.n_components:
             return "given partition", _with_fixed(problem, np.eye(problem.n_located)[coded])[problem.people]

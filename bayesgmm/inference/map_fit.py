@@ -445,10 +445,10 @@ class MapFit(Portable):
         return simulate(self.problem, self.parameters, n, np.random.default_rng(seed))
 
     def assign(self) -> pd.DataFrame:
-        """Likeliest component of each person and its probability, indexed by sample id."""
+        """Likeliest component of each person, by number or as ``"noise"`` or ``"spike"``, and its probability."""
         r = self.responsibilities.values
         return pd.DataFrame(
-            {names.COMPONENT: r.argmax(axis=1), "probability": r.max(axis=1)},
+            {names.COMPONENT: self.problem.component_names(r.argmax(axis=1)), "probability": r.max(axis=1)},
             index=pd.Index(self.problem.sample_ids, name=names.SAMPLE),
         )
 

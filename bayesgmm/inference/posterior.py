@@ -41,7 +41,7 @@ class Posterior:
     @property
     def posterior(self) -> xr.Dataset:
         """Draws (chain, draw, ...) of weights, means, covariances, effects and shifts, in the traits' units."""
-        draws = self.tree["posterior"].to_dataset()
+        draws = self._numbered(self.tree["posterior"].to_dataset())
         lead = (names.CHAIN, names.DRAW)
         sizes = tuple(draws.sizes[d] for d in lead)
         # variables without entries are not kept in files
@@ -63,7 +63,13 @@ class Posterior:
     @property
     def responsibilities(self) -> xr.DataArray:
         """Posterior probability of each component for each person (sample, component)."""
-        return self.tree["membership"].to_dataset()[names.RESPONSIBILITIES]
+        membership: xr.DataArray = self._numbered(self.tree["membership"].to_dataset())[names.RESPONSIBILITIES]
+        return membership.reset_coords(drop=True)
+
+    def _numbered(self, group: xr.Dataset) -> xr.Dataset:
+        """Components by number as in :attr:`MapFit.params`; in the tree ArviZ finds noise and a spike by name."""
+        coords = self.problem.coords
+        return group.assign_coords({c: coords[c] for c in (names.COMPONENT, names.KIND) if c in coords})
 
     @property
     def n_divergences(self) -> int:
@@ -72,10 +78,10 @@ class Posterior:
         return int(stats["diverging"].sum()) if "diverging" in stats else 0
 
     def assign(self) -> pd.DataFrame:
-        """Likeliest component of each person and its posterior probability, indexed by sample id."""
+        """Likeliest component of each person, noise and a spike by name, and its posterior probability."""
         r = self.responsibilities.values
         return pd.DataFrame(
-            {names.COMPONENT: r.argmax(axis=1), "probability": r.max(axis=1)},
+            {names.COMPONENT: self.problem.component_names(r.argmax(axis=1)), "probability": r.max(axis=1)},
             index=pd.Index(self.problem.sample_ids, name=names.SAMPLE),
         )
 

@@ -232,7 +232,7 @@ def simulate(problem: Problem, parameters: Parameters, n: int, rng: np.random.Ge
     covariates = problem.covariates[chosen] / problem.covariate_unit
     traits = draw_traits(problem, parameters, component, covariates, rng)
     frame = pd.DataFrame(traits, columns=list(problem.trait_names))
-    frame.insert(0, names.COMPONENT, component)
+    frame.insert(0, names.COMPONENT, problem.component_names(component))
     frame[list(problem.predictor_names)] = problem.predictors[chosen] + problem.predictor_centers
     extra = [c for c in problem.covariate_names if c not in problem.predictor_names]
     columns = problem.covariates[chosen] + problem.covariate_centers

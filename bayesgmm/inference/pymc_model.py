@@ -144,7 +144,7 @@ def build_core_model(arrays: MixtureArrays) -> tuple[pm.Model, dict[str, Any]]:
 
 def _coords(problem: Problem) -> dict[str, Any]:
     coords: dict[str, Any] = {
-        names.COMPONENT: np.arange(problem.n_components),
+        names.COMPONENT: list(problem.component_labels) if len(problem.fixed) else np.arange(problem.n_components),
         names.TRAIT: list(problem.trait_names),
         names.TRAIT_BIS: list(problem.trait_names),
     }

@@ -16,7 +16,7 @@ def parameter_index(params: xr.Dataset, further: tuple[str, ...] = ()) -> Iterat
     Yields
     ------
     name : str
-        E.g. ``"effects[rs1, 1 vs 0]"``.
+        E.g. ``"effects[rs1, 1 vs 0]"``; noise and a spike by name, ``"weights[noise]"``.
     variable : str
     position : dict
         Dims to positions; only the lower triangle of a covariance matrix is walked.
@@ -38,8 +38,17 @@ def parameter_index(params: xr.Dataset, further: tuple[str, ...] = ()) -> Iterat
                 # a diagonal family has no covariances
                 if column > row or (column < row and not array.isel(where).values.any()):
                     continue
-            labels = ", ".join(str(array[d].values[i]) for d, i in where.items())
+            labels = ", ".join(label_at(array, d, i) for d, i in where.items())
             yield f"{variable}[{labels}]" if labels else variable, variable, where
+
+
+def label_at(array: xr.DataArray | xr.Dataset, dim: str, i: int) -> str:
+    """What one place along a dim is called: its coordinate, and noise and a spike by name."""
+    if dim == names.COMPONENT and names.KIND in array.coords:
+        kind = str(array[names.KIND].values[i])
+        if kind in names.FIXED_KINDS:
+            return kind
+    return str(array[dim].values[i])
 
 
 def _positions(sizes: list[int]) -> Iterator[tuple[int, ...]]:

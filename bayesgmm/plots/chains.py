@@ -66,9 +66,9 @@ def plot_rank(posterior: Posterior, variables: list[str] | None = None) -> Figur
 def _that_vary(posterior: Posterior) -> xr.DataTree:
     """The draws without the means and covariances of noise and a spike, which never change."""
     draws = posterior.tree["posterior"].to_dataset()
-    if names.KIND not in draws.coords:
+    if not len(posterior.problem.fixed):
         return posterior.tree
-    located = np.flatnonzero(~np.isin(draws[names.KIND].values, names.FIXED_KINDS))
+    located = np.arange(posterior.problem.n_located)
     own = (names.MEANS, names.COVARIANCES)
     moved = {v: draws[v].isel({names.COMPONENT: located}).rename({names.COMPONENT: names.LOCATED}) for v in own}
     kept = draws.drop_vars([*own, names.LOCATED], errors="ignore").drop_vars(names.DF, errors="ignore")

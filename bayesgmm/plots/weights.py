@@ -37,9 +37,9 @@ def plot_penetrance(result: MapFit | Posterior, variant: str | None = None, *, a
     if variant not in variants:
         raise InputError(f"variant = {variant!r}; the formula has {', '.join(variants)}")
     figure, ax = canvas(ax, width=4.8)
-    n_components = result.problem.n_components
+    n_components, labels = result.problem.n_components, result.problem.component_labels
     for k in range(n_components):
-        rows = table[(table["variant"] == variant) & (table[names.COMPONENT] == k)]
+        rows = table[(table["variant"] == variant) & (table[names.COMPONENT].astype(str) == labels[k])]
         x = rows[names.GENOTYPE] + 0.08 * (k - (n_components - 1) / 2)
         error = [rows["estimate"] - rows["lower"], rows["upper"] - rows["estimate"]]
         ax.errorbar(
