@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Make = Callable[[np.random.Generator], Array]
 
 DRAWS = 500
-CHECKS = ("residuals", "chi-square", "skewness", "kurtosis", "modes", "lower tail", "upper tail", "heaps")
+CHECKS = ("residuals", "chi-square", "skewness", "kurtosis", "modes", "far below", "far above", "heaps")
 
 
 def humps(at: tuple[float, ...], sds: tuple[float, ...], weights: tuple[float, ...], n: int = 300) -> Make:

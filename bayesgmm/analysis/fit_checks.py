@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import ndtri
-from scipy.stats import chi2, poisson
 
 from bayesgmm import names
 from bayesgmm.analysis.fit_looks import SOME, Look, Plan, foretold, look
-from bayesgmm.analysis.fit_verdict import joint_words, trait_words
-from bayesgmm.core.envelope import adjusted, envelope, given_estimates, rank_p_values
+from bayesgmm.analysis.fit_remedies import Remedies, remedies_of
+from bayesgmm.analysis.fit_tables import HEAP_P, HEAPS, JOINT, JointChecks, TraitChecks, checks_of_all, checks_of_trait
+from bayesgmm.analysis.fit_verdict import blamed, joint_words, trait_words
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.shape import STATISTICS
-from bayesgmm.core.ties import cells_of, chance_of_heaps
+from bayesgmm.core.ties import cells_of
 from bayesgmm.errors import InputError
 from bayesgmm.inference.em import SingularComponentError
 from bayesgmm.inference.flags import point_masses
@@ -37,18 +36,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Long = NDArray[np.int64]
 
-JOINT = "joint"
-RESIDUALS, CHI_SQUARE, HEAPS = "residuals", "chi-square", "heaps"
-LOG_DENSITY, CORRELATION = "log density", "correlation"
-
-_INTERVAL = (0.025, 0.975)
 _LEAST_DRAWS = 50
-_HEAP_P = 1e-3  # for all values of a trait together; the cells are estimated, so the probability is not exact
-_HEAP_PEOPLE = 4  # fewer are no heap
-_HEAP_RATIO = 3.0  # times what is expected
-_CANDIDATES = 20
 _STREAM = 1996
-_MODES = STATISTICS.index("modes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +48,8 @@ class FitChecks:
     ----------
     table : pandas.DataFrame
         One row per trait and check (``residuals``, ``chi-square``, ``skewness``, ``kurtosis``, ``modes``,
-        ``lower tail``, ``upper tail``, ``heaps``; for several traits, of trait ``joint``, ``log density`` of people and
-        ``correlation`` of residuals):
+        ``far below`` and ``far above``, shares of people beyond three median absolute deviations from the median;
+        ``heaps``; for several traits, of trait ``joint``, ``log density`` of people and ``correlation`` of residuals):
         ``observed``, ``expected``, ``lower`` and ``upper`` (what is observed 95% of the time, given the estimates, if
         the mixture is right), ``p_value``, ``p_adjusted`` (for the trait's other checks), and from replicated data
         without a refit ``predictive_lower``, ``predictive_upper`` and ``p_predictive``. ``residuals`` is the largest
@@ -82,7 +71,12 @@ class FitChecks:
         Statistics of shape of the replicated data, given the estimates.
     observed : xarray.DataArray (trait, statistic)
     verdict : dict
-        Words per trait, and ``joint`` for several traits.
+        Words per trait, and ``joint`` for several traits. Its tails are the mixture's: the people whom it expects to be
+        1 in 20, 100 or 1,000 on that side.
+    remedies : pandas.DataFrame
+        Of every trait that is found otherwise than the mixture: ``trait``, ``remedy``, ``change`` (of
+        :class:`bayesgmm.Mixture`), ``words``, ``bic`` and ``gain``, how much lower BIC is than that of the mixture as
+        it is; the best first. Fitted to the trait alone (``joint``: to all traits), under the default priors.
     fits : bool
         Whether no trait, nor the traits jointly, is found to be otherwise than the mixture.
     fit : MapFit
@@ -101,6 +95,7 @@ class FitChecks:
     replicates: xr.DataArray
     observed: xr.DataArray
     verdict: Mapping[str, str]
+    remedies: pd.DataFrame
     fit: MapFit
     posterior: Posterior | None
     n_people: int
@@ -171,50 +166,126 @@ def check_fit(
     False
     """
     fit, posterior = _given(result)
+    _refuse(draws, people, level)
+    # not the stream of a user who drew the traits with the same seed
+    rng = np.random.default_rng((0 if seed is None else seed, _STREAM))
+    seen = _Seen.of(fit, posterior, draws, people, rng)
+    made = [_checks(seen, d, level) for d in range(len(seen.plans))]
+    joint = checks_of_all(seen.looks, list(seen.problem.trait_names), level) if len(made) > 1 else None
+    remedies = _tried(seen, made, joint, level)
+    return FitChecks(
+        table=pd.DataFrame([row for checks in made for row in checks.rows] + ([] if joint is None else joint.rows)),
+        chi_square=pd.DataFrame([checks.chi_square for checks in made]),
+        residuals=_all_residuals(fit, rng),
+        heaps=pd.concat([checks.heaps for checks in made], ignore_index=True),
+        verdict=_words(seen, made, joint, remedies, level),
+        remedies=_listed(remedies),
+        fit=fit,
+        posterior=posterior,
+        n_people=len(seen.rows),
+        level=level,
+        **_curves(seen, made),
+    )
+
+
+# -- in steps ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is looked at: the people and their replicates under their fits, the people first."""
+
+    fit: MapFit
+    problem: Problem
+    rows: Long
+    plans: list[Plan]
+    margins: list[Margin]
+    looks: list[Look]
+    foretold: Array | None
+
+    @classmethod
+    def of(cls, fit: MapFit, posterior: Posterior | None, draws: int, people: int, rng: np.random.Generator) -> _Seen:
+        problem, rows = people_of(fit.problem, people, rng)
+        parameters = _fitted_to(problem, fit.parameters, len(rows) == people)
+        plans = [Plan.of(problem, d, rng) for d in range(len(problem.trait_names))]
+        looks = [look(problem, parameters, plans, rng)]
+        replicates = refitted(problem, parameters, draws, rng, [plan.cells for plan in plans])
+        looks += [look(*pair, plans, rng) for pair in replicates]
+        shapes = None if posterior is None else foretold(posterior, rows, plans, draws, rng)
+        return cls(fit, problem, rows, plans, margins_of(problem, parameters), looks, shapes)
+
+
+def _checks(seen: _Seen, d: int, level: float) -> TraitChecks:
+    return checks_of_trait(seen.problem, d, seen.plans[d], seen.margins[d], seen.looks, seen.foretold, level)
+
+
+def _tried(seen: _Seen, made: list[TraitChecks], joint: JointChecks | None, level: float) -> dict[str, Remedies]:
+    """What serves every trait that is blamed, and the traits together; repeated values are told without."""
+    problem, found = seen.problem, {}
+    values, spike = problem.traits.copy(), problem.fixed.spike
+    moved = ~problem.fixed.at_spike(values)
+    for d, margin in enumerate(seen.margins):
+        values[moved, d] -= np.broadcast_to(margin.shifted, len(values))[moved]
+    for d, (trait, checks) in enumerate(zip(problem.trait_names, made, strict=True)):
+        if blamed(checks.by_check, level):
+            found[trait] = remedies_of(problem, values[:, [d]], None if spike is None else spike[[d]])
+    if joint is not None and float(joint.p_adjusted.min()) <= level:
+        found[JOINT] = remedies_of(problem, values, spike)
+    return found
+
+
+def _words(
+    seen: _Seen, made: list[TraitChecks], joint: JointChecks | None, remedies: Mapping[str, Remedies], level: float
+) -> dict[str, str]:
+    """The verdict, trait by trait."""
+    problem, told = seen.problem, {}
+    for d, (trait, checks) in enumerate(zip(problem.trait_names, made, strict=True)):
+        expected = np.mean([other.tails[d] for other in seen.looks[1:]], axis=0)
+        told[trait] = trait_words(
+            checks,
+            n=seen.plans[d].n,
+            level=level,
+            probability=seen.plans[d].probability,
+            ends=(seen.looks[0].tails[d], expected),
+            remedies=remedies.get(trait, Remedies()),
+        )
+    for mass in point_masses(seen.fit):
+        told[problem.trait_names[mass.trait]] += f". But {mass.told(problem.trait_names)}"
+    if joint is not None:
+        told[JOINT] = joint_words(joint, level, remedies.get(JOINT, Remedies()))
+    return told
+
+
+def _listed(remedies: Mapping[str, Remedies]) -> pd.DataFrame:
+    """All remedies as one table."""
+    tables = [each.table.assign(**{names.TRAIT: trait}) for trait, each in remedies.items() if len(each.table)]
+    columns = [names.TRAIT, *Remedies().table.columns]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _curves(seen: _Seen, made: list[TraitChecks]) -> dict[str, Any]:
+    """Bands of the residuals and statistics of shape, labelled."""
+    trait_names = list(seen.problem.trait_names)
+    bands = [checks.curve.band(plan.probability) for checks, plan in zip(made, seen.plans, strict=True)]
+    coords = {names.TRAIT: trait_names, "statistic": list(STATISTICS)}
+    dims = (names.TRAIT, "statistic", names.DRAW)
+    return {
+        "bands": xr.Dataset(
+            {key: ((names.TRAIT, "quantile"), np.stack([band[key] for band in bands])) for key in bands[0]},
+            coords={names.TRAIT: trait_names},
+        ),
+        "replicates": xr.DataArray(np.stack([checks.shapes[1:].T for checks in made]), dims=dims, coords=coords),
+        "observed": xr.DataArray(np.stack([checks.shapes[0] for checks in made]), dims=dims[:2], coords=coords),
+    }
+
+
+def _refuse(draws: int, people: int, level: float) -> None:
     if draws < _LEAST_DRAWS:
         raise InputError(f"draws = {draws}; it must be at least {_LEAST_DRAWS}, to tell what is rare from what is not")
     if not 0.0 < level < 1.0:
         raise InputError(f"level = {level}; it must lie between 0 and 1")
     if people < SOME:
         raise InputError(f"people = {people}; it must be at least {SOME} (fewer than that are looked at anyway)")
-    # not the stream of a user who drew the traits with the same seed
-    rng = np.random.default_rng((0 if seed is None else seed, _STREAM))
-    problem, rows = people_of(fit.problem, people, rng)
-    parameters = _fitted_to(problem, fit.parameters, len(rows) == people)
-    plans = [Plan.of(problem, d, rng) for d in range(len(problem.trait_names))]
-    cells = [plan.cells for plan in plans]
-    looks = [look(problem, parameters, plans, rng)]
-    looks += [look(*pair, plans, rng) for pair in refitted(problem, parameters, draws, rng, cells)]
-    foretold_shapes = None if posterior is None else foretold(posterior, rows, plans, draws, rng)
-    margins = margins_of(problem, parameters)
-    made = [_trait(problem, d, plan, margins[d], looks, foretold_shapes, level) for d, plan in enumerate(plans)]
-    tables, chi_rows = [m.table for m in made], [m.chi_square for m in made]
-    trait_names = list(problem.trait_names)
-    verdict = {t: m.words for t, m in zip(trait_names, made, strict=True)}
-    for mass in point_masses(fit):
-        verdict[trait_names[mass.trait]] += f". But {mass.told(trait_names)}"
-    if len(plans) > 1:
-        joint_rows, verdict[JOINT] = _joint(looks, trait_names, level, problem.family_name)
-        tables.append(pd.DataFrame(joint_rows))
-    dims = (names.TRAIT, "statistic", names.DRAW)
-    coords = {names.TRAIT: trait_names, "statistic": list(STATISTICS)}
-    return FitChecks(
-        table=pd.concat(tables, ignore_index=True),
-        chi_square=pd.DataFrame(chi_rows),
-        residuals=_all_residuals(fit, rng),
-        heaps=pd.concat([m.heaps for m in made], ignore_index=True),
-        bands=xr.Dataset(
-            {key: ((names.TRAIT, "quantile"), np.stack([m.band[key] for m in made])) for key in made[0].band},
-            coords={names.TRAIT: trait_names},
-        ),
-        replicates=xr.DataArray(np.stack([m.shapes[1:].T for m in made]), dims=dims, coords=coords),
-        observed=xr.DataArray(np.stack([m.shapes[0] for m in made]), dims=dims[:2], coords=coords),
-        verdict=verdict,
-        fit=fit,
-        posterior=posterior,
-        n_people=len(rows),
-        level=level,
-    )
 
 
 def _given(result: MapFit | Posterior) -> tuple[MapFit, Posterior | None]:
@@ -239,7 +310,7 @@ def _fitted_to(problem: Problem, parameters: Parameters, is_part: bool) -> Param
 
 
 def _level_of(checks: pd.Series[str], level: float) -> Array:
-    return np.where(checks == HEAPS, min(_HEAP_P, level), level)
+    return np.where(checks == HEAPS, min(HEAP_P, level), level)
 
 
 def _all_residuals(fit: MapFit, rng: np.random.Generator) -> xr.DataArray:
@@ -251,191 +322,3 @@ def _all_residuals(fit: MapFit, rng: np.random.Generator) -> xr.DataArray:
         residuals[seen, d] = margin.residuals(values, seen, cells_of(values), rng)
     coords = {names.SAMPLE: np.asarray(problem.sample_ids), names.TRAIT: list(problem.trait_names)}
     return xr.DataArray(residuals, dims=(names.SAMPLE, names.TRAIT), coords=coords, name="quantile_residuals")
-
-
-# -- one trait --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _OfTrait:
-    table: pd.DataFrame
-    chi_square: dict[str, Any]
-    band: dict[str, Array]
-    shapes: Array
-    heaps: pd.DataFrame
-    words: str
-
-
-def _trait(
-    problem: Problem,
-    d: int,
-    plan: Plan,
-    margin: Margin,
-    looks: list[Look],
-    foretold_shapes: Array | None,
-    level: float,
-) -> _OfTrait:
-    trait = problem.trait_names[d]
-    curves = np.stack([seen.sorted_residuals[d] for seen in looks])
-    chi = np.array([seen.chi_square[d] for seen in looks])
-    shapes = np.stack([seen.shape[d] for seen in looks])
-    distance, lower, upper = envelope(curves, level)
-    given = given_estimates(shapes, np.stack([seen.features[d] for seen in looks]))
-    # a count is not freed of anything by a regression, and ties of the others are not broken by rounding
-    given[:, _MODES] = shapes[:, _MODES]
-    given = np.round(given, 9)
-    p_values = np.column_stack(
-        [
-            rank_p_values(distance, two_sided=False),
-            rank_p_values(chi, two_sided=False),
-            rank_p_values(given),
-        ]
-    )
-    p_adjusted = adjusted(p_values)
-    heaps = _heaps(trait, plan, margin)
-    rows = [
-        _row(trait, RESIDUALS, distance, p_values[0, 0], p_adjusted[0]),
-        _row(trait, CHI_SQUARE, chi, p_values[0, 1], p_adjusted[1]),
-    ]
-    predictive = shapes if foretold_shapes is None else np.concatenate((shapes[:1], foretold_shapes[:, d]))
-    p_predictive = rank_p_values(predictive)[0]
-    for j, statistic in enumerate(STATISTICS):
-        row = _row(trait, statistic, given[:, j], p_values[0, 2 + j], p_adjusted[2 + j])
-        row["predictive_lower"], row["predictive_upper"] = np.quantile(predictive[1:, j], _INTERVAL)
-        row["p_predictive"] = p_predictive[j]
-        rows.append(row)
-    rows.append(_heap_row(trait, heaps))
-    table = pd.DataFrame(rows)
-    expected_tails = np.mean([seen.tails[d] for seen in looks[1:]], axis=0)
-    outside = (curves[0] < lower).astype(int) * -1 + (curves[0] > upper).astype(int)
-    words = trait_words(
-        problem,
-        d,
-        {str(row["check"]): row for row in rows},
-        heaps,
-        n=plan.n,
-        level=level,
-        heap_level=min(_HEAP_P, level),
-        outside=outside,
-        probability=plan.probability,
-        tails=(looks[0].tails[d], expected_tails),
-    )
-    band = {
-        "probability": plan.probability,
-        "theoretical": ndtri(plan.probability),
-        "observed": curves[0],
-        "middle": np.median(curves, axis=0),
-        "lower": lower,
-        "upper": upper,
-    }
-    free = _parameters_of(problem)
-    chi_row = {
-        names.TRAIT: trait,
-        "statistic": chi[0],
-        "n_bins": plan.n_bins,
-        "n_parameters": free,
-        "p_low": float(chi2.sf(chi[0], plan.n_bins - 1 - free)) if plan.n_bins - 1 > free else float("nan"),
-        "p_high": float(chi2.sf(chi[0], plan.n_bins - 1)),
-        "p_value": p_values[0, 1],
-    }
-    return _OfTrait(table, chi_row, band, given, heaps, words)
-
-
-def _row(trait: str, check: str, values: Array, p_value: float, p_adjusted: float) -> dict[str, Any]:
-    low, middle, high = np.quantile(values[1:], [_INTERVAL[0], 0.5, _INTERVAL[1]])
-    return {
-        names.TRAIT: trait,
-        "check": check,
-        "observed": float(values[0]),
-        "expected": float(middle),
-        "lower": float(low),
-        "upper": float(high),
-        "p_value": float(p_value),
-        "p_adjusted": float(p_adjusted),
-        "predictive_lower": float("nan"),
-        "predictive_upper": float("nan"),
-        "p_predictive": float("nan"),
-    }
-
-
-def _parameters_of(problem: Problem) -> int:
-    """Free parameters of the margin of one trait."""
-    located, contrasts = problem.n_located, problem.n_components - 1
-    spreads = problem.family.n_parameters(located, 1) if len(problem.trait_names) == 1 else located
-    own = located + spreads + len(problem.covariate_names) + problem.priors.tails.n_free
-    return contrasts * (1 + len(problem.predictor_names)) + own
-
-
-def _heaps(trait: str, plan: Plan, margin: Margin) -> pd.DataFrame:
-    """Values that hold more people than the mixture and their neighbours give reason for."""
-    cells = plan.cells
-    columns = [names.TRAIT, "value", "people", "expected", "beside", "p_value"]
-    scale = plan.n / cells.counts.sum()
-    chance = chance_of_heaps(cells, scale)
-    likely = np.flatnonzero((cells.counts * scale >= _HEAP_PEOPLE) & (chance * len(chance) <= _HEAP_P))
-    if not cells.repeated or not len(likely):
-        return pd.DataFrame(columns=columns)
-    likely = likely[np.argsort(-cells.counts[likely])][:_CANDIDATES]
-    values, half = cells.values[likely], cells.half[likely]
-    inside = margin.pooled(values + half, plan.some) - margin.pooled(values - half, plan.some)
-    expected = np.maximum(plan.n * inside, 1e-300)
-    people = cells.counts[likely] * scale
-    p = np.minimum(1.0, np.maximum(chance[likely], poisson.sf(np.rint(people) - 1, expected)) * len(chance))
-    around = np.concatenate(([0.0], cells.counts, [0.0]))
-    table = pd.DataFrame(
-        {
-            names.TRAIT: trait,
-            "value": values,
-            "people": people / scale,
-            "expected": expected / scale,
-            "beside": np.maximum(around[likely], around[likely + 2]),
-            "p_value": p,
-        }
-    )
-    kept: pd.DataFrame = table[(p <= _HEAP_P) & (people >= _HEAP_RATIO * expected)]
-    return kept.sort_values("people", ascending=False, ignore_index=True)
-
-
-def _heap_row(trait: str, heaps: pd.DataFrame) -> dict[str, Any]:
-    """The largest heap as a row of the table."""
-    none = float("nan")
-    found = len(heaps) > 0
-    p = float(heaps["p_value"].iloc[0]) if found else 1.0
-    return {
-        names.TRAIT: trait,
-        "check": HEAPS,
-        "observed": float(heaps["people"].iloc[0]) if found else 0.0,
-        "expected": float(heaps["expected"].iloc[0]) if found else 0.0,
-        "lower": none,
-        "upper": none,
-        "p_value": p,
-        "p_adjusted": p,
-        "predictive_lower": none,
-        "predictive_upper": none,
-        "p_predictive": none,
-    }
-
-
-def _joint(looks: list[Look], traits: list[str], level: float, family: str) -> tuple[list[dict[str, Any]], str]:
-    """Log densities of people, sorted, and correlations of residuals, against those of replicates under their fits."""
-    densities = np.stack([seen.log_density for seen in looks])
-    correlations = np.stack([seen.correlations for seen in looks])
-    of_density, lower, upper = envelope(densities, level)
-    of_pairs, *_ = envelope(correlations, level)
-    p_values = rank_p_values(np.column_stack((of_density, of_pairs)), two_sided=False)
-    p_adjusted = adjusted(p_values)
-    middle = np.median(correlations, axis=0)
-    first, second = np.triu_indices(len(traits), 1)
-    worst = int(np.argmax(np.abs(correlations[0] - middle) / np.maximum(correlations.std(axis=0), 1e-12)))
-    words = joint_words(
-        p_adjusted,
-        level,
-        (densities[0] < lower, densities[0] > upper),
-        (traits[first[worst]], traits[second[worst]], float(correlations[0, worst]), float(middle[worst])),
-        family,
-    )
-    rows = [
-        _row(JOINT, LOG_DENSITY, of_density, p_values[0, 0], p_adjusted[0]),
-        _row(JOINT, CORRELATION, of_pairs, p_values[0, 1], p_adjusted[1]),
-    ]
-    return rows, words

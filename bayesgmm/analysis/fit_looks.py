@@ -98,7 +98,7 @@ class Look:
     correlations : ndarray (n_pairs,)
         Of residuals; empty for one trait.
     tails : ndarray (D, 6)
-        Share of people in lower tails of the mixture, then in upper ones.
+        Share of people in the mixture's own left tails, then in its right ones.
     """
 
     sorted_residuals: Array

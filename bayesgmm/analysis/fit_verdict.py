@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from bayesgmm.problem import Problem
+from bayesgmm.analysis.fit_remedies import COMPONENT, Remedies
+from bayesgmm.analysis.fit_tables import HEAP_P, HEAPS, JointChecks, TraitChecks
 
 Array = NDArray[np.float64]
 Checks = Mapping[str, Mapping[str, Any]]
@@ -25,77 +25,80 @@ _WORTH = 0.5  # people expected in a tail before a share is worth telling
 JOINTLY_FITS = "the traits go together as in the mixture"
 
 
+def blamed(checks: Checks, level: float) -> list[str]:
+    """Checks of a trait by which it is found otherwise than the mixture; heaps are told apart from these."""
+    return [check for check, row in checks.items() if check != HEAPS and row["p_adjusted"] <= level]
+
+
 def trait_words(
-    problem: Problem,
-    d: int,
-    checks: Checks,
-    heaps: pd.DataFrame,
+    found: TraitChecks,
     *,
     n: float,
     level: float,
-    heap_level: float,
-    outside: NDArray[np.int64],
     probability: Array,
-    tails: tuple[Array, Array],
+    ends: tuple[Array, Array],
+    remedies: Remedies,
 ) -> str:
     """Verdict on one trait.
 
     Parameters
     ----------
-    problem : Problem
-    d : int
-        The trait.
-    checks : dict
-        Rows of its table, by check.
-    heaps : pandas.DataFrame
+    found : TraitChecks
     n : float
         People who have the trait.
-    level, heap_level : float
+    level : float
         Adjusted p-values up to which something is found.
-    outside : ndarray of int (m,)
-        Sorted residuals below (-1) or above (1) their band.
     probability : ndarray (m,)
         Places of the sorted residuals.
-    tails : tuple of ndarray
-        Shares of people in lower, then in upper tails of the mixture, as observed and as expected.
+    ends : tuple of ndarray
+        Shares of people in left, then in right tails of the mixture, as observed and as expected.
+    remedies : Remedies
+        What was tried where something is found.
     """
-    others = [check for check, row in checks.items() if check != "heaps" and row["p_adjusted"] <= level]
-    heaped = len(heaps) > 0 and checks["heaps"]["p_adjusted"] <= heap_level
+    checks, heaps = found.by_check, found.heaps
+    others = blamed(checks, level)
+    heaped = len(heaps) > 0 and checks[HEAPS]["p_adjusted"] <= min(HEAP_P, level)
     if heaped and (not others or heaps["people"].sum() > _MANY * n):
-        return _heaped(problem, d, heaps, n)
+        return _heaped(heaps, n)
     if not others:
-        least = _least(checks, [check for check in checks if check != "heaps"])
+        least = _least(checks, [check for check in checks if check != HEAPS])
         few = "; with so few people only gross misfits would show" if n < _FEW else ""
         return f"the mixture fits: nothing tells these {n:.0f} people from people drawn from it (p = {least:.2f}){few}"
-    told, advice = _tails_told(outside, probability, tails, n, checks, others, is_t=len(problem.priors.tails.df) > 0)
+    told = _tails_told(found.curve.outside, probability, ends, n, checks, others)
+    told += _shape_told(checks, others, tails=bool(told))
+    if not told:
+        told = ["between the tails the distribution has another shape than the mixture"]
+    before = f"{_heaped(heaps, n)}. Besides, " if heaped else ""
+    # a component that only bends a skewed trait means nothing
+    besides = "a transform of the trait" if "skewness" in others and remedies.best in (COMPONENT, None) else ""
+    return f"{before}{'; '.join(told)} (p = {_least(checks, others):.2g}). {_sentence(remedies.told(besides))}"
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"
+
+
+def _shape_told(checks: Checks, others: list[str], *, tails: bool) -> list[str]:
+    """Sentences on the shape: modes, and where nothing is said of tails skewness and kurtosis."""
+    told: list[str] = []
     for check, more, less in (
         ("skewness", "skewed further to the right", "skewed further to the left"),
         ("kurtosis", "more peaked, with longer tails,", "flatter, with shorter tails,"),
     ):
-        if check in others and not told:
+        if check in others and not (tails or told):
             high = checks[check]["observed"] > checks[check]["expected"]
             told.append(f"the people are {more if high else less} than the mixture")
     if "modes" in others:
         modes, wanted = round(checks["modes"]["observed"]), round(checks["modes"]["expected"])
-        told.append(f"{modes} modes where data from the mixture have {wanted}")
-        if modes > wanted:
-            advice.append("one more component")
-    if not told:
-        told.append("between the tails the distribution has another shape than the mixture")
-    if not advice:
-        advice.append("one more component")
-        if problem.family.equal_volume and problem.n_components > 1:
-            advice.append("components with variances of their own (V, VVV)")
-    before = f"{_heaped(problem, d, heaps, n)}. Besides, " if heaped else ""
-    remedy = " or ".join(dict.fromkeys(advice))
-    return f"{before}{'; '.join(told)}; {remedy} would serve (p = {_least(checks, others):.2g})"
+        told.append(f"{modes} mode{'s' * (modes != 1)} where data from the mixture have {wanted}")
+    return told
 
 
 def _least(checks: Checks, some: list[str]) -> float:
     return min(float(checks[check]["p_adjusted"]) for check in some)
 
 
-def _heaped(problem: Problem, d: int, heaps: pd.DataFrame, n: float) -> str:
+def _heaped(heaps: pd.DataFrame, n: float) -> str:
     """The verdict where values repeat too often, which the other checks feel too."""
     shown = [
         f"{row['people']:g} of {n:.0f} people have {row['value']:.6g} where {row['expected']:.2g} are expected"
@@ -122,17 +125,14 @@ def _tails_told(
     n: float,
     checks: Checks,
     others: list[str],
-    *,
-    is_t: bool,
-) -> tuple[list[str], list[str]]:
-    """Sentences on the tails and what to do about them."""
+) -> list[str]:
+    """Sentences on the mixture's own tails."""
     observed, expected = tails
     half = len(observed) // 2
-    told: list[str] = []
-    heavy: list[bool] = []
+    told: list[tuple[str, str, str]] = []
     for side, name, ends, check in (
-        (slice(0, half), "left", probability <= _END, "lower tail"),
-        (slice(half, None), "right", probability >= 1.0 - _END, "upper tail"),
+        (slice(0, half), "left", probability <= _END, "far below"),
+        (slice(half, None), "right", probability >= 1.0 - _END, "far above"),
     ):
         # of the mixture's tails, the one in which the people stray furthest
         seen, wanted = observed[side], np.maximum(expected[side], 1e-12)
@@ -151,53 +151,39 @@ def _tails_told(
             continue
         word, beyond = ("heavier" if heavier else "lighter"), ("below" if name == "left" else "above")
         share = f": {100 * seen[j]:.2g}% of people {beyond} where {100 * wanted[j]:.2g}% should be"
-        told.append(f"the {name} tail is {word} than the mixture's{share if more == heavier else ''}")
-        heavy.append(heavier)
-    advice: list[str] = []
-    long = all(checks[c]["observed"] > checks[c]["expected"] for c in ("kurtosis", "lower tail", "upper tail"))
-    if (len(heavy) == 2 and all(heavy)) or (long and any(heavy)):
-        advice = ["one more component" if is_t else "a Student-t component", "noise" if is_t else "one more component"]
-    elif any(heavy):
-        advice = ["one more component", "a transform of the trait"]
-    return told, advice
+        told.append((name, word, share if more == heavier else ""))
+    if len({word for _, word, _ in told}) == 1 and len(told) > 1:
+        shares = " and ".join(share.removeprefix(": ") for _, _, share in told if share)
+        return [f"both tails are {told[0][1]} than the mixture's{': ' if shares else ''}{shares}"]
+    return [f"the {name} tail is {word} than the mixture's{share}" for name, word, share in told]
 
 
-def joint_words(
-    p_adjusted: Array,
-    level: float,
-    outside: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    pair: tuple[str, str, float, float],
-    family: str,
-) -> str:
+def joint_words(found: JointChecks, level: float, remedies: Remedies) -> str:
     """Verdict on the traits together.
 
     Parameters
     ----------
-    p_adjusted : ndarray (2,)
-        Of the log densities of people, and of the correlations of residuals.
+    found : JointChecks
     level : float
-    outside : tuple of ndarray
-        Sorted log densities that are below and above their band.
-    pair : tuple
-        The two traits whose residuals' correlation strays furthest, and it, as observed and as expected.
-    family : str
-        Covariance family of the mixture.
+        Adjusted p-values up to which something is found.
+    remedies : Remedies
+        What was tried where something is found.
     """
+    p_adjusted = found.p_adjusted
     least = float(p_adjusted.min())
     if least > level:
         return f"{JOINTLY_FITS} (p = {least:.2f})"
     told = []
-    freer = "" if family == "VVV" else "a covariance family with more freedom (VVV) or "
     if p_adjusted[1] <= level:
-        first, second, observed, expected = pair
+        first, second, observed, expected = found.pair
         told.append(
             f"residuals of {first} and {second} have a correlation of {observed:.2f} where {expected:.2f} is expected"
         )
     if p_adjusted[0] <= level:
-        low, high = (bool(side.any()) for side in outside)
-        where = "some people lie where the mixture is thin" if low else "people crowd where the mixture is dense"
-        told.append("log densities of people are spread further than the mixture's" if low and high else where)
+        where = "some people lie where the mixture is thin" if found.thin else "people crowd where the mixture is dense"
+        both = found.thin and found.dense
+        told.append("log densities of people are spread further than the mixture's" if both else where)
     return (
-        f"the traits go together otherwise than in the mixture: {' and '.join(told)}; {freer}one more component would "
-        f"serve (p = {least:.2g})"
+        f"the traits go together otherwise than in the mixture: {' and '.join(told)} (p = {least:.2g}). "
+        f"{_sentence(remedies.told())}"
     )

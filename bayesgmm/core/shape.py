@@ -1,4 +1,4 @@
-"""Statistics of the shape of a distribution that need no model: skewness, kurtosis, modes and the mass of the tails."""
+"""Statistics of the shape of a distribution that need no model: skewness, kurtosis, modes and people far out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from scipy.ndimage import gaussian_filter1d
 
 Array = NDArray[np.float64]
 
-STATISTICS = ("skewness", "kurtosis", "modes", "lower tail", "upper tail")
+STATISTICS = ("skewness", "kurtosis", "modes", "far below", "far above")
 
-_REACH = 3.0  # median absolute deviations from the median, beyond which the tails are
+_REACH = 3.0  # median absolute deviations from the median, beyond which is far
 _GRID = 512  # points on which densities are estimated, at least
 _FINE = 4.0  # of them in a bandwidth, at least
 _MOST = 16_384
@@ -19,9 +19,9 @@ _A_MODE = 0.05  # of the highest: a lower bump is no mode
 
 
 def shape_of(values: Array, weight: Array | None = None) -> Array:
-    """The ``STATISTICS`` of values (n,): skewness, excess kurtosis, modes, and the share of people in each tail.
+    """The ``STATISTICS`` of values (n,): skewness, excess kurtosis, modes, and the shares of people far out.
 
-    Tails begin three median absolute deviations from the median; see :func:`count_modes` for modes.
+    Far is more than three median absolute deviations from the median; see :func:`count_modes` for modes.
     """
     ascending, cumulative = in_order(values, weight)
     share = np.full(len(values), 1.0 / len(values)) if weight is None else weight / weight.sum()

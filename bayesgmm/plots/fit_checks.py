@@ -22,8 +22,8 @@ _REPLICATES = "#bdbdbd"
 _LABELS = {
     "kurtosis": "excess kurtosis",
     "modes": "modes",
-    "lower tail": "lower tail, share",
-    "upper tail": "upper tail, share",
+    "far below": "share far below",
+    "far above": "share far above",
 }
 
 

@@ -1,0 +1,144 @@
+"""What would make a mixture fit: richer mixtures of the same values, fitted, and held against it by BIC."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesgmm import names
+from bayesgmm.errors import FitWarning, InputError
+from bayesgmm.inference.em import SingularComponentError
+from bayesgmm.model import Mixture
+
+if TYPE_CHECKING:
+    from bayesgmm.problem import Problem
+
+Array = NDArray[np.float64]
+
+NOISE, TAILS, COMPONENT, VARIANCES, FREER = "noise", "heavy tails", "component", "variances", "family"
+
+_ALIKE = 6.0  # BIC units within which two remedies can hardly be told apart (Kass and Raftery 1995: beyond, strong)
+_STRAYS = 0.08  # of people; an even component of more is a shape of the many and not a few who stray
+_PEOPLE = 5000  # people among whom remedies are compared, where there are more
+_RESTARTS = 5
+_WORDS = {
+    NOISE: "a component for strays (noise=True)",
+    TAILS: "Student-t components, whose tails are heavier (df={df!r})",
+    COMPONENT: "one more component",
+    VARIANCES: "a variance of each component's own (covariance='V')",
+    FREER: "a covariance matrix of each component's own (covariance='VVV')",
+}
+COLUMNS = ["remedy", "change", "words", "bic", "gain"]
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """Mixtures with one thing more, and what each gains.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        The best first: ``remedy``, ``change`` (of :class:`bayesgmm.Mixture`), ``words``, ``bic``, ``gain`` (how much
+        lower BIC is than that of the mixture as it is).
+    """
+
+    table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+
+    @property
+    def best(self) -> str | None:
+        """The remedy with the lowest BIC, None where none lowers it."""
+        return str(self.table["remedy"].iloc[0]) if len(self.table) and self.table["gain"].iloc[0] > 0.0 else None
+
+    def told(self, besides: str = "") -> str:
+        """What would serve, and what serves less, in words; ``besides`` is a remedy that is not a mixture."""
+        helping = self.table[self.table["gain"] > 0.0].to_dict("records")
+        if not helping:
+            tried = " nor ".join(self.table["words"])
+            none = f"neither {tried} lowers BIC" if tried else "no mixture with one thing more could be fitted"
+            return f"{none}, so {besides or 'a larger study'} is what would serve"
+        first, *others = helping
+        told = f"{first['words']} would serve: BIC falls by {first['gain']:.0f}"
+        for row in others:
+            close = ", which is nearly as good" if first["gain"] - row["gain"] < _ALIKE else ""
+            told += f"; with {row['words']} by {row['gain']:.0f}{close}"
+        return told + (f"; or {besides} would" if besides else "")
+
+
+def remedies_of(problem: Problem, values: Array, spike: Array | None, seed: int = 0) -> Remedies:
+    """Fit what might serve to the values alone.
+
+    Predictors of the weights are left out: of one trait, and of several alike, the mixture over all people is one with
+    their average weights. Priors are the defaults, so that the remedies are judged alike under any prior.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of the mixture as it is.
+    values : ndarray (n, D)
+        Of one trait or of all, without what covariates shift; NaN where missing.
+    spike : ndarray (D,) or None
+        Where the mixture has a spike.
+    seed : int, default 0
+    """
+    weight = problem.sample_weight
+    seen = np.flatnonzero(~np.isnan(values).all(axis=1))
+    if len(seen) > _PEOPLE:
+        seen = np.sort(np.random.default_rng(seed).choice(seen, _PEOPLE, replace=False))
+    weight = None if weight is None else weight[seen]
+
+    def bic(options: dict[str, Any]) -> float:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)  # of a mixture that nobody asked for
+            try:
+                found = Mixture(**options).fit(values[seen], seed=seed, restarts=_RESTARTS, sample_weight=weight)
+            except (InputError, SingularComponentError):
+                return float("inf")  # so few people cannot carry it
+        noise = found.problem.component_labels.index(names.NOISE) if found.problem.fixed.noise is not None else None
+        if noise is not None and "noise" not in own and float(found.params[names.WEIGHTS][noise]) > _STRAYS:
+            return float("inf")
+        return found.bic
+
+    own = _as_it_is(problem, values.shape[1], spike)
+    base = bic(own)
+    if not np.isfinite(base):
+        return Remedies()
+    rows = []
+    for remedy, change in _changes(own, several=values.shape[1] > 1):
+        at = bic(own | change)
+        if np.isfinite(at):
+            told = ", ".join(f"{name}={value!r}" for name, value in change.items())
+            rows.append((remedy, told, _WORDS[remedy].format(df=change.get("df")), at, base - at))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return Remedies(table.sort_values("bic", kind="stable", ignore_index=True))
+
+
+def _as_it_is(problem: Problem, n_traits: int, spike: Array | None) -> dict[str, Any]:
+    family = problem.family_name
+    if n_traits == 1:
+        family = "E" if problem.family.equal_volume and len(problem.trait_names) == 1 else "V"
+    own: dict[str, Any] = {"n_components": problem.n_located, "covariance": family, "df": problem.df}
+    if problem.fixed.noise is not None:
+        own["noise"] = True
+    if spike is not None:
+        own["spike"] = spike.tolist()
+    return own
+
+
+def _changes(own: dict[str, Any], *, several: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One thing more, each."""
+    k = own["n_components"]
+    if "noise" not in own:
+        yield NOISE, {"noise": True}
+    if own["df"] is None:
+        yield TAILS, {"df": "each" if k == 1 else "shared"}
+    yield COMPONENT, {"n_components": k + 1}
+    if several and own["covariance"] != "VVV":
+        yield FREER, {"covariance": "VVV"}
+    if not several and own["covariance"] == "E" and k > 1:
+        yield VARIANCES, {"covariance": "V"}
