@@ -9,7 +9,18 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.core.mixture_cdf import Located, Spread
-from bayesgmm.plots.style import INK, canvas, colour, component_label, line, tidy, trait_index, trait_label
+from bayesgmm.plots.style import (
+    INK,
+    canvas,
+    colour,
+    component_label,
+    legend_below,
+    line,
+    per_unit,
+    tidy,
+    trait_index,
+    trait_label,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,11 +94,12 @@ def plot_density(
     if problem.fixed.spike is not None:
         k = problem.n_components - 1
         label = f"spike at {problem.fixed.spike[d]:.4g}: {100 * weights[k]:.0f}% of people"
-        ax.vlines(problem.fixed.spike[d], 0, 0.95 * top, color=colour(k), linewidth=3, label=label)
+        ax.vlines(problem.fixed.spike[d], 0, top, color=colour(k), linewidth=3, label=label)
     ax.set_ylim(0, top)
     title = f"{trait}: {problem.components_told}"
-    ax.set(xlabel=trait_label(problem, trait), ylabel="density", title=title)
-    ax.legend(frameon=False, fontsize="small")
+    ax.set(xlabel=trait_label(problem, trait), ylabel=f"density{per_unit(problem, trait)}", title=title)
+    # under the axes: within, it would lie on a curve or a spike in one study or the other
+    legend_below(figure, ax)
     tidy(ax)
     return figure
 

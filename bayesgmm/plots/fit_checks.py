@@ -27,7 +27,7 @@ _LABELS = {
 }
 
 
-def plot_fit_checks(checks: FitChecks, trait: str | None = None) -> Figure:
+def plot_fit_checks(checks: FitChecks, trait: str | None = None, *, density: bool = True) -> Figure:
     """Draw the checks of one trait.
 
     Above, the histogram with the fitted components, and the worm plot (van Buuren and Fredriks 2001, Statistics in
@@ -42,6 +42,8 @@ def plot_fit_checks(checks: FitChecks, trait: str | None = None) -> Figure:
         From :func:`bayesgmm.check_fit`.
     trait : str, optional
         Default: the first.
+    density : bool, default True
+        Whether the histogram with the fitted components is drawn too.
 
     Returns
     -------
@@ -49,10 +51,11 @@ def plot_fit_checks(checks: FitChecks, trait: str | None = None) -> Figure:
     """
     _, trait = trait_index(checks.fit.problem, trait)
     plt = pyplot()
-    figure = plt.figure(figsize=(10.0, 5.6), layout="constrained")
+    figure = plt.figure(figsize=(10.0, 5.8), layout="constrained")
     grid = figure.add_gridspec(2, 10, height_ratios=(2.0, 1.0))
-    plot_density(checks.fit, checks.posterior, trait=trait, ax=figure.add_subplot(grid[0, :5]))
-    _worm(checks, trait, figure.add_subplot(grid[0, 5:]))
+    if density:
+        plot_density(checks.fit, checks.posterior, trait=trait, ax=figure.add_subplot(grid[0, :5]))
+    _worm(checks, trait, figure.add_subplot(grid[0, 5 if density else 0 :]))
     rows = checks.table[checks.table[names.TRAIT] == trait]
     p_values = dict(zip(rows["check"], rows["p_value"].astype(float), strict=True))
     for j, statistic in enumerate(STATISTICS):
@@ -76,7 +79,11 @@ def _worm(checks: FitChecks, trait: str, ax: Axes) -> None:
     reach = 1.1 * max(np.abs(lower).max(), np.abs(upper).max())
     tall = max(reach, min(1.05 * np.abs(observed).max(), 3.0 * reach))
     ax.set_ylim(-tall, tall)
-    ax.set(xlabel="expected residual (sd)", ylabel="sorted residual less expected", title="quantile residuals")
+    ax.set(
+        xlabel="expected residual (sd)",
+        ylabel="sorted residual less expected (sd)",
+        title=f"{trait}: quantile residuals",
+    )
     ax.legend(frameon=False, fontsize="small")
     tidy(ax)
 
@@ -95,6 +102,8 @@ def _statistic(checks: FitChecks, trait: str, statistic: str, p_value: float, ax
     ax.axvline(observed, color=INK if p_value > checks.level else MAP_COLOUR, linewidth=2)
     ax.set_yticks([])
     ax.tick_params(labelsize="small")
+    if np.ptp([*replicated, observed]) == 0.0:
+        ax.set_xticks([observed])
     ax.set_title(f"p = {p_value:.2g}", fontsize="small")
     ax.set_xlabel(_LABELS.get(statistic, statistic), fontsize="small")
     ax.spines["left"].set_visible(False)

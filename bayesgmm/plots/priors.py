@@ -50,10 +50,18 @@ def plot_priors(priors: ResolvedPriors) -> Figure:
     for ax in flat:
         tidy(ax)
         ax.set_yticks([])
+        ax.set_ylabel("prior density", fontsize="small")
     for ax in flat[panels:]:
         ax.set_visible(False)
     drawn: Figure = figure
     return drawn
+
+
+def _legend_above(ax: Axes) -> None:
+    """A legend with room of its own over the curves."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + (0.1 + 0.12 * len(ax.get_legend_handles_labels()[1])) * (high - low))
+    ax.legend(frameon=False, fontsize="small", loc="upper right")
 
 
 def _note(ax: Axes, text: str) -> None:
@@ -61,7 +69,7 @@ def _note(ax: Axes, text: str) -> None:
 
 
 def _weights(priors: ResolvedPriors, ax: Axes) -> None:
-    ax.set(xlabel="weight of a component", title="weights")
+    ax.set(xlabel="weight of a component (share)", title="weights")
     if priors.weights_flat or priors.n_components == 1:
         _note(ax, "flat" if priors.weights_flat else "one component")
         return
@@ -69,8 +77,9 @@ def _weights(priors: ResolvedPriors, ax: Axes) -> None:
     total = priors.concentration.sum()
     name = "at most Dirichlet" if priors.weights_jeffreys else "Dirichlet"
     for k, a in enumerate(dict.fromkeys(priors.concentration)):
-        ax.plot(x, beta.pdf(x, a, total - a), color=colour(k), linestyle=line(k), label=f"{name}, {a:g}")
-    ax.legend(frameon=False, fontsize="small")
+        label = f"{name}, concentration {a:g}"
+        ax.plot(x, beta.pdf(x, a, total - a), color=colour(k), linestyle=line(k), label=label)
+    _legend_above(ax)
 
 
 def _mean(priors: ResolvedPriors, d: int, ax: Axes) -> None:
@@ -98,7 +107,7 @@ def _sd(priors: ResolvedPriors, d: int, ax: Axes) -> None:
 
 
 def _odds(priors: ResolvedPriors, ax: Axes) -> None:
-    ax.set(xlabel="odds ratio per allele (or unit)", title="effects")
+    ax.set(xlabel="odds ratio per allele (or unit)", title="odds ratios")
     if priors.n_components == 1:
         _note(ax, "one component")
         return
@@ -128,5 +137,5 @@ def _odds(priors: ResolvedPriors, ax: Axes) -> None:
     ax.axvline(1.0, color="#888888", linewidth=0.8)
     ax.set_xscale("log")
     if len(groups) > _MOST_LINES:
-        ax.set_title(f"effects: {_MOST_LINES} of {len(groups)} different priors", fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
+        ax.set_title(f"odds ratios: {_MOST_LINES} of {len(groups)} different priors", fontsize="medium")
+    _legend_above(ax)

@@ -110,7 +110,7 @@ def plot_sensitivity(
     figure.supxlabel(f"prior: {over}{_held_told(line, found, over)}", fontsize="medium")
     figure.supylabel(f"odds ratio, {level} interval", fontsize="medium")
     if line.sizes[names.CONTRAST] > 1:
-        legend_below(figure, axes[0, 0])
+        legend_below(figure, axes[0, 0], whole=True)
     drawn: Figure = figure
     return drawn
 

@@ -51,21 +51,29 @@ def tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def legend_below(figure: Figure, ax: Axes) -> None:
-    """Put the legend under the axes, clear of the labels; inside when the axes are the caller's."""
+def legend_below(figure: Figure, ax: Axes, *, whole: bool = False) -> None:
+    """Put the legend under the axes, or under the ``whole`` figure of several, clear of the labels."""
     handles, labels = ax.get_legend_handles_labels()
     if len(handles) > _ENTRIES:
         handles, labels = handles[:_ENTRIES], [*labels[: _ENTRIES - 1], f"{labels[_ENTRIES - 1]}, and others"]
-    if len(figure.axes) == 1:
+    if whole or len(figure.axes) == 1:
         figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize="small", ncols=3)
     else:
-        ax.legend(frameon=False, fontsize="small", loc="lower right")
+        ax.legend(
+            handles, labels, frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3
+        )
 
 
 def trait_label(problem: Problem, trait: str) -> str:
     """Name of a trait with its units where known."""
     unit = problem.units.get(trait)
     return f"{trait} ({unit})" if unit else trait
+
+
+def per_unit(problem: Problem, trait: str) -> str:
+    """What a density of a trait is in, where its units are known."""
+    unit = problem.units.get(trait)
+    return f" (per {unit})" if unit else ""
 
 
 def colour(k: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bayesgmm import names
+from bayesgmm.plots.fit_checks import plot_fit_checks
 from bayesgmm.report.parts import Section, html_table, picture
 
 if TYPE_CHECKING:
@@ -15,14 +17,51 @@ _DRAWN = 4  # traits; the tables have all
 def fit_section(checks: FitChecks) -> Section:
     """Verdicts as points, a picture of each of the first traits, and the tables."""
     text = (
-        f"Each check of {checks.n_people} people is held against data drawn from the fit and fitted again. p_adjusted "
-        f"allows for a trait's other checks, so that a mixture that is right is blamed for {100 * checks.level:g}% of "
-        "traits. lower and upper hold 95% of what would be observed, given the estimates."
+        f"Each check of {checks.n_people} people is held against data drawn from the fit and fitted again. A mixture that "
+        f"is right is blamed for {100 * checks.level:g}% of traits."
     )
     traits = checks.fit.problem.trait_names[:_DRAWN]
-    pictures = [picture(checks.plot(t), f"{t}: residuals and shape", wide=True) for t in traits]
-    tables = [html_table(checks.table), html_table(checks.chi_square)]
+    pictures = [
+        picture(
+            plot_fit_checks(checks, t, density=False),
+            f"{t}. Above: sorted residuals less what is expected of them; a line that leaves its band upwards on the "
+            "right, or downwards on the left, says that this tail is heavier than the mixture's. Below: statistics of "
+            "the people (line) among those of data drawn from the mixture (bars); far is beyond three median absolute "
+            "deviations from the median.",
+            wide=True,
+            alt=f"Residuals of {t} with their band, and its skewness, kurtosis, modes and shares far out among "
+            f"replicates. In words: {checks.verdict[t]}",
+        )
+        for t in traits
+    ]
+    tables = [
+        html_table(
+            checks.table[[names.TRAIT, "check", "observed", "expected", "lower", "upper", "p_value", "p_adjusted"]],
+            "Checks. lower and upper hold 95% of what would be observed if the mixture were right, given the estimates; "
+            "p_adjusted allows for the trait's other checks. residuals: the largest distance from the band's middle, in "
+            "half widths; heaps: people at the value that most repeat, and how many are expected there.",
+        ),
+        html_table(
+            checks.chi_square,
+            "Chi-square over bins of equal probability under the fit. p_value is from replicates that were fitted again; "
+            "in large samples it lies between p_low and p_high.",
+        ),
+    ]
+    if len(checks.remedies):
+        tables.append(
+            html_table(
+                checks.remedies[[names.TRAIT, "remedy", "change", "bic", "gain"]],
+                "What was tried on a trait that does not fit, alone: gain is how much lower BIC is than that of the "
+                "mixture as it is; change is that of bayesgmm.Mixture.",
+            )
+        )
     if len(checks.heaps):
-        tables.append(html_table(checks.heaps))
+        tables.append(
+            html_table(
+                checks.heaps,
+                "Values that too many people have: expected by the mixture; beside, people with the next value; p_value "
+                "for all values of the trait together.",
+            )
+        )
     points = [f"{trait}: {words}" for trait, words in checks.verdict.items()]
     return Section("Does the mixture fit", text, pictures, tables, points)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from html import escape
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Picture:
-    """A picture as base64 of a PNG."""
+    """A picture as base64 of a PNG, and what it shows in words for who cannot see it."""
 
     data: str
     caption: str
     wide: bool = False
+    alt: str = ""
 
 
 @dataclass
@@ -33,17 +35,30 @@ class Section:
     points: list[str] = field(default_factory=list)
 
 
-def picture(figure: Figure, caption: str, *, wide: bool = False) -> Picture:
-    """A figure for a section, ``wide`` where it needs the whole width; it is closed."""
+def picture(figure: Figure, caption: str, *, wide: bool = False, alt: str = "") -> Picture:
+    """A figure for a section, ``wide`` where it needs the whole width; it is closed.
+
+    ``alt`` is what it shows, in words, without it the caption.
+    """
     from bayesgmm.plots.style import pyplot
 
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight")
     pyplot().close(figure)
-    return Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption, wide)
+    return Picture(base64.b64encode(buffer.getvalue()).decode("ascii"), caption, wide, alt or caption)
 
 
-def html_table(table: pd.DataFrame, *, text: bool = False) -> str:
-    """A table; ``text``: of sentences, which are wrapped and read from the left."""
+def html_table(table: pd.DataFrame, caption: str = "", *, text: bool = False) -> str:
+    """A table with a caption; ``text``: of sentences, which are wrapped and read from the left.
+
+    What is not defined (NaN) is a dash, and a column of nothing else is left out.
+    """
+    shown = table.dropna(axis="columns", how="all") if len(table) else table
     classes = "text" if text else None
-    return str(table.to_html(index=False, border=0, classes=classes, float_format=lambda value: f"{value:.4g}"))
+    html = str(
+        shown.to_html(index=False, border=0, classes=classes, na_rep="\N{EN DASH}", float_format=lambda v: f"{v:.4g}")
+    )
+    if not caption:
+        return html
+    start = html.index(">") + 1  # of the table's own tag
+    return f"{html[:start]}<caption>{escape(caption)}</caption>{html[start:]}"
