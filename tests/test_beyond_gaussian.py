@@ -309,6 +309,16 @@ def test_noise_and_spike_are_named_and_not_counted_as_components():
     assert "(1 component and noise, 200 people looked at)" in repr(bg.check_fit(alone, draws=60, seed=1))
 
 
+def test_noise_that_holds_many_is_flagged():
+    rng = np.random.default_rng(1)
+    few, many = (
+        np.where(rng.random(500) < share, rng.uniform(-6, 6, 500), rng.normal(size=500)) for share in (0.1, 0.5)
+    )
+    assert "much noise" not in set(bg.Mixture(1, noise=True).fit(few, seed=1).flags["flag"])
+    flags = bg.Mixture(1, noise=True).fit(many, seed=1).flags.set_index("flag")
+    assert "too many to be strays; compare one more component" in flags.loc["much noise", "message"]
+
+
 def test_every_table_names_noise_and_spike(tmp_path):
     study, _ = spiked_study()
     model = bg.Mixture(1, noise=True, spike=7.0, weights="rs1")

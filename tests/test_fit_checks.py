@@ -331,9 +331,11 @@ def test_the_picture_and_the_report_show_the_checks(demo, demo_fit, tmp_path):
     found = bg.check_fit(demo_fit, draws=60, seed=1)
     figure = found.plot()
     assert len(figure.axes) == 7
-    assert figure.axes[1].get_title() == "quantile residuals"
+    assert figure.axes[1].get_title() == "biomarker: quantile residuals"
     page = bg.write_report(tmp_path / "report.html", demo_fit, study=demo, fit_checks=found).read_text()
     assert "Does the mixture fit" in page
+    assert "<caption>Checks. " in page
+    assert "<td>NaN" not in page
     assert f"biomarker: {found.verdict['biomarker']}" in page
 
 
@@ -456,3 +458,12 @@ def test_traits_that_are_strewn_together_are_told_what_serves():
     found = bg.check_fit(bg.Mixture(1, covariance="VVI").fit(tied, seed=1), draws=50, seed=1)
     assert "A covariance matrix of each component's own (covariance='VVV') would serve" in found.verdict["joint"]
     assert found.remedies["gain"].iloc[0] > 50.0
+
+
+def test_zeros_are_told_as_a_spike_and_nothing_else_is_tried():
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        y = np.where(rng.random(400) < 0.12, 0.0, rng.normal(3.0, 1.0, 400))
+        found = bg.check_fit(bg.Mixture(1).fit(y, seed=1), draws=50, seed=1)
+        assert "a spike (point mass) component at 0.0 would serve" in found.verdict["trait0"]
+        assert not len(found.remedies)

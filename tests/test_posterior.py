@@ -264,7 +264,7 @@ def test_report_is_whole_and_needs_nothing_else(tmp_path, demo, demo_fit, demo_p
     assert len(reader.found) >= 8
     assert all(source.startswith("data:image/png;base64,") for source in reader.found)
     assert bg.compare(demo_fit, demo_posterior).verdict.split(":")[0] in page
-    for text in ("Dirichlet(2, 2)", "InverseWishart", "nutpie", "rs101", "hard_chi_square"):
+    for text in ("Dirichlet(2, 2)", "InverseWishart", "nutpie", "rs101", "hard chi square"):
         assert text in page
     assert list(tmp_path.iterdir()) == [path]
 

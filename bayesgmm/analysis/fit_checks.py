@@ -15,7 +15,7 @@ from bayesgmm import names
 from bayesgmm.analysis.fit_looks import SOME, Look, Plan, foretold, look
 from bayesgmm.analysis.fit_remedies import Remedies, remedies_of
 from bayesgmm.analysis.fit_tables import HEAP_P, HEAPS, JOINT, JointChecks, TraitChecks, checks_of_all, checks_of_trait
-from bayesgmm.analysis.fit_verdict import blamed, joint_words, trait_words
+from bayesgmm.analysis.fit_verdict import blamed, is_heaped, joint_words, trait_words
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.shape import STATISTICS
 from bayesgmm.core.ties import cells_of
@@ -227,7 +227,7 @@ def _tried(seen: _Seen, made: list[TraitChecks], joint: JointChecks | None, leve
     for d, margin in enumerate(seen.margins):
         values[moved, d] -= np.broadcast_to(margin.shifted, len(values))[moved]
     for d, (trait, checks) in enumerate(zip(problem.trait_names, made, strict=True)):
-        if blamed(checks.by_check, level):
+        if blamed(checks.by_check, level) and not is_heaped(checks, seen.plans[d].n, level)[1]:
             found[trait] = remedies_of(problem, values[:, [d]], None if spike is None else spike[[d]])
     if joint is not None and float(joint.p_adjusted.min()) <= level:
         found[JOINT] = remedies_of(problem, values, spike)

@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 NOISE, TAILS, COMPONENT, VARIANCES, FREER = "noise", "heavy tails", "component", "variances", "family"
 
 _ALIKE = 6.0  # BIC units within which two remedies can hardly be told apart (Kass and Raftery 1995: beyond, strong)
+_SLIGHT = 2.0  # not worth more than a bare mention
 _STRAYS = 0.08  # of people; an even component of more is a shape of the many and not a few who stray
 _PEOPLE = 5000  # people among whom remedies are compared, where there are more
 _RESTARTS = 5
@@ -64,6 +65,8 @@ class Remedies:
             return f"{none}, so {besides or 'a larger study'} is what would serve"
         first, *others = helping
         told = f"{first['words']} would serve: BIC falls by {first['gain']:.0f}"
+        if first["gain"] < _SLIGHT:
+            told += ", which is little: the misfit is hardly worth more parameters"
         for row in others:
             close = ", which is nearly as good" if first["gain"] - row["gain"] < _ALIKE else ""
             told += f"; with {row['words']} by {row['gain']:.0f}{close}"

@@ -30,6 +30,13 @@ def blamed(checks: Checks, level: float) -> list[str]:
     return [check for check, row in checks.items() if check != HEAPS and row["p_adjusted"] <= level]
 
 
+def is_heaped(found: TraitChecks, n: float, level: float) -> tuple[bool, bool]:
+    """Whether values repeat too often, and whether that is all there is to tell, the other checks being its echo."""
+    heaps = found.heaps
+    heaped = len(heaps) > 0 and found.by_check[HEAPS]["p_adjusted"] <= min(HEAP_P, level)
+    return heaped, heaped and (not blamed(found.by_check, level) or bool(heaps["people"].sum() > _MANY * n))
+
+
 def trait_words(
     found: TraitChecks,
     *,
@@ -57,8 +64,8 @@ def trait_words(
     """
     checks, heaps = found.by_check, found.heaps
     others = blamed(checks, level)
-    heaped = len(heaps) > 0 and checks[HEAPS]["p_adjusted"] <= min(HEAP_P, level)
-    if heaped and (not others or heaps["people"].sum() > _MANY * n):
+    heaped, only = is_heaped(found, n, level)
+    if only:
         return _heaped(heaps, n)
     if not others:
         least = _least(checks, [check for check in checks if check != HEAPS])

@@ -20,9 +20,10 @@ def words_of(fit: MapFit) -> str:
     problem = fit.problem
     state = "converged" if fit.converged else "NOT converged"
     lines = [
-        f"MapFit: {problem.components_told} of {', '.join(problem.trait_names)} ({problem.family_name}), "
-        f"{_people_told(problem)}, {state}",
-        f"log posterior {fit.log_posterior:.4f}, log likelihood {fit.log_likelihood:.4f}, BIC {fit.bic:.2f}",
+        f"MapFit: {problem.components_told} of {', '.join(problem.trait_names)}, covariance {problem.family_name}; "
+        f"{_people_told(problem)}; {state}",
+        f"log posterior {fit.log_posterior:.4f}, log likelihood {fit.log_likelihood:.4f}, BIC {fit.bic:.2f} "
+        "(smaller is better)",
     ]
     weights = fit.params[names.WEIGHTS].values
     shares = np.average(fit.responsibilities.values, axis=0, weights=problem.sample_weight)
@@ -37,16 +38,19 @@ def words_of(fit: MapFit) -> str:
                 strict=True,
             )
         )
-        whose = f" for the average person, {100 * shares[k]:.0f}% of people" if problem.predictor_names else ""
+        whose = f" for the average person ({100 * shares[k]:.0f}% of all)" if problem.predictor_names else ""
         if k >= problem.n_located:
             lines.append(f"  {problem.component_labels[k]}: weight {weight:.3f}{whose}, {_fixed_told(problem, k)}")
             continue
         tails = f", {fit.parameters.df[k]:.3g} degrees of freedom" if len(fit.parameters.df) else ""
         lines.append(f"  component {k}: weight {weight:.3f}{whose}, {means}{tails}")
+    errors = fit.standard_errors[names.EFFECTS] if problem.predictor_names else fit.params[names.EFFECTS]
     for predictor in problem.predictor_names:
         for contrast in problem.contrasts:
             value = float(fit.params[names.EFFECTS].sel(predictor=predictor, contrast=contrast))
-            lines.append(f"  {predictor}, {contrast}: log odds ratio {value:.4f}")
+            error = float(errors.sel(predictor=predictor, contrast=contrast))
+            of_error = f", se {error:.3g}" if np.isfinite(error) else ""
+            lines.append(f"  {predictor}, {contrast}: odds ratio {np.exp(value):.3g} (log {value:.4f}{of_error})")
     for covariate in problem.covariate_names:
         slopes = fit.params[names.SHIFTS].sel(covariate=covariate)
         shown = ", ".join(f"{t} {float(v):.4g}" for t, v in zip(problem.trait_names, slopes.values, strict=True))
@@ -64,7 +68,10 @@ def _fixed_told(problem: Problem, k: int) -> str:
     """Noise or spike in words."""
     fixed = problem.fixed
     if problem.component_labels[k] == names.NOISE and fixed.noise is not None:
-        return f"even over a box of volume {fixed.noise.volume:.4g}"
+        if len(problem.trait_names) == 1:
+            half, centre = 0.5 * fixed.noise.volume, float(fixed.noise.mean[0])
+            return f"evenly from {centre - half:.4g} to {centre + half:.4g}"
+        return f"evenly over a box of volume {fixed.noise.volume:.4g}"
     where = fixed.means[k - problem.n_located]
     return "at " + ", ".join(f"{t} {v:.4g}" for t, v in zip(problem.trait_names, where, strict=True))
 
@@ -72,8 +79,10 @@ def _fixed_told(problem: Problem, k: int) -> str:
 def _people_told(problem: Problem) -> str:
     """How many people there are, whom rows stand for, and how much of their traits is missing."""
     with_traits = int(problem.observed.sum())
-    told = f"{with_traits} people with traits ({problem.n_samples} in all)"
+    told = f"{with_traits} people"
+    if with_traits < problem.n_samples:
+        told = f"{with_traits} of {problem.n_samples} people (the others have no trait)"
     if problem.sample_weight is not None:
-        told = f"{with_traits} rows with traits, standing for {problem.n_effective:g} people"
+        told = f"{with_traits} rows, standing for {problem.n_effective:g} people"
     missing = np.isnan(problem.traits[problem.people]).mean()
     return told + (f", {100 * missing:.1f}% of their traits missing" if missing > 0.0 else "")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
 
 _FEW_VALUES = 3.0  # a component with fewer values of traits than this, per parameter of its own, is flagged
+_MUCH_NOISE = 0.25  # of people: an even component of more is the shape of many
 _SHOWN = 5  # predictors named in one message
 _NO_EFFECT = 1e-2  # log odds per sd of a predictor, below which an effect is next to none
 _WIDE_EFFECT = 10.0  # a log odds ratio beyond this separates the data
@@ -100,6 +101,15 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
         for mass in masses:
             if mass.component == k:
                 found.append((k, "spike", mass.told(problem.trait_names)))
+    if problem.fixed.noise is not None and people[problem.n_located] > _MUCH_NOISE * people.sum():
+        share = 100.0 * people[problem.n_located] / people.sum()
+        found.append(
+            (
+                None,
+                "much noise",
+                f"noise holds {share:.0f}% of people, too many to be strays; compare one more component in its place",
+            )
+        )
     effects = fit.params[names.EFFECTS]
     for p, predictor in enumerate(problem.predictor_names):
         for c, contrast in enumerate(problem.contrasts):

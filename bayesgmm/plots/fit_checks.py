@@ -51,7 +51,7 @@ def plot_fit_checks(checks: FitChecks, trait: str | None = None, *, density: boo
     """
     _, trait = trait_index(checks.fit.problem, trait)
     plt = pyplot()
-    figure = plt.figure(figsize=(10.0, 5.8), layout="constrained")
+    figure = plt.figure(figsize=(10.0, 5.8 if density else 4.6), layout="constrained")
     grid = figure.add_gridspec(2, 10, height_ratios=(2.0, 1.0))
     if density:
         plot_density(checks.fit, checks.posterior, trait=trait, ax=figure.add_subplot(grid[0, :5]))

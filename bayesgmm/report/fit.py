@@ -17,8 +17,8 @@ _DRAWN = 4  # traits; the tables have all
 def fit_section(checks: FitChecks) -> Section:
     """Verdicts as points, a picture of each of the first traits, and the tables."""
     text = (
-        f"Each check of {checks.n_people} people is held against data drawn from the fit and fitted again. A mixture that "
-        f"is right is blamed for {100 * checks.level:g}% of traits."
+        f"Each check of {checks.n_people} people is held against data drawn from the fit and fitted again. A "
+        f"mixture that is right is blamed for {100 * checks.level:g}% of traits."
     )
     traits = checks.fit.problem.trait_names[:_DRAWN]
     pictures = [
@@ -37,14 +37,14 @@ def fit_section(checks: FitChecks) -> Section:
     tables = [
         html_table(
             checks.table[[names.TRAIT, "check", "observed", "expected", "lower", "upper", "p_value", "p_adjusted"]],
-            "Checks. lower and upper hold 95% of what would be observed if the mixture were right, given the estimates; "
-            "p_adjusted allows for the trait's other checks. residuals: the largest distance from the band's middle, in "
-            "half widths; heaps: people at the value that most repeat, and how many are expected there.",
+            "Checks. lower and upper hold 95% of what would be observed if the mixture were right, given the "
+            "estimates; p adjusted allows for the trait's other checks. residuals: the largest distance from the "
+            "band's middle, in half widths; heaps: people at the value that repeats most, and how many are expected.",
         ),
         html_table(
             checks.chi_square,
-            "Chi-square over bins of equal probability under the fit. p_value is from replicates that were fitted again; "
-            "in large samples it lies between p_low and p_high.",
+            "Chi-square over bins of equal probability under the fit. p value is from replicates that were fitted "
+            "again; in large samples it lies between p low and p high.",
         ),
     ]
     if len(checks.remedies):
@@ -59,8 +59,8 @@ def fit_section(checks: FitChecks) -> Section:
         tables.append(
             html_table(
                 checks.heaps,
-                "Values that too many people have: expected by the mixture; beside, people with the next value; p_value "
-                "for all values of the trait together.",
+                "Values that too many people have: expected by the mixture; beside, people with the next value; "
+                "p value for all values of the trait together.",
             )
         )
     points = [f"{trait}: {words}" for trait, words in checks.verdict.items()]

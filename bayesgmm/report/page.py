@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from bayesgmm import __version__, names
@@ -151,7 +152,9 @@ def write_report(
         .render(
             title=title,
             subtitle=f"{problem.components_told} of {', '.join(problem.trait_names)}; "
-            f"{observed} people with traits of {problem.n_samples}",
+            + (f"{observed} people" if observed == problem.n_samples else f"{observed} of {problem.n_samples} people")
+            + " have a trait",
+            found=_found(fit),
             verdict=_verdict(fit, comparison),
             flags=list(fit.flags["message"]),
             sections=sections,
@@ -160,6 +163,21 @@ def write_report(
     target = Path(path)
     write_text(target, page)
     return target
+
+
+def _found(fit: MapFit) -> str:
+    """The components in a sentence."""
+    problem = fit.problem
+    told = []
+    for row in _components(fit).to_dict("records"):
+        label = str(row[names.COMPONENT])
+        where = ""
+        if label != names.NOISE:
+            where = ", ".join(f"{t} {row[f'mean of {t}']:.4g}" for t in problem.trait_names)
+            where = f" {'at' if label == names.SPIKE else 'about'} {where}"
+        share = 100.0 * row["people"] / problem.n_effective
+        told.append(f"{f'component {label}' if label.isdigit() else label}: {share:.0f}% of people{where}")
+    return f"{'; '.join(told)}."
 
 
 def _verdict(fit: MapFit, comparison: Comparison | None) -> str:
@@ -177,43 +195,102 @@ def _trait_section(fit: MapFit, posterior: Posterior | None) -> Section:
 
     pictures = []
     for trait in fit.problem.trait_names:
-        pictures.append(picture(plot_density(fit, posterior, trait=trait), f"{trait} and the fitted components"))
-        pictures.append(picture(plot_membership(posterior or fit, trait=trait), f"{trait} by person"))
-    return Section("The trait and its components", figures=pictures)
+        band = "" if posterior is None else " and the band that holds 89% of the posterior"
+        pictures.append(
+            picture(
+                plot_density(fit, posterior, trait=trait),
+                f"{trait}: histogram of the people, the fitted components and their sum{band}",
+                alt=f"Histogram of {trait} with {fit.problem.components_told}; the table below has their numbers",
+            )
+        )
+        pictures.append(
+            picture(
+                plot_membership(posterior or fit, trait=trait),
+                f"{trait} of every person, from the lowest to the highest, by the component that is likeliest",
+            )
+        )
+    what = "scale" if len(fit.parameters.df) else "sd"
+    caption = (
+        "Components at the MAP. weight: of the average person; people: how many are expected to belong to each; mean "
+        f"and {what} of each trait in its own units."
+    )
+    return Section("The trait and its components", figures=pictures, tables=[html_table(_components(fit), caption)])
+
+
+def _components(fit: MapFit) -> pd.DataFrame:
+    """One row a component: what it is called, how large it is, and where it lies; noise has a box, a spike no width."""
+    problem, params = fit.problem, fit.params
+    r, weight = fit.responsibilities.values[problem.people], problem.sample_weight
+    people = r.sum(axis=0) if weight is None else weight[problem.people] @ r
+    columns: dict[str, object] = {
+        names.COMPONENT: list(problem.component_labels),
+        "weight": params[names.WEIGHTS].values,
+        "people": people,
+    }
+    what = "scale" if len(fit.parameters.df) else "sd"
+    lies = np.array([label != names.NOISE for label in problem.component_labels])
+    wide = np.arange(problem.n_components) < problem.n_located
+    for d, trait in enumerate(problem.trait_names):
+        sds = np.sqrt(params[names.COVARIANCES].values[:, d, d])
+        columns[f"mean of {trait}"] = np.where(lies, params[names.MEANS].values[:, d], np.nan)
+        columns[f"{what} of {trait}"] = np.where(wide, sds, np.nan)
+    if len(fit.parameters.df):
+        df = np.full(problem.n_components, np.nan)
+        df[: problem.n_located] = fit.parameters.df
+        columns["degrees of freedom"] = df
+    return pd.DataFrame(columns)
 
 
 def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study | None) -> list[Section]:
     from bayesgmm.plots import plot_forest, plot_penetrance
 
     both = [associations(fit)] + ([] if posterior is None else [associations(posterior)])
-    table = pd.concat(both).sort_values("predictor", kind="stable")
+    # in the order of the formula, as the picture, with the engines side by side
+    table = pd.concat(both).sort_index(kind="stable").dropna(axis="columns", how="all")
     table.insert(0, "engine", table.pop("engine"))
+    moved = [str(column) for column in table if str(column).startswith("shift_")]
     result = posterior or fit
     sections = [
         Section(
             "Associations",
             "Odds of belonging to a component against the reference, per allele or unit of the predictor, with 95% "
-            "intervals. log10_bayes_factor above 1 is strong evidence of an effect, below -1 of none.",
-            [picture(plot_forest(fit, posterior), "Odds ratios, MAP beside posterior")],
-            [html_table(table)],
+            "intervals. A log10 Bayes factor above 1 is strong evidence of an effect, below -1 of none.",
+            [
+                picture(
+                    plot_forest(fit, posterior),
+                    "Odds ratios of belonging to a component against the reference; an interval clear of 1 speaks for "
+                    "an effect",
+                )
+            ],
+            [
+                html_table(
+                    table.drop(columns=moved),
+                    "Associations. sd, lower and upper are of the log odds ratio; probability of direction: that the "
+                    "effect has the sign of its estimate.",
+                ),
+                html_table(
+                    table[["engine", "predictor", *moved]].drop_duplicates(["engine", "predictor"]),
+                    "What that does to the traits: change of the mean per allele or unit, in the trait's own units.",
+                ),
+            ],
         )
     ]
     if (fit.problem.priors.effect_kind == SPIKE_SLAB).any():
         text = "Probability that each predictor has an effect, of the slab and not of the spike of its prior."
-        sections.append(Section("Inclusion", text, tables=[html_table(inclusion(result))]))
+        sections.append(Section("Inclusion", text, tables=[html_table(inclusion(result), "Inclusion of predictors")]))
     if posterior is not None:
         sections += _learned_scales(posterior)
     if fit.problem.variant_names:
         pictures = [
-            picture(plot_penetrance(result, v), f"Component by genotype of {v}")
+            picture(plot_penetrance(result, v), f"Probability of each component by genotype of {v}, 95% intervals")
             for v in fit.problem.variant_names[:_VARIANTS_DRAWN]
         ]
         sections.append(
             Section(
                 "Penetrance",
-                "Component weights of the average person by genotype.",
+                "Probability of each component for a person who is average but for the genotype.",
                 pictures,
-                [html_table(penetrance(result))],
+                [html_table(penetrance(result), "Penetrance: genotype counts effect alleles; 95% intervals.")],
             )
         )
     if study is not None and study.variant_names:
@@ -222,7 +299,13 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
                 "Enrichment",
                 "Effect-allele frequency in each component with the uncertainty of membership, beside the chi-square "
                 "test on hard assignments, which understates it.",
-                tables=[html_table(enrichment(result, study))],
+                tables=[
+                    html_table(
+                        enrichment(result, study),
+                        "Effect-allele frequency in each component, and its difference from everybody else's; "
+                        "pooled p value carries the uncertainty of membership, hard p value does not.",
+                    )
+                ],
             )
         )
     return sections
@@ -236,19 +319,25 @@ def _learned_scales(posterior: Posterior) -> list[Section]:
             "Scale of the effects in each group of predictors, as a multiple of the prior's sd. moved is the share of "
             "the prior's mass that the data have moved."
         )
-        return [Section("Groups of predictors", text, tables=[html_table(group_scales(posterior))])]
+        return [Section("Groups of predictors", text, tables=[html_table(group_scales(posterior), "Scales by group")])]
     if isinstance(scales, HorseshoeScales):
         text = (
             "How many effects are not shrunk to nothing, and how far each is shrunk: near 1 to nothing, near 0 hardly."
         )
-        return [Section("Effective effects", text, tables=[html_table(effective_effects(posterior))])]
+        return [
+            Section(
+                "Effective effects", text, tables=[html_table(effective_effects(posterior), "Shrinkage of effects")]
+            )
+        ]
     return []
 
 
 def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:
     if comparison is None:
         return Section(
-            "Parameters", "MAP with standard errors from the observed information.", tables=[html_table(fit.summary())]
+            "Parameters",
+            "MAP with standard errors from the observed information.",
+            tables=[html_table(fit.summary().drop(columns="variable"), "Parameters in the traits' units")],
         )
     c = comparison.classification
     text = (
@@ -257,7 +346,23 @@ def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:
         "largest possible."
     )
     return Section(
-        "MAP and posterior", text, [picture(comparison.plot(), "Where the MAP falls")], [html_table(comparison)]
+        "MAP and posterior",
+        text,
+        [
+            picture(
+                comparison.plot(),
+                "Where the MAP falls in the posterior of every parameter, in posterior standard deviations",
+                alt=f"Intervals of every parameter with the MAP among them. In words: {comparison.verdict}",
+            )
+        ],
+        [
+            html_table(
+                pd.DataFrame(comparison).drop(columns=["variable", "eti89_lb", "eti89_ub"]),
+                "Parameters in the traits' units: the MAP, and mean, sd and 95% interval (eti95) of the posterior; "
+                "ess: how many independent draws it is worth; r hat: below 1.01 where chains agree; map quantile: "
+                "share of draws below the MAP.",
+            )
+        ],
     )
 
 
@@ -269,11 +374,18 @@ def _chains_section(posterior: Posterior) -> Section:
     if isinstance(posterior, VariationalPosterior):
         told = f"Draws of factors, without chains. Evidence lower bound {posterior.elbo:.3f}; {posterior.caution}."
         return Section("Variational posterior", told)
-    pictures = [picture(plot_trace(posterior), "Traces of relabelled draws")]
+    pictures = [
+        picture(
+            plot_trace(posterior),
+            "Draws of every chain: alike and without trend where the sampler has converged",
+            wide=True,
+        )
+    ]
     text = f"{posterior.n_divergences} divergent transitions. "
     if posterior.tree["posterior"].sizes[names.CHAIN] == 1:
         return Section("Chains", text + "One chain, which has none to agree with: sample two or more.", pictures)
-    pictures.append(picture(plot_rank(posterior), "Ranks"))
+    told = "Ranks of every chain's draws among all: chains that agree stay within the band"
+    pictures.append(picture(plot_rank(posterior), told, wide=True))
     return Section("Chains", text + "Chains that agree have ranks within the band.", pictures)
 
 
@@ -281,8 +393,8 @@ def _priors_section(fit: MapFit) -> Section:
     priors = fit.problem.priors
     return Section(
         "Priors, as resolved for these data",
-        figures=[picture(priors.plot(), "Prior densities")],
-        tables=[html_table(priors.table())],
+        figures=[picture(priors.plot(), "Prior densities of the weights, means, sds and odds ratios")],
+        tables=[html_table(priors.table(), "Priors, and what they say in the units of the data", text=True)],
     )
 
 

@@ -51,9 +51,11 @@ def picture(figure: Figure, caption: str, *, wide: bool = False, alt: str = "") 
 def html_table(table: pd.DataFrame, caption: str = "", *, text: bool = False) -> str:
     """A table with a caption; ``text``: of sentences, which are wrapped and read from the left.
 
-    What is not defined (NaN) is a dash, and a column of nothing else is left out.
+    What is not defined (NaN) is a dash, and a column of nothing else is left out. Heads are the columns' names with
+    spaces, where they can be wrapped.
     """
     shown = table.dropna(axis="columns", how="all") if len(table) else table
+    shown = shown.rename(columns=lambda name: str(name).replace("_", " "))
     classes = "text" if text else None
     html = str(
         shown.to_html(index=False, border=0, classes=classes, na_rep="\N{EN DASH}", float_format=lambda v: f"{v:.4g}")

@@ -26,13 +26,17 @@ def prior_sections(found: PriorStudy) -> list[Section]:
             "How far each parameter moves when the prior, or the likelihood, is made a little stronger or weaker "
             "(Kallioinen et al. 2023); from 0.05 it counts."
         )
-        sections.append(Section("Power scaling", text, tables=[html_table(found.power_scaling)]))
+        sections.append(Section("Power scaling", text, tables=[html_table(found.power_scaling, "Power scaling")]))
     if found.prior_checks is not None:
         text = (
             "Observed features of the traits and effects beside 95% of what the prior foretells of them. A small "
             "p-value says that prior and data disagree."
         )
-        sections.append(Section("What the prior foretells", text, tables=[html_table(found.prior_checks)]))
+        sections.append(
+            Section(
+                "What the prior foretells", text, tables=[html_table(found.prior_checks, "Prior predictive checks")]
+            )
+        )
     return sections
 
 
@@ -51,8 +55,11 @@ def _sensitivity_section(found: PriorStudy) -> Section:
                     picture(plot_sensitivity_heatmap(study, str(predictor)), f"{predictor} over two hyperparameters")
                 )
             pictures.append(picture(plot_ridges(study, str(predictor)), f"Posterior of {predictor} by setting"))
-        tables.append(html_table(sensitivity_table(study, names.ODDS_RATIOS)))
-    tables += [html_table(sensitivity_table(study, name)) for name in (names.WEIGHTS, names.MEANS)]
+        tables.append(html_table(sensitivity_table(study, names.ODDS_RATIOS), "Odds ratios under every setting"))
+    tables += [
+        html_table(sensitivity_table(study, name), f"{name.capitalize()} under every setting")
+        for name in (names.WEIGHTS, names.MEANS)
+    ]
     engine = {"map": "posterior modes and normal intervals", "laplace": "the Laplace engine", "nuts": "NUTS"}
     text = f"Answered by {engine[str(study.attrs['engine'])]}; the model's own: {study.attrs['base']}."
     title = "What the prior does to the answer"
@@ -76,5 +83,5 @@ def _tipping_section(found: PriorStudy) -> Section:
         "of 1, or to exclude it; in words above. The sceptical limit is the odds ratio up to which a sceptic's prior "
         "must reach for these data to convince them (Matthews 2001).",
         pictures,
-        [html_table(found.tipping.drop(columns="verdict"))],
+        [html_table(found.tipping.drop(columns="verdict"), "Tipping points, association by association")],
     )

@@ -22,7 +22,11 @@ def selection_section(found: Selection) -> Section:
         "How many components",
         f"{found.verdict} Of every criterion smaller is better; probability is the model's among those fitted, every "
         "number of components equally likely beforehand.",
-        [picture(found.plot(), "Criterion by number of components")],
-        [html_table(found.choices), html_table(ranked), html_table(found.n_components_probability)],
+        [picture(found.plot(), "Criterion by number of components; the chosen model is ringed", alt=found.verdict)],
+        [
+            html_table(found.choices, "What every criterion chooses"),
+            html_table(ranked, f"The {len(ranked)} lowest by {found.criterion}"),
+            html_table(found.n_components_probability, "Posterior probability of each number of components"),
+        ],
         found.cautions,
     )
