@@ -294,6 +294,54 @@ def test_spikes_are_those_that_the_single_fit_flags(two: bool, rng: np.random.Ge
     assert f"{flagged} with a component at one value" in repr(fits)
 
 
+def test_the_surest_groups_and_the_report(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Two clear pairs of groups, one surer; zeros, an outlier and plain noise are not among them."""
+    x = pd.DataFrame(rng.normal(size=(6, 120)), index=["plain", "clear", "clearest", "zeros", "outlier", "skewed"])
+    x.loc["clear", :60] += 5.0
+    x.loc["clearest", :60] += 20.0
+    x.loc["zeros", :50] = -6.0
+    x.loc["outlier", :1] = 40.0
+    x.loc["skewed"] = np.exp(0.3 * x.loc["skewed"])
+    fits = bg.fit_many(x, [2, 1, 3], covariance=["V", "E"])
+    surest = fits.most_bimodal()
+    assert surest.index.tolist() == ["clearest", "clear"]
+    assert fits.most_bimodal(1).index.tolist() == ["clearest"]
+    singles = {
+        k: bg.Mixture(k, fits.table.loc["clear", "covariance"]).fit(x.loc["clear"].to_numpy()).bic for k in (1, 2)
+    }
+    assert float(fits.gain.sel(problem="clear")) == pytest.approx(singles[1] - singles[2], abs=1e-6)
+    assert float(fits.gain.sel(problem="plain")) == 0.0
+    assert surest.loc["clear", "smallest"] == pytest.approx(60, abs=3)
+    assert fits.choices().to_numpy().sum() == 6
+    assert fits.choices().loc[2].sum() == (fits.table["n_components"] == 2).sum()
+    page = bg.write_report(tmp_path / "many.html", fits, title="Six genes").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    for words in (
+        "Six genes",
+        "clearest",
+        "at one value",
+        "1 to 3 components of V, E",
+        "2 have a density",
+    ):
+        assert words in page, words
+    with pytest.raises(bg.InputError, match="no more than these"):
+        bg.write_report(tmp_path / "many.html", fits, fits.fit("clear").laplace(draws=200, seed=1))
+    fits.save(tmp_path / "fits.nc")
+    again = bg.read_many(tmp_path / "fits.nc")
+    pd.testing.assert_frame_equal(again.most_bimodal(), surest, check_dtype=False)
+    page = bg.write_report(tmp_path / "read.html", again).read_text()
+    assert page.count("data:image/png;base64,") == 1
+    with pytest.raises(bg.InputError, match="do not know their data"):
+        bg.plots.plot_many(again)
+    # without one component there is no gain: the index of bimodality orders
+    two = bg.fit_many(x.loc[["clear", "clearest"]], 2)
+    assert np.isnan(two.gain.values).all()
+    assert two.most_bimodal().index.tolist() == ["clearest", "clear"]
+    pairs = bg.fit_many(x, [1, 2], pairs=[["clear", "plain"], ["plain", "skewed"]])
+    assert pairs.most_bimodal().index.tolist() == [0]
+    assert bg.write_report(tmp_path / "pairs.html", pairs).read_text().count("data:image/png;base64,") == 2
+
+
 def test_receptor_status_of_breast_tumours(data_dir: Path, tmp_path: Path) -> None:
     """ESR1 is bimodal, and its components are the recorded status.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bayesgmm.cli.console import INTERRUPTED, leave
+from bayesgmm.cli.console import INTERRUPTED, leave, status
 from bayesgmm.cli.numbers import numbers_of_components
 from bayesgmm.cli.options import Out
 from bayesgmm.errors import InputError, Interrupted
@@ -33,6 +33,7 @@ def fit_many_command(
     restarts: Annotated[int, typer.Option(min=1, help="Starts of each mixture.")] = 10,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default all processors.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the starts; 0 unless told otherwise.")] = None,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html, with pictures.")] = False,
 ) -> None:
     """Fit thousands of small mixtures, one a row (or a pair of rows) of a matrix, and keep the best of each.
 
@@ -72,6 +73,11 @@ def fit_many_command(
     out.mkdir(parents=True, exist_ok=True)
     found.write_table(out / "fits.tsv")
     found.save(out / "fits.nc")
+    if report:
+        from bayesgmm.report import write_report
+
+        with status("writing the report"):
+            write_report(out / "report.html", found, title=f"Mixtures of {matrix.name}")
     typer.echo(repr(found))
     if interrupted:
         typer.echo(f"interrupted; what was fitted by then is in {out}", err=True)

@@ -30,7 +30,7 @@ from bayesgmm.core.small_climb import CONVERGED, FLAT
 from bayesgmm.core.small_facts import membership_into
 from bayesgmm.errors import InputError
 from bayesgmm.inference.many_data import ManyData
-from bayesgmm.inference.many_words import cautions, separations, verdicts
+from bayesgmm.inference.many_words import cautions, most_bimodal, separations, verdicts
 from bayesgmm.io.atomic import write_frame
 
 if TYPE_CHECKING:
@@ -187,6 +187,55 @@ class ManyFits:
             picked = values.values[at]
             parts[name] = (names.PROBLEM, np.where(missing, False if picked.dtype == bool else np.nan, picked))
         return xr.Dataset(parts, coords={names.PROBLEM: self.problems})
+
+    @cached_property
+    def gain(self) -> xr.DataArray:
+        """How far the criterion of the chosen model is below that of the best with one component, by problem.
+
+        Above 10 the evidence against one component is very strong (Kass and Raftery 1995, of BIC). NaN where one
+        component was not among the numbers asked for, or there is no fit.
+        """
+        gain = np.full(self.n_problems, np.nan)
+        numbers = self.scores[names.N_COMPONENTS].values
+        if 1 in numbers:
+            alone = self.criteria.sel({names.N_COMPONENTS: 1}).values
+            gain = np.where(np.isnan(alone), np.inf, alone).min(axis=1) - self.chosen[self.criterion].values
+        return xr.DataArray(
+            np.where(np.isfinite(gain), gain, np.nan),
+            dims=(names.PROBLEM,),
+            coords={names.PROBLEM: self.problems},
+            name="gain",
+        )
+
+    def most_bimodal(self, n: int | None = None) -> pd.DataFrame:
+        """The problems with groups of samples that are apart, the surest first.
+
+        Those whose density has two modes or more, of two traits whose components are all apart (``separation`` above
+        2), but for those with a spike or with a component of fewer than 5 samples. In order of :attr:`gain`, or of the
+        bimodality index where one component was not among the numbers asked for.
+
+        Parameters
+        ----------
+        n : int, optional
+            As many at most.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows of :attr:`table` with ``gain`` and ``smallest``, the samples that the smallest component holds.
+        """
+        return most_bimodal(self, n)
+
+    def choices(self) -> pd.DataFrame:
+        """How many problems chose each number of components (rows) and family (columns)."""
+        k, family = self.params[names.N_COMPONENTS].values, self.params[names.COVARIANCE].values
+        numbers, families = self.scores[names.N_COMPONENTS].values, self.scores[names.COVARIANCE].values
+        counts = [[int(((k == number) & (family == name)).sum()) for name in families] for number in numbers]
+        return pd.DataFrame(
+            counts,
+            index=pd.Index(numbers, name=names.N_COMPONENTS),
+            columns=pd.Index([str(name) for name in families], name=names.COVARIANCE),
+        )
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -356,9 +405,10 @@ class ManyFits:
     def _positions(self, problems: slice | Sequence[Any] | None) -> NDArray[np.int64]:
         if problems is None or isinstance(problems, slice):
             return np.arange(self.n_problems)[problems or slice(None)]
-        return np.array([self._position(problem) for problem in problems], dtype=np.int64)
+        return np.array([self.position(problem) for problem in problems], dtype=np.int64)
 
-    def _position(self, problem: Any) -> int:
+    def position(self, problem: Any) -> int:
+        """Place of a problem, by its name, among those that were fitted."""
         place = self._index.get(problem, self._index.get(str(problem)))
         if place is None:
             raise InputError(f"there is no problem {str(problem)!r} among the {self.n_problems} that were fitted")
@@ -379,7 +429,7 @@ class ManyFits:
         from bayesgmm.model import Mixture
         from bayesgmm.study import Study
 
-        at = self._position(problem)
+        at = self.position(problem)
         if self.data is None or self.priors is None:
             raise InputError("fits read from a file do not know their data; fit the problem by bayesgmm.Mixture")
         k = int(self.params[names.N_COMPONENTS].values[at])

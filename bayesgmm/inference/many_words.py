@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -108,3 +109,44 @@ def cautions(fits: ManyFits) -> NDArray[Any]:
     if fits.scores.sizes[names.N_COMPONENTS] > 1:
         add(k == largest, "the largest number asked for")
     return out
+
+
+def most_bimodal(fits: ManyFits, n: int | None) -> pd.DataFrame:
+    """Rows of the table of problems with groups that are apart, the surest first."""
+    table = fits.table.copy()
+    table.insert(0, "gain", fits.gain.values)
+    with np.errstate(invalid="ignore"):
+        smallest = np.nanmin(np.nan_to_num(fits.params[names.WEIGHTS].values, nan=np.inf), axis=1)
+    table.insert(1, "smallest", smallest * table["n_observed"].to_numpy())
+    apart = table["n_modes"] >= 2 if "n_modes" in table else table["separation"] > APART
+    kept = apart & (table["spike_component"] < 0) & (table["smallest"] >= FEW)
+    by = "gain" if table["gain"].notna().any() else "bimodality_index"
+    return table[kept].sort_values(by, ascending=False, kind="stable").iloc[:n]
+
+
+def summary(fits: ManyFits) -> str:
+    """What came of all problems, in two or three sentences."""
+    k = fits.params[names.N_COMPONENTS].values
+    fitted = int((k > 0).sum())
+    if not fitted:
+        return f"None of the {fits.n_problems:,} problems could be fitted; status says why."
+    several, alone = int((k > 1).sum()), int((k == 1).sum())
+    told = f"{several:,} of {fitted:,} problems have more than one component by {fits.criterion.upper()}"
+    told += f", for {alone:,} one is enough. " if alone else ". "
+    groups = len(most_bimodal(fits, None))
+    what = "a density with two modes or more" if fits.params.sizes[names.TRAIT] == 1 else "components that are apart"
+    told += f"{groups:,} have {what}, and at least {FEW:g} samples in each component; in the others more components "
+    told += "describe a shape rather than groups."
+    spikes = int((fits.params["spike_component"].values >= 0).sum())
+    if spikes:
+        told += f" {spikes:,} have a component that is but for a few samples at one value."
+    return told
+
+
+def kinds_of_caution(fits: ManyFits) -> pd.DataFrame:
+    """How many problems have each caution, the numbers and names in it left out, and each reason for no fit."""
+    parts = fits.table.loc[fits.table["caution"] != "", "caution"].str.split("; ").explode()
+    parts = parts.str.replace(r"component \d+ is a spike.*", "a component is a spike at one value", regex=True)
+    reasons = fits.table.loc[fits.table["n_components"] == 0, "status"]
+    counts = pd.concat([reasons, parts]).value_counts()
+    return pd.DataFrame({"what": counts.index, "problems": counts.to_numpy()})

@@ -7,6 +7,7 @@ from bayesgmm.plots.density import plot_density
 from bayesgmm.plots.effect_tests import plot_effect_tests
 from bayesgmm.plots.fit_checks import plot_fit_checks
 from bayesgmm.plots.forest import plot_forest
+from bayesgmm.plots.many import plot_many, plot_many_choices
 from bayesgmm.plots.membership import plot_membership
 from bayesgmm.plots.priors import plot_priors
 from bayesgmm.plots.selection import plot_combination, plot_selection
@@ -28,6 +29,8 @@ __all__ = [
     "plot_effect_tests",
     "plot_fit_checks",
     "plot_forest",
+    "plot_many",
+    "plot_many_choices",
     "plot_membership",
     "plot_penetrance",
     "plot_prior_posterior",

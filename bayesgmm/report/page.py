@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +17,13 @@ from bayesgmm.analysis.inclusion import inclusion
 from bayesgmm.analysis.scales import effective_effects, group_scales
 from bayesgmm.core.effect_density import SPIKE_SLAB
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
-from bayesgmm.errors import InputError, MissingExtraError
+from bayesgmm.errors import InputError
 from bayesgmm.inference.laplace import LaplacePosterior
 from bayesgmm.inference.variational_posterior import VariationalPosterior
-from bayesgmm.io.atomic import write_text
 from bayesgmm.report.effect_tests import effect_tests_section
 from bayesgmm.report.fit import fit_section
-from bayesgmm.report.parts import Section, html_table, picture
+from bayesgmm.report.many import write_many_report
+from bayesgmm.report.parts import Section, html_table, needs_templates, picture, write_page
 from bayesgmm.report.prior import prior_sections
 from bayesgmm.report.selection import selection_section
 from bayesgmm.report.uncertainty import bootstrap_section
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
     from bayesgmm.analysis.selection import Selection
+    from bayesgmm.inference.many_fits import ManyFits
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
     from bayesgmm.problem import Problem
@@ -52,7 +52,7 @@ _VARIANTS_DRAWN = 6  # penetrance pictures; the table has them all
 
 def write_report(
     path: str | PathLike[str],
-    fit: MapFit,
+    fit: MapFit | ManyFits,
     posterior: Posterior | None = None,
     *,
     study: Study | None = None,
@@ -61,7 +61,7 @@ def write_report(
     selection: Selection | None = None,
     bootstrap: Bootstrap | None = None,
     effect_tests: EffectTests | None = None,
-    title: str = "Mixture of traits",
+    title: str | None = None,
 ) -> Path:
     """Write the report of a fit, and of its posterior when there is one.
 
@@ -69,7 +69,8 @@ def write_report(
     ----------
     path : path
         The ``.html`` to write; it appears whole.
-    fit : MapFit
+    fit : MapFit or ManyFits
+        Of :func:`bayesgmm.fit_many`, whose report is one of its own.
     posterior : Posterior, optional
     study : Study, optional
         Adds enrichment of its genotypes in the components.
@@ -94,13 +95,10 @@ def write_report(
     from bayesgmm.analysis.fit_checks import FitChecks
     from bayesgmm.analysis.prior_study import PriorStudy
     from bayesgmm.analysis.selection import Selection
+    from bayesgmm.inference.many_fits import ManyFits
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.study import Study
 
-    if not isinstance(fit, MapFit):
-        raise InputError(f"fit is a {type(fit).__name__}; write_report takes the path, then a MapFit")
-    if study is not None and not isinstance(study, Study):
-        raise InputError(f"study is a {type(study).__name__}; give the bayesgmm.Study that was fitted, or leave it out")
     given = {
         "prior_study": prior_study,
         "fit_checks": fit_checks,
@@ -108,6 +106,14 @@ def write_report(
         "bootstrap": bootstrap,
         "effect_tests": effect_tests,
     }
+    if isinstance(fit, ManyFits):
+        if posterior is not None or any(value is not None for value in (study, *given.values())):
+            raise InputError("the report of many fits has no more than these; leave out the posterior and what follows")
+        return write_many_report(Path(path), fits=fit, title=title or "Many mixtures")
+    if not isinstance(fit, MapFit):
+        raise InputError(f"fit is a {type(fit).__name__}; write_report takes the path, then a MapFit or ManyFits")
+    if study is not None and not isinstance(study, Study):
+        raise InputError(f"study is a {type(study).__name__}; give the bayesgmm.Study that was fitted, or leave it out")
     wanted: dict[str, type] = {
         "prior_study": PriorStudy,
         "fit_checks": FitChecks,
@@ -121,10 +127,7 @@ def write_report(
                 f"{name} is a {type(value).__name__}; give the {wanted[name].__name__} of bayesgmm.{_MADE_BY[name]}, "
                 "or leave it out"
             )
-    try:
-        from jinja2 import Environment
-    except ImportError as error:
-        raise MissingExtraError("reports need the extra: pip install 'bayesgmm[report]'") from error
+    needs_templates()
     comparison = None if posterior is None else compare(fit, posterior)
     problem = fit.problem
     observed = int(problem.observed.sum())
@@ -145,24 +148,17 @@ def write_report(
     if prior_study is not None:
         sections += prior_sections(prior_study)
     sections += [_priors_section(fit), _provenance_section(fit, posterior)]
-    template = (files("bayesgmm") / "templates" / "report.html.j2").read_text(encoding="utf-8")
-    page = (
-        Environment(autoescape=True)
-        .from_string(template)
-        .render(
-            title=title,
-            subtitle=f"{problem.components_told} of {', '.join(problem.trait_names)}; "
-            + (f"{observed} people" if observed == problem.n_samples else f"{observed} of {problem.n_samples} people")
-            + " have a trait",
-            found=_found(fit),
-            verdict=_verdict(fit, comparison),
-            flags=list(fit.flags["message"]),
-            sections=sections,
-        )
+    return write_page(
+        Path(path),
+        title=title or "Mixture of traits",
+        subtitle=f"{problem.components_told} of {', '.join(problem.trait_names)}; "
+        + (f"{observed} people" if observed == problem.n_samples else f"{observed} of {problem.n_samples} people")
+        + " have a trait",
+        found=_found(fit),
+        verdict=_verdict(fit, comparison),
+        flags=list(fit.flags["message"]),
+        sections=sections,
     )
-    target = Path(path)
-    write_text(target, page)
-    return target
 
 
 def _found(fit: MapFit) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib.resources import files
+from importlib.util import find_spec
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+
+from bayesgmm.errors import MissingExtraError
+from bayesgmm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,3 +71,36 @@ def html_table(table: pd.DataFrame, caption: str = "", *, text: bool = False) ->
         return html
     start = html.index(">") + 1  # of the table's own tag
     return f"{html[:start]}<caption>{escape(caption)}</caption>{html[start:]}"
+
+
+def needs_templates() -> None:
+    """Refuse early, before pictures are drawn, where reports cannot be written.
+
+    Raises
+    ------
+    MissingExtraError
+        If jinja2 is not installed.
+    """
+    if find_spec("jinja2") is None:
+        raise MissingExtraError("reports need the extra: pip install 'bayesgmm[report]'")
+
+
+def write_page(
+    path: Path,
+    *,
+    title: str,
+    subtitle: str,
+    verdict: str,
+    sections: list[Section],
+    found: str = "",
+    flags: Sequence[str] = (),
+) -> Path:
+    """Write the page; it appears whole."""
+    needs_templates()
+    from jinja2 import Environment
+
+    template = (files("bayesgmm") / "templates" / "report.html.j2").read_text(encoding="utf-8")
+    page = Environment(autoescape=True).from_string(template)
+    told = {"title": title, "subtitle": subtitle, "found": found, "verdict": verdict}
+    write_text(path, page.render(**told, flags=list(flags), sections=sections))
+    return path
