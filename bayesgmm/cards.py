@@ -324,12 +324,29 @@ class TestsOptions(_Section):
     restarts: int = Field(default=10, ge=1)
 
 
+class FitManyOptions(_Section):
+    """``[fit_many]``: options of :func:`bayesgmm.fit_many`, for ``bayesgmm fit-many``.
+
+    The prior of weights and components is that of ``[priors]``; ``pairs`` is a file beside the card.
+    """
+
+    n_components: list[int] = Field(default_factory=lambda: [1, 2, 3, 4], min_length=1)
+    covariance: str | list[str] | None = None
+    criterion: Literal["bic", "icl"] = "bic"
+    pairs: str | None = None
+    transpose: bool = False
+    seed: int = 0
+    restarts: int = Field(default=10, ge=1)
+    max_iterations: int = Field(default=500, ge=1)
+    tolerance: float = Field(default=1e-8, gt=0)
+
+
 class Card(_Section):
-    """A validated model card."""
+    """A validated model card; ``model`` may only be left out of one of many mixtures, beside ``fit_many``."""
 
     card: About
     study: StudyOptions = Field(default_factory=StudyOptions)
-    model: ModelSection
+    model: ModelSection | None = None
     priors: PriorsSection = Field(default_factory=PriorsSection)
     fit: FitOptions = Field(default_factory=FitOptions)
     sample: SampleOptions = Field(default_factory=SampleOptions)
@@ -337,6 +354,7 @@ class Card(_Section):
     select: SelectOptions | None = None
     bootstrap: BootstrapOptions | None = None
     tests: TestsOptions | None = None
+    fit_many: FitManyOptions | None = None
     _folder: Path = PrivateAttr(default_factory=Path)
     _read: tuple[Study, EarlierEffects] | None = PrivateAttr(default=None)
 
@@ -387,9 +405,9 @@ class Card(_Section):
         return read_earlier_effects(
             self._folder / str(effects.earlier),
             study,
-            weights=self.model.weights,
+            weights=self._specified.weights,
             default=self._normal_effects(study),
-            reference=self.model.reference,
+            reference=self._specified.reference,
             n_components=self._mixture(LogOddsNormal()).n_all,
             alleles=alleles if alleles in (None, "same") else self._folder / str(alleles),
             **options,
@@ -415,13 +433,13 @@ class Card(_Section):
             )
         from bayesgmm.knowledge.elicit import scale_of_predictors
 
-        scale = scale_of_predictors(study, self.model.weights, prior, power=effects.frequency_power)
+        scale = scale_of_predictors(study, self._specified.weights, prior, power=effects.frequency_power)
         return prior.with_scale(scale)
 
     def _mixture(self, effects: EffectsPrior | Flat) -> Mixture:
         weights, components, shifts = self.priors.weights, self.priors.components, self.priors.shifts
         return Mixture(
-            **self.model.model_dump(),
+            **self._specified.model_dump(),
             priors=Priors(
                 weights=weights.prior(),
                 components=components.prior(),
@@ -430,6 +448,20 @@ class Card(_Section):
                 df=self.priors.df.prior(),
             ),
         )
+
+    @property
+    def _specified(self) -> ModelSection:
+        if self.model is None:
+            raise InputError("the card has [fit_many] and no [model]: it is for bayesgmm fit-many alone")
+        return self.model
+
+    def priors_of_many(self) -> Priors:
+        """Prior of weights and components, which is what many small mixtures have."""
+        return Priors(weights=self.priors.weights.prior(), components=self.priors.components.prior())
+
+    def beside(self, name: str) -> Path:
+        """A file that the card names."""
+        return self._folder / name
 
     def study_options(self) -> dict[str, Any]:
         """Options of :func:`bayesgmm.read_study` that the card sets."""
@@ -461,10 +493,12 @@ def load_card(path: str | PathLike[str]) -> Card:
         raise InputError(f"{source} is not valid TOML: {error}") from error
     try:
         card = Card.model_validate(content)
-        card._folder = source.parent  # files that a card names lie beside it
-        return card
     except ValidationError as error:
         raise InputError(f"{source}: {_explain(error)}") from error
+    if card.model is None and card.fit_many is None:
+        raise InputError(f"{source}: the key 'model' is missing")
+    card._folder = source.parent  # files that a card names lie beside it
+    return card
 
 
 def bundled_cards() -> list[str]:

@@ -110,7 +110,7 @@ def test_faulty_cards_are_told_by_key(tmp_path, text, message):
 
 
 def test_cards_describe_the_model():
-    assert bundled_cards() == ["listeria", "two-humps"]
+    assert bundled_cards() == ["expression-modes", "listeria", "two-humps"]
     model = bg.Mixture.from_card("listeria")
     assert model == bg.Mixture(2, weights="D5M357 + D13M147", priors=bg.Priors(effects=bg.LogOddsNormal(sd=100.0)))
     with pytest.raises(InputError, match="no model card 'listerya'"):

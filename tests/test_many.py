@@ -19,7 +19,8 @@ from scipy.stats import norm
 from typer.testing import CliRunner
 
 import bayesgmm as bg
-from bayesgmm.cli import main
+from bayesgmm.cards import FitManyOptions, load_card
+from bayesgmm.cli import app, main
 from bayesgmm.inference import many
 from bayesgmm.inference.flags import point_masses
 from bayesgmm.inference.map_fit import MapFit
@@ -301,7 +302,7 @@ def test_the_surest_groups_and_the_report(rng: np.random.Generator, tmp_path: Pa
     x.loc["clearest", :60] += 20.0
     x.loc["zeros", :50] = -6.0
     x.loc["outlier", :1] = 40.0
-    x.loc["skewed"] = np.exp(0.3 * x.loc["skewed"])
+    x.loc["skewed"] = rng.permutation(np.exp(0.5 * norm.ppf((np.arange(120) + 0.5) / 120)))
     fits = bg.fit_many(x, [2, 1, 3], covariance=["V", "E"])
     surest = fits.most_bimodal()
     assert surest.index.tolist() == ["clearest", "clear"]
@@ -337,9 +338,46 @@ def test_the_surest_groups_and_the_report(rng: np.random.Generator, tmp_path: Pa
     two = bg.fit_many(x.loc[["clear", "clearest"]], 2)
     assert np.isnan(two.gain.values).all()
     assert two.most_bimodal().index.tolist() == ["clearest", "clear"]
-    pairs = bg.fit_many(x, [1, 2], pairs=[["clear", "plain"], ["plain", "skewed"]])
+    pairs = bg.fit_many(x, [1, 2], pairs=[["clear", "plain"], ["plain", "outlier"]])
     assert pairs.most_bimodal().index.tolist() == [0]
     assert bg.write_report(tmp_path / "pairs.html", pairs).read_text().count("data:image/png;base64,") == 2
+
+
+def test_a_card_says_what_the_command_fits(rng: np.random.Generator, tmp_path: Path) -> None:
+    x = pd.DataFrame(rows(rng, 80), index=list("abcdef"))
+    x.T.to_csv(tmp_path / "samples.csv")
+    pd.DataFrame([["a", "b"], ["c", "e"]], columns=["one", "other"]).to_csv(tmp_path / "pairs.csv", index=False)
+    (tmp_path / "card.toml").write_text(
+        '[card]\nname = "pairs"\n[priors.weights]\nconcentration = 3.0\n[priors.components]\nstrength = 0.1\n'
+        '[fit_many]\nn_components = [1, 2]\ncovariance = ["EEE", "VVI"]\ncriterion = "icl"\npairs = "pairs.csv"\n'
+        "transpose = true\nseed = 4\nrestarts = 6\n"
+    )
+    out = tmp_path / "out"
+    given = ["fit-many", "--card", str(tmp_path / "card.toml"), "--matrix", str(tmp_path / "samples.csv")]
+    done = CliRunner().invoke(app, [*given, "--out", str(out), "--report"])
+    assert done.exit_code == 0, done.output
+    priors = bg.Priors(weights=bg.Dirichlet(3.0), components=bg.NormalInverseWishart(strength=0.1))
+    pairs = pd.DataFrame([["a", "b"], ["c", "e"]])
+    options: dict[str, Any] = {"pairs": pairs, "covariance": ["EEE", "VVI"], "criterion": "icl", "restarts": 6}
+    expected = bg.fit_many(x, [1, 2], priors=priors, seed=4, **options)
+    written = bg.read_many(out / "fits.nc")
+    np.testing.assert_allclose(written.scores["log_posterior"], expected.scores["log_posterior"], rtol=1e-10)
+    assert written.criterion == "icl"
+    assert "2 problems" in (out / "report.html").read_text()
+    # options come before the card
+    done = CliRunner().invoke(app, [*given, "--out", str(out), "--components", "3", "--concentration", "2"])
+    assert done.exit_code == 0, done.output
+    priors = replace(priors, weights=bg.Dirichlet(2.0))
+    expected = bg.fit_many(x, 3, priors=priors, seed=4, **options)
+    written = bg.read_many(out / "fits.nc")
+    np.testing.assert_allclose(written.scores["log_posterior"], expected.scores["log_posterior"], rtol=1e-10)
+    # such a card is of no single mixture
+    with pytest.raises(bg.InputError, match="for bayesgmm fit-many alone"):
+        bg.Mixture.from_card(tmp_path / "card.toml")
+    assert load_card("expression-modes").fit_many == FitManyOptions(covariance=["E", "V"])
+    (tmp_path / "card.toml").write_text('[card]\nname = "x"\n[fit_many]\ncriterion = "aic"\n')
+    with pytest.raises(bg.InputError, match=r"fit_many\.criterion = 'aic'"):
+        load_card(tmp_path / "card.toml")
 
 
 def test_receptor_status_of_breast_tumours(data_dir: Path, tmp_path: Path) -> None:
@@ -367,8 +405,6 @@ def test_receptor_status_of_breast_tumours(data_dir: Path, tmp_path: Path) -> No
     assert 0.05 < log_likelihood - peer.score(column) * len(column) < 1.0
     # the same from the command line
     some.rename_axis("probe").to_csv(tmp_path / "matrix.tsv.gz", sep="\t")
-    from bayesgmm.cli import app
-
     arguments = ["fit-many", "--matrix", str(tmp_path / "matrix.tsv.gz"), "--components", "1:3", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bayesgmm.cli.console import INTERRUPTED, leave, status
+from bayesgmm.cli.console import INTERRUPTED, is_watched, leave, status
 from bayesgmm.cli.numbers import numbers_of_components
 from bayesgmm.cli.options import Out
 from bayesgmm.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def fit_many_command(
@@ -19,18 +22,29 @@ def fit_many_command(
         Path, typer.Option(help="Matrix: TSV, CSV (.gz) or Parquet, a row a problem, a column a sample.")
     ],
     out: Out,
+    card: Annotated[
+        str | None, typer.Option(help="Model card: its [fit_many] table and priors are used; options here come first.")
+    ] = None,
     pairs: Annotated[
         Path | None, typer.Option(help="Mixtures of two traits: a table with two columns, names of rows of the matrix.")
     ] = None,
-    components: Annotated[str, typer.Option(help="Numbers to choose from: 1:4, or 1,2,5, or 2.")] = "1:4",
+    components: Annotated[
+        str | None, typer.Option(help="Numbers to choose from: 1:4 (unless told otherwise), or 1,2,5, or 2.")
+    ] = None,
     covariance: Annotated[
         str | None,
         typer.Option(help="Families to choose from, by commas: E, V; for pairs EII, VII, EEI, VVI, EEE, VVV."),
     ] = None,
-    criterion: Annotated[str, typer.Option(help="bic or icl.")] = "bic",
-    concentration: Annotated[float, typer.Option(help="Dirichlet prior of the weights, at least 1.")] = 2.0,
-    transpose: Annotated[bool, typer.Option("--transpose", help="The file has a row a sample.")] = False,
-    restarts: Annotated[int, typer.Option(min=1, help="Starts of each mixture.")] = 10,
+    criterion: Annotated[str | None, typer.Option(help="bic (unless told otherwise) or icl.")] = None,
+    concentration: Annotated[
+        float | None, typer.Option(help="Dirichlet prior of the weights, at least 1; 2 unless told otherwise.")
+    ] = None,
+    transpose: Annotated[
+        bool | None, typer.Option("--transpose/--no-transpose", help="The file has a row a sample.")
+    ] = None,
+    restarts: Annotated[
+        int | None, typer.Option(min=1, help="Starts of each mixture; 10 unless told otherwise.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default all processors.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the starts; 0 unless told otherwise.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Also write report.html, with pictures.")] = False,
@@ -42,31 +56,36 @@ def fit_many_command(
 
     Example: `bayesgmm fit-many --matrix expression.tsv.gz --components 1:4 --covariance V --criterion bic --out modes`
     """
+    from bayesgmm.cards import FitManyOptions, load_card
     from bayesgmm.inference.many import fit_many
     from bayesgmm.io.tables import read_table
     from bayesgmm.priors import Dirichlet, Priors
 
+    loaded = None if card is None else load_card(card)
+    options = (None if loaded is None else loaded.fit_many) or FitManyOptions()
     table = read_table(matrix)
-    table = table.T if transpose else table
-    two = None
-    if pairs is not None:
-        listed = read_table(pairs, id_column=None).reset_index()
-        if listed.shape[1] < 2:
-            raise InputError(f"{pairs} has {listed.shape[1]} column; it needs two, the names of two rows of the matrix")
-        two = listed.iloc[:, :2]
+    table = table.T if (options.transpose if transpose is None else transpose) else table
+    listing = pairs
+    if listing is None and loaded is not None and options.pairs is not None:
+        listing = loaded.beside(options.pairs)
+    priors = Priors() if loaded is None else loaded.priors_of_many()
+    if concentration is not None:
+        priors = replace(priors, weights=Dirichlet(concentration))
     interrupted = False
     try:
         found = fit_many(
             table,
-            numbers_of_components(components),
-            pairs=two,
-            covariance=None if covariance is None else [name.strip() for name in covariance.split(",")],
-            criterion=criterion,  # type: ignore[arg-type]
-            priors=Priors(weights=Dirichlet(concentration)),
-            restarts=restarts,
+            numbers_of_components(components) or options.n_components,
+            pairs=None if listing is None else _two_columns(listing),
+            covariance=covariance.replace(" ", "").split(",") if covariance else options.covariance,
+            criterion=criterion or options.criterion,  # type: ignore[arg-type]
+            priors=priors,
+            restarts=restarts or options.restarts,
+            seed=options.seed if seed is None else seed,
+            max_iterations=options.max_iterations,
+            tolerance=options.tolerance,
             threads=threads,
-            seed=seed,
-            progress=sys.stderr.isatty(),
+            progress=is_watched(),
         )
     except Interrupted as stopped:
         found, interrupted = stopped.partial, True
@@ -84,3 +103,13 @@ def fit_many_command(
         raise typer.Exit(INTERRUPTED)
     chosen = found.table[found.table["n_components"] > 0]
     leave(bool(chosen["converged"].all()))
+
+
+def _two_columns(path: Path) -> pd.DataFrame:
+    """The pairs of rows that a table names."""
+    from bayesgmm.io.tables import read_table
+
+    listed = read_table(path, id_column=None).reset_index()
+    if listed.shape[1] < 2:
+        raise InputError(f"{path} has {listed.shape[1]} column; it needs two, the names of two rows of the matrix")
+    return listed.iloc[:, :2]
