@@ -200,7 +200,10 @@ def test_a_bootstrap_is_read_back_as_it_was(demo_fit, tmp_path):
     rng = np.random.default_rng(9)
     y = np.concatenate([rng.normal(0, 1, 60), [8.0, 8.1, 8.3]])
     losing = bg.Mixture(2, priors=FLAT).fit(y, init=(y > 5).astype(int))
-    for fit, kind in ((demo_fit, "weighted"), (losing, "nonparametric")):
+    tailed = np.column_stack([rng.standard_t(4, 200), rng.normal(size=200)]) + 5.0 * (np.arange(200) % 2)[:, None]
+    tailed[:20], tailed[20:30] = 0.0, rng.uniform(-9, 14, (10, 2))
+    every_kind = bg.Mixture(2, noise=True, spike=0.0, df="each").fit(tailed, seed=1)
+    for fit, kind in ((demo_fit, "weighted"), (every_kind, "parametric"), (losing, "nonparametric")):
         found = bg.bootstrap(fit, kind, draws=60, seed=3)
         found.save(tmp_path / "boot.nc")
         again = bg.read_bootstrap(tmp_path / "boot.nc")
