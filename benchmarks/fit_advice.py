@@ -18,7 +18,7 @@ import bayesgmm as bg
 
 Array = NDArray[np.float64]
 
-DRAWS = 100
+DRAWS = 60
 SIZES = (300, 2000)
 SPIKE = "spike"  # told by heaps, and not among the remedies that are fitted
 

@@ -440,10 +440,18 @@ def test_an_even_shape_of_many_is_not_taken_for_strays():
 def test_what_fits_already_and_what_nothing_mends_is_said():
     remedies = Remedies(pd.DataFrame([("component", "", "one more component", 5.0, -3.0)], columns=COLUMNS))
     assert remedies.best is None
-    assert remedies.told("a transform of the trait").endswith("so a transform of the trait is what would serve")
+    assert remedies.told("a transform of the trait").endswith("lowers BIC; a transform of the trait may serve")
     rows = [("noise", "", "A", 1.0, 12.0), ("heavy tails", "", "B", 2.0, 11.0), ("component", "", "C", 9.0, 4.0)]
     told = Remedies(pd.DataFrame(rows, columns=COLUMNS)).told()
     assert told == "A would serve: BIC falls by 12; with B by 11, which is nearly as good; with C by 4"
+
+
+def test_the_noise_of_mclusts_example_is_found(reference_dir):
+    traits = pd.read_csv(reference_dir / "data" / "faithful_scaled_plus_noise.csv").iloc[:, :2]
+    found = bg.check_fit(bg.Mixture(2).fit(traits, seed=1), draws=50, seed=1)
+    best = found.remedies[found.remedies["trait"] == "joint"].iloc[0]
+    assert (best["remedy"], best["change"]) == ("noise", "noise=True")
+    assert best["bic"] == pytest.approx(bg.Mixture(2, noise=True).fit(traits, seed=0).bic, abs=0.01)
 
 
 def test_traits_that_are_strewn_together_are_told_what_serves():

@@ -227,8 +227,16 @@ def _tried(seen: _Seen, made: list[TraitChecks], joint: JointChecks | None, leve
     for d, margin in enumerate(seen.margins):
         values[moved, d] -= np.broadcast_to(margin.shifted, len(values))[moved]
     for d, (trait, checks) in enumerate(zip(problem.trait_names, made, strict=True)):
-        if blamed(checks.by_check, level) and not is_heaped(checks, seen.plans[d].n, level)[1]:
-            found[trait] = remedies_of(problem, values[:, [d]], None if spike is None else spike[[d]])
+        heaped, only = is_heaped(checks, seen.plans[d].n, level)
+        if only or not blamed(checks.by_check, level):
+            continue
+        at = None if spike is None else spike[[d]]
+        alone = heaped and at is None and len(checks.heaps) == 1
+        if alone:  # what serves besides a spike there, if anything: the other checks may be its echo
+            at = checks.heaps["value"].to_numpy()
+        tried = remedies_of(problem, values[:, [d]], at)
+        if not alone or tried.best is not None:
+            found[trait] = tried
     if joint is not None and float(joint.p_adjusted.min()) <= level:
         found[JOINT] = remedies_of(problem, values, spike)
     return found

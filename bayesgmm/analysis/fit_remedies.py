@@ -17,6 +17,7 @@ from bayesgmm.inference.em import SingularComponentError
 from bayesgmm.model import Mixture
 
 if TYPE_CHECKING:
+    from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -25,7 +26,8 @@ NOISE, TAILS, COMPONENT, VARIANCES, FREER = "noise", "heavy tails", "component",
 
 _ALIKE = 6.0  # BIC units within which two remedies can hardly be told apart (Kass and Raftery 1995: beyond, strong)
 _SLIGHT = 2.0  # not worth more than a bare mention
-_STRAYS = 0.08  # of people; an even component of more is a shape of the many and not a few who stray
+_MUCH_BETTER = 10.0  # very strong
+_FEW, _MANY = 0.08, 0.25  # of people who may be strays
 _PEOPLE = 5000  # people among whom remedies are compared, where there are more
 _RESTARTS = 5
 _WORDS = {
@@ -62,7 +64,7 @@ class Remedies:
         if not helping:
             tried = " nor ".join(self.table["words"])
             none = f"neither {tried} lowers BIC" if tried else "no mixture with one thing more could be fitted"
-            return f"{none}, so {besides or 'a larger study'} is what would serve"
+            return f"{none}; {besides + ' may serve' if besides else 'the misfit is not worth more parameters'}"
         first, *others = helping
         told = f"{first['words']} would serve: BIC falls by {first['gain']:.0f}"
         if first["gain"] < _SLIGHT:
@@ -95,30 +97,42 @@ def remedies_of(problem: Problem, values: Array, spike: Array | None, seed: int 
         seen = np.sort(np.random.default_rng(seed).choice(seen, _PEOPLE, replace=False))
     weight = None if weight is None else weight[seen]
 
-    def bic(options: dict[str, Any]) -> float:
+    def fitted(options: dict[str, Any]) -> MapFit | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)  # of a mixture that nobody asked for
             try:
-                found = Mixture(**options).fit(values[seen], seed=seed, restarts=_RESTARTS, sample_weight=weight)
+                return Mixture(**options).fit(values[seen], seed=seed, restarts=_RESTARTS, sample_weight=weight)
             except (InputError, SingularComponentError):
-                return float("inf")  # so few people cannot carry it
-        noise = found.problem.component_labels.index(names.NOISE) if found.problem.fixed.noise is not None else None
-        if noise is not None and "noise" not in own and float(found.params[names.WEIGHTS][noise]) > _STRAYS:
-            return float("inf")
-        return found.bic
+                return None  # so few people cannot carry it
 
     own = _as_it_is(problem, values.shape[1], spike)
-    base = bic(own)
-    if not np.isfinite(base):
+    base = fitted(own)
+    if base is None:
         return Remedies()
-    rows = []
+    rows, share = [], 0.0
     for remedy, change in _changes(own, several=values.shape[1] > 1):
-        at = bic(own | change)
-        if np.isfinite(at):
-            told = ", ".join(f"{name}={value!r}" for name, value in change.items())
-            rows.append((remedy, told, _WORDS[remedy].format(df=change.get("df")), at, base - at))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return Remedies(table.sort_values("bic", kind="stable", ignore_index=True))
+        found = fitted(own | change)
+        if found is None:
+            continue
+        if remedy == NOISE:
+            share = float(found.params[names.WEIGHTS][found.problem.n_located])
+        told = ", ".join(f"{name}={value!r}" for name, value in change.items())
+        words = _WORDS[remedy].format(df=change.get("df"))
+        rows.append((remedy, told, words, found.bic, base.bic - found.bic))
+    table = pd.DataFrame(rows, columns=COLUMNS).sort_values("bic", kind="stable", ignore_index=True)
+    return Remedies(table if _are_strays(table, share) else table[table["remedy"] != NOISE].reset_index(drop=True))
+
+
+def _are_strays(table: pd.DataFrame, share: float) -> bool:
+    """Whether noise that holds this share of people holds strays.
+
+    An even component may serve as the flank of any shape. Where it holds more than a few it must be far better than
+    anything else, and where it holds many it is no noise.
+    """
+    if share <= _FEW:
+        return True
+    of_noise, others = (table.loc[(table["remedy"] == NOISE) == is_noise, "gain"].max() for is_noise in (True, False))
+    return share <= _MANY and bool(of_noise > others + _MUCH_BETTER)
 
 
 def _as_it_is(problem: Problem, n_traits: int, spike: Array | None) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def trait_words(
     checks, heaps = found.by_check, found.heaps
     others = blamed(checks, level)
     heaped, only = is_heaped(found, n, level)
-    if only:
+    if only or (heaped and not len(remedies.table)):
         return _heaped(heaps, n)
     if not others:
         least = _least(checks, [check for check in checks if check != HEAPS])
