@@ -15,6 +15,7 @@ from bayesgmm.analysis.enrichment import hard_chi_square
 from bayesgmm.core.labels import best_order
 from bayesgmm.core.mixture_cdf import Spread
 from bayesgmm.errors import InputError, PropernessError
+from bayesgmm.plots import chains as chain_plots
 from bayesgmm.plots.density import component_densities
 from bayesgmm.plots.style import PALETTE
 
@@ -247,6 +248,40 @@ def test_pictures_carry_units_and_the_tables_numbers(demo_fit, demo_posterior):
     assert len(demo_fit.problem.priors.plot().axes) == 4
     comparison = bg.compare(demo_fit, demo_posterior)
     assert len(comparison.plot().axes[0].get_yticks()) == len(comparison)
+
+
+def test_ranks_of_chains_that_agree_leave_their_band_one_time_in_twenty():
+    rng = np.random.default_rng(7)
+    at, chains, n = np.linspace(0.0, 1.0, 101), 4, 400
+    reach = chain_plots._bridge_band(0.05 / chains) * np.sqrt((1.0 - 1.0 / chains) / n)
+    left = 0
+    for _ in range(400):
+        ranks = (rng.permutation(chains * n).reshape(chains, n) + 0.5) / (chains * n)
+        shares = np.stack([np.searchsorted(np.sort(own), at, side="right") / n - at for own in ranks])
+        left += bool((np.abs(shares) > reach + 1.0 / n).any())
+    # below the 5% of Bonferroni's bound, by that and by a step of the shares
+    assert 0.003 < left / 400 < 0.07
+
+
+def test_pictures_of_chains_name_what_varies_and_nothing_lies_on_the_curves(demo_fit, demo_posterior):
+    trace, rank = bg.plots.plot_trace(demo_posterior), bg.plots.plot_rank(demo_posterior)
+    wanted = [p for p in demo_posterior.summary()["parameter"] if not p.startswith("covariances")]
+    assert [ax.get_ylabel() for ax in trace.axes[::2]] == wanted
+    assert [ax.get_title() for ax in rank.axes if ax.get_visible()] == wanted
+    for figure in (trace, rank, bg.plots.plot_density(demo_fit)):
+        assert figure.legends
+        assert not any(ax.get_legend() for ax in figure.axes)
+    with pytest.raises(bg.InputError, match="no such parameter that varies"):
+        bg.plots.plot_trace(demo_posterior, ["nothing"])
+
+
+def test_a_report_says_what_was_found_and_shows_it_once(tmp_path, demo_fit):
+    checks = bg.check_fit(demo_fit, draws=50, seed=1)
+    page = bg.write_report(tmp_path / "report.html", demo_fit, fit_checks=checks).read_text()
+    assert "Component 0: 56% of people about biomarker 4.131; component 1: 44% of people about biomarker 6.043." in page
+    assert page.count("Histogram of biomarker") == 1
+    assert page.count("<table") == page.count("<caption>") + 1  # how it was made needs none
+    assert "<td>NaN" not in page
 
 
 def test_report_is_whole_and_needs_nothing_else(tmp_path, demo, demo_fit, demo_posterior):
