@@ -24,6 +24,9 @@ def effect_tests_section(found: EffectTests) -> Section:
         "Is there an effect",
         text,
         [picture(found.plot(), caption, wide=True)],
-        [html_table(shown, text=True), html_table(found.facts)],
+        [
+            html_table(shown, "Every test, and whether to trust it", text=True),
+            html_table(found.facts, "What the advice rests on"),
+        ],
         [f"{name}: {words}" for name, words in found.verdicts.items()],
     )

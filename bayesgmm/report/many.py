@@ -26,7 +26,13 @@ def write_many_report(path: Path, fits: ManyFits, title: str) -> Path:
     beware = kinds_of_caution(fits)
     if len(beware):
         text = "How many problems each of these is said of, in the columns caution and status of the table."
-        sections.append(Section("What to beware of", text, tables=[html_table(beware, text=True)]))
+        sections.append(
+            Section(
+                "What to beware of",
+                text,
+                tables=[html_table(beware, "What was found, in how many problems", text=True)],
+            )
+        )
     sections.append(_provenance_section(fits))
     return write_page(
         path,
@@ -48,7 +54,7 @@ def _choice_section(fits: ManyFits) -> Section:
         "How many components",
         f"Problems by the number of components{and_family} that {fits.criterion.upper()} chooses.",
         [picture(plot_many_choices(fits), "Problems by number of components")],
-        [html_table(counts.reset_index())],
+        [html_table(counts.reset_index(), "Problems by number of components")],
     )
 
 
@@ -72,7 +78,7 @@ def _bimodal_section(fits: ManyFits) -> Section:
     if fits.data is not None:
         drawn = plot_many(fits, list(surest.index[:_DRAWN]))
         pictures.append(picture(drawn, "The surest: components and their sum over the samples", wide=True))
-    return Section("The surest groups", text, pictures, [html_table(shown)])
+    return Section("The surest groups", text, pictures, [html_table(shown, "The surest groups")])
 
 
 def _provenance_section(fits: ManyFits) -> Section:

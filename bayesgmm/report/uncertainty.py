@@ -45,7 +45,9 @@ def bootstrap_section(found: Bootstrap) -> Section:
     drawn = picture(
         found.plot(shown), f"Replicates of {shown}: estimate (line), interval (bar), normal curve", wide=True
     )
-    return Section("How sure the estimates are", text, [drawn], [html_table(table)], points)
+    return Section(
+        "How sure the estimates are", text, [drawn], [html_table(table, "Estimates and their standard errors")], points
+    )
 
 
 def _compared(table: pd.DataFrame) -> str:
