@@ -67,7 +67,7 @@ def search(
         points, white, orders, cuts, k, form, prior, floor_0, floor_1, random, starts
     )  # fmt: skip
     if k > 1 and len(smaller) == k - 1:
-        n_starts += split_starts(smaller, k, form, starts[n_starts:])
+        n_starts += split_starts(smaller, points, k, form, starts[n_starts:])
     steps = min(_SCREENING, most) if k > 1 else 1
     for j in range(n_starts):
         work.state[:k] = starts[j]

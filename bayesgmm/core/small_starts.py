@@ -383,7 +383,7 @@ def partition_starts(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def split_starts(smaller: Array, n_components: int, form: Form, starts: Array) -> int:
+def split_starts(smaller: Array, points: Array, n_components: int, form: Form, starts: Array) -> int:
     """Write states in which one component of a smaller mixture is two; return how many.
 
     Its parts lie on either side of it along its widest axis, or, where widths are free, one within the other
@@ -392,9 +392,13 @@ def split_starts(smaller: Array, n_components: int, form: Form, starts: Array) -
     Parameters
     ----------
     smaller : ndarray (n_components - 1, 6)
+    points : ndarray (n_traits, n)
+        Standardised traits: a sphere has no widest axis, and is parted along the trait that varies more.
     starts : ndarray (n_starts, n_components, 6)
     """
     made = 0
+    two = form.n_traits > 1
+    along_second = form.spherical and two and (points[1] ** 2).sum() > (points[0] ** 2).sum()
     for j in range(n_components - 1):
         row = smaller[j]
         for kind in range(1 if form.shared else SPLITS):
@@ -407,7 +411,9 @@ def split_starts(smaller: Array, n_components: int, form: Form, starts: Array) -
             starts[made, j, 0] = half
             starts[made, n_components - 1, 0] = half
             if kind == 0:
-                m0, m1 = _widest(row, form.n_traits > 1)
+                m0, m1 = _widest(row, two and not form.spherical)
+                if along_second:
+                    m0, m1 = 0.0, m0
                 for at, sign in ((j, -_APART), (n_components - 1, _APART)):
                     starts[made, at, 1] += sign * m0
                     starts[made, at, 2] += sign * m1
