@@ -303,6 +303,7 @@ def test_the_surest_groups_and_the_report(rng: np.random.Generator, tmp_path: Pa
     x.loc["zeros", :50] = -6.0
     x.loc["outlier", :1] = 40.0
     x.loc["skewed"] = rng.permutation(np.exp(0.5 * norm.ppf((np.arange(120) + 0.5) / 120)))
+    x.loc["constant"] = 1.0
     fits = bg.fit_many(x, [2, 1, 3], covariance=["V", "E"])
     surest = fits.most_bimodal()
     assert surest.index.tolist() == ["clearest", "clear"]

@@ -115,8 +115,7 @@ def most_bimodal(fits: ManyFits, n: int | None) -> pd.DataFrame:
     """Rows of the table of problems with groups that are apart, the surest first."""
     table = fits.table.copy()
     table.insert(0, "gain", fits.gain.values)
-    with np.errstate(invalid="ignore"):
-        smallest = np.nanmin(np.nan_to_num(fits.params[names.WEIGHTS].values, nan=np.inf), axis=1)
+    smallest = np.nan_to_num(fits.params[names.WEIGHTS].values, nan=1.0).min(axis=1)
     table.insert(1, "smallest", smallest * table["n_observed"].to_numpy())
     apart = table["n_modes"] >= 2 if "n_modes" in table else table["separation"] > APART
     kept = apart & (table["spike_component"] < 0) & (table["smallest"] >= FEW)
