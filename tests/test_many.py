@@ -321,6 +321,7 @@ def test_the_surest_groups_and_the_report(rng: np.random.Generator, tmp_path: Pa
     for words in (
         "Six genes",
         "clearest",
+        "a trait is constant",
         "at one value",
         "1 to 3 components of V, E",
         "2 have a density",
