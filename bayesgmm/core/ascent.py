@@ -396,6 +396,7 @@ def ascend(
     tolerance: float,
     memory: int,
     history: Array,
+    following: Array,
 ) -> tuple[int, int, float]:
     """Climb by accelerated EM.
 
@@ -417,6 +418,8 @@ def ascend(
         Steps that Anderson's method combines; 0 for plain EM.
     history : ndarray (max_steps,)
         Written: the log posterior at every accepted point.
+    following : ndarray like full
+        Written where the passes were used up: where plain EM goes from the last accepted point, which is not lower.
 
     Returns
     -------
@@ -511,4 +514,50 @@ def ascend(
         if quiet >= 2 or (accepted > 1 and gain <= rounding and gap <= rounding):
             return accepted, CONVERGED, gap
         copy_into(proposal if proposed else image, trial)
+    copy_into(last_image, following)
     return accepted, OUT_OF_STEPS, gap
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def ascend_each(
+    fulls: Array,
+    sample: Sample,
+    engine: Engine,
+    hyper: Hyper,
+    floor: Array,
+    counts: Array,
+    tolerance: float,
+    memory: int,
+    histories: Array,
+    accepted: NDArray[np.int64],
+    status: NDArray[np.int64],
+) -> None:
+    """Climb some passes from each of many points, one after the other; see :func:`ascend`.
+
+    Parameters
+    ----------
+    fulls : ndarray (n_points, n_coordinates)
+        Where to start; on return where to go on: what EM makes of the last accepted point.
+    histories : ndarray (n_points, n_passes)
+        Written: the log posterior at every accepted point.
+    accepted, status : ndarray of int (n_points,)
+        Written.
+    """
+    following = np.empty(fulls.shape[1])
+    n_passes = histories.shape[1]
+    for j in range(len(fulls)):
+        accepted[j], status[j], _ = ascend(
+            fulls[j],
+            sample,
+            engine,
+            hyper,
+            floor,
+            counts,
+            n_passes,
+            tolerance,
+            memory,
+            histories[j],
+            following,
+        )
+        if status[j] == OUT_OF_STEPS:
+            copy_into(following, fulls[j])

@@ -27,7 +27,8 @@ def _variances_tie(letters: str, n_components: int, n_traits: int) -> tuple[Arra
     """Map from a diagonal family's free coordinates to log variances (K D, n_free), and its inverse."""
     # the diagonal families tie log diagonals of factors, which are minus half the log variances
     made = -2.0 * tie(Family(letters), n_components, n_traits)[: n_components * n_traits]
-    inverse: Array = np.linalg.pinv(made)
+    # no free coordinate repeats another, so the normal equations have one solution
+    inverse: Array = np.linalg.solve(made.T @ made, made.T)
     return made, inverse
 
 

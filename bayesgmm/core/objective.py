@@ -46,6 +46,9 @@ _STEP = float(np.finfo(float).eps ** (1.0 / 3.0))
 
 def writable(array: Array) -> Array:
     """The array, or a copy where compiled code, which was promised a contiguous and writable one, could not take it."""
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and array.dtype == np.float64:
+        return array
     result: Array = np.require(array, np.float64, ("C", "W"))
     return result
 
@@ -60,7 +63,9 @@ def _tie_of(family: Family, n_components: int, n_traits: int) -> tuple[Tie, Arra
     below = matrix[head:]
     turns = below.any(axis=0)
     reader = np.zeros(matrix.shape[::-1])
-    reader[~turns, :head] = np.linalg.pinv(matrix[:head, ~turns])
+    # no free coordinate repeats another, so the normal equations have one solution
+    axes = matrix[:head, ~turns]
+    reader[~turns, :head] = np.linalg.solve(axes.T @ axes, axes.T)
     # columns of ones that share no row: a singular value decomposition of all would take half a minute at fifty traits
     reader[turns, head:] = below[:, turns].T / below[:, turns].sum(axis=0)[:, None]
     return Tie(starts, columns.astype(np.int64), matrix[rows, columns], matrix.shape[1]), reader
@@ -240,6 +245,9 @@ class MixtureArrays(Portable):
 
     def engine(self, *, threads: bool = True) -> Engine:
         """Compiled parts that this problem needs; passes are shared among threads when the sample is large."""
+        return self._engine if threads else self._made_engine(threads=False)
+
+    def _made_engine(self, *, threads: bool) -> Engine:
         family = self.family
         return Engine(
             passes=pass_for(self.sample, threads=threads and self.threads),
@@ -265,7 +273,7 @@ class MixtureArrays(Portable):
 
     @cached_property
     def _engine(self) -> Engine:
-        return self.engine()
+        return self._made_engine(threads=True)
 
     @property
     def head(self) -> int:

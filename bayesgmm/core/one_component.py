@@ -45,10 +45,9 @@ def _gaussian_of(sample: Sample, n_traits: int) -> tuple[Array, Array | None]:
         np.zeros(0), np.zeros((0, 0)), np.zeros((1, n_traits)), np.eye(n_traits)[None], np.zeros((0, n_traits))
     )
     full, counts = start.full(), np.empty((1, 1))
-    history = np.empty(_STEPS)
-    _, status, _ = ascend(
-        full, alone, arrays.engine(), arrays.hyper, arrays.floor, counts, _STEPS, 1e-14 * sample.total, MEMORY, history
-    )
+    history, following = np.empty(_STEPS), np.empty(len(full))
+    parts, enough = (arrays.engine(), arrays.hyper, arrays.floor), 1e-14 * sample.total
+    _, status, _ = ascend(full, alone, *parts, counts, _STEPS, enough, MEMORY, history, following)
     found = start.of_full(full)
     return found.means[0], None if status == SINGULAR else covariances_from_roots(found.roots)[0]
 

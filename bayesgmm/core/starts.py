@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -339,25 +343,80 @@ def _lonely(points: Array, some: NDArray[np.bool_]) -> Array:
     return out
 
 
-def _start_moments(points: Array, both: Array, r: Array, repeats: Array) -> tuple[Array, Array, Array]:
-    """Moments of every component about zero, (L, B) and (L, B, B), and the covariance of all people's traits (D, D).
+class StartMoments(NamedTuple):
+    """What an M step needs of memberships.
 
-    A start is made of every partition for every family: where the products of a person's traits can be held, each is
-    formed once for all components.
+    ``mass`` (K,), ``counts`` by row of predictors (U, K), moments about zero ``first`` (L, B) and ``second`` (L, B, B).
     """
-    size, n_both, n = len(points), len(both), points.shape[1]
-    first = np.ascontiguousarray((both @ r).T)
-    if n_both * n_both * n > _HELD:
-        second = np.stack([(both * r[:, j]) @ both.T for j in range(r.shape[1])])
-        weights = repeats if len(repeats) else None
-        return first, second, np.cov(points, aweights=weights, ddof=0).reshape(size, size)
-    products = (both[:, None, :] * both[None, :, :]).reshape(n_both * n_both, n)
-    second = np.ascontiguousarray((products @ r).T).reshape(-1, n_both, n_both)
-    people = repeats if len(repeats) else np.ones(n)
-    total = people.sum()
-    mean = points @ people / total
-    every = (products @ people).reshape(n_both, n_both)[:size, :size] / total
-    return first, second, every - np.outer(mean, mean)
+
+    mass: Array
+    counts: Array
+    first: Array
+    second: Array
+
+
+@dataclass(frozen=True, eq=False)
+class StartPoints:
+    """The people that starts are made of: what is common to every start and to every family in the same units.
+
+    Attributes
+    ----------
+    sample : Sample
+    both : ndarray (B, n_rows)
+        Standardised traits, what is missing filled in, and covariates of the means.
+    products : ndarray (B * B, n_rows) or None
+        Of these, person by person; None where they are too many to hold.
+    root : ndarray (D, D)
+        Of the precision of all people's traits.
+    """
+
+    sample: Sample
+    both: Array
+    products: Array | None
+    root: Array
+
+    @classmethod
+    def of(cls, sample: Sample, points: Array) -> StartPoints:
+        """From standardised traits (n_traits, n_rows)."""
+        size, n = points.shape
+        both = np.vstack((points, sample.covariates)) if len(sample.covariates) else points
+        products = None
+        if len(both) ** 2 * n <= _HELD:
+            products = (both[:, None, :] * both[None, :, :]).reshape(len(both) ** 2, n)
+        pooled = np.cov(points, aweights=sample.repeats if len(sample.repeats) else None, ddof=0).reshape(size, size)
+        root = np.empty((size, size))
+        if not precision_root(pooled, root) > 0.0:
+            root = np.eye(size)
+        return cls(sample, both, products, root)
+
+    def moments(self, r: Array, n_located: int) -> StartMoments:
+        """Moments of memberships (n_rows, K), of which the first columns have a mean."""
+        repeats, n_both = self.sample.repeats, len(self.both)
+        r = r * repeats[:, None] if len(repeats) else r
+        located = r[:, :n_located]
+        first = np.ascontiguousarray((self.both @ located).T)
+        if self.products is None:
+            second = np.stack([(self.both * share) @ self.both.T for share in located.T])
+        else:
+            second = np.ascontiguousarray((self.products @ located).T).reshape(-1, n_both, n_both)
+        return StartMoments(r.sum(axis=0), self._counts(r), first, second)
+
+    def _counts(self, r: Array) -> Array:
+        """People by row of predictors and component (U, K)."""
+        sample = self.sample
+        if sample.predictors.shape[1] == 0:
+            counts = np.zeros((len(sample.predictors), r.shape[1]))
+            counts[0] = r.sum(axis=0)
+            return counts
+        counts = np.zeros((len(sample.predictors), r.shape[1]))
+        if len(sample.mix_starts):
+            by_pattern = np.zeros((len(sample.mix_starts) - 1, r.shape[1]))
+            np.add.at(by_pattern, sample.pattern, r)
+            times = np.diff(sample.mix_starts)
+            np.add.at(counts, sample.mix_rows, sample.mix_probabilities[:, None] * np.repeat(by_pattern, times, axis=0))
+        else:
+            np.add.at(counts, sample.pattern, r)
+        return counts
 
 
 def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) -> Parameters | None:
@@ -370,48 +429,41 @@ def start_from(arrays: MixtureArrays, points: Array, responsibilities: Array) ->
         Standardised traits of every row, what is missing filled in.
     responsibilities : ndarray (n_rows, n_components)
     """
-    sample, k, located, size = arrays.sample, arrays.n_components, arrays.n_located, arrays.n_traits
-    tails = arrays.tails
+    people = StartPoints.of(arrays.sample, points)
+    return starts_of(arrays, people, [people.moments(responsibilities, arrays.n_located)])[0]
+
+
+def starts_of(arrays: MixtureArrays, people: StartPoints, moments: Sequence[StartMoments]) -> list[Parameters | None]:
+    """Parameters after an M step from the moments of each of some memberships; None where one would be singular."""
+    k, located, size, tails = arrays.n_components, arrays.n_located, arrays.n_traits, arrays.tails
     n_covariates, n_predictors = len(arrays.shift_precision), len(arrays.weights_prior.effect_mean)
-    r = responsibilities * sample.repeats[:, None] if len(sample.repeats) else responsibilities
-    both = np.vstack((points, sample.covariates)) if n_covariates else points
-    mass = r.sum(axis=0)
-    first, second, pooled = _start_moments(points, both, r[:, :located], sample.repeats)
-    root = np.empty((size, size))
-    if not precision_root(pooled, root) > 0.0:
-        root = np.eye(size)
-    counts = np.zeros((len(sample.predictors), k))
-    if n_predictors == 0:
-        counts[0] = mass
-    elif len(sample.mix_starts):
-        by_pattern = np.zeros((len(sample.mix_starts) - 1, k))
-        np.add.at(by_pattern, sample.pattern, r)
-        times = np.diff(sample.mix_starts)
-        shares = sample.mix_probabilities[:, None] * np.repeat(by_pattern, times, axis=0)
-        np.add.at(counts, sample.mix_rows, shares)
-    else:
-        np.add.at(counts, sample.pattern, r)
-    means = np.zeros((located, size))
-    roots = np.broadcast_to(root, (located, size, size)).copy()
-    # at a start everybody weighs the same in a Student-t component
-    weighing = mass if not len(tails.df) else np.concatenate((mass, mass[:located], np.zeros(located)))
     # from effects as the data have them, not from a spike's or a kink's hold on them
     soft = arrays.softened
-    shifts, alpha, beta = np.zeros((n_covariates, size)), np.zeros(k - 1), np.zeros((n_predictors, k - 1))
-    possible = _maximise(
-        soft.engine(),
-        soft.hyper,
-        arrays.floor,
-        sample.predictors,
-        counts,
-        weighing,
-        first,
-        second,
-        means,
-        shifts,
-        roots,
-        alpha,
-        beta,
-        _WEIGHT_STEPS if n_predictors else 1,
-    )
-    return Parameters(alpha, beta, means, roots, shifts, tails.df, tails.n_free) if possible else None
+    engine, hyper = soft.engine(), soft.hyper
+    found: list[Parameters | None] = []
+    for mass, counts, first, second in moments:
+        means, shifts = np.zeros((located, size)), np.zeros((n_covariates, size))
+        roots = np.broadcast_to(people.root, (located, size, size)).copy()
+        alpha, beta = np.zeros(k - 1), np.zeros((n_predictors, k - 1))
+        # at a start everybody weighs the same in a Student-t component
+        weighing = mass if not len(tails.df) else np.concatenate((mass, mass[:located], np.zeros(located)))
+        possible = _maximise(
+            engine,
+            hyper,
+            arrays.floor,
+            people.sample.predictors,
+            counts,
+            weighing,
+            # which are written
+            first.copy(),
+            second.copy(),
+            means,
+            shifts,
+            roots,
+            alpha,
+            beta,
+            _WEIGHT_STEPS if n_predictors else 1,
+        )
+        made = Parameters(alpha, beta, means, roots, shifts, tails.df, tails.n_free) if possible else None
+        found.append(made)
+    return found

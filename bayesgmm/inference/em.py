@@ -199,6 +199,7 @@ def _em_steps(arrays: MixtureArrays, run: Climb, counts: Array, max_steps: int, 
         tolerance,
         memory,
         history,
+        np.empty(len(full)),
     )
     if status == SINGULAR:
         raise SingularComponentError("a component collapsed on too few people and its covariance is singular")

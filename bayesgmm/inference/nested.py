@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm.core.gather import thinned
+from bayesgmm.core.labels import canonical_order
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
-from bayesgmm.core.starts import spread_over, start_from
+from bayesgmm.core.starts import StartMoments, StartPoints, spread_over, starts_of
 from bayesgmm.inference.em import Climb, some_coincide
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.race import Entrant, polished, race, table_of
@@ -37,6 +38,8 @@ FAILURES = (ValueError, ArithmeticError, MemoryError)  # of one model, which mus
 _HIGHER = 1e-6  # log posterior units by which another's parameters must be higher to be climbed from
 _SWEEPS = 4  # over models that are lower than one within them
 _MERGES = 4  # pairs merged of one component more
+_EXCHANGES = 2  # rounds in which models start from what the others found
+_SPLIT = 3  # components that are parted where a larger model is lower
 _APART = 1e-3  # sds by which the halves of a component are moved apart where a larger split leads lower
 
 
@@ -155,31 +158,34 @@ class NestedSearch:
         self._workers = max(1, (os.cpu_count() or 1) if workers is None else workers)
         self._told = told or (lambda: None)
         self._arrays: dict[Key, MixtureArrays] = {}
-        self._some: dict[tuple[int, bool], tuple[MixtureArrays, Array]] = {}
-        self._partitions: dict[tuple[int, int], list[tuple[str, Labels]]] = {}
+        self._some: dict[Key, MixtureArrays] = {}
+        self._people: dict[tuple[int, bool], StartPoints] = {}
+        self._partitions: dict[tuple[int, int, bool], list[tuple[str, StartMoments]]] = {}
+        self._members: dict[Key, Member] = {}
         self._before: dict[Key, list[Key]] = {}
         for key, cell in cells.items():
             if cell.problem is None:
                 continue
             self._arrays[key] = replace(cell.arrays, threads=self._workers == 1)
             kind = (key.formula, cell.problem.family.one_unit)
-            if kind not in self._some:
+            if kind not in self._people:
                 sample = thinned(cell.arrays.sample, SCREENING_ROWS)
-                self._some[kind] = (replace(cell.arrays, sample=sample), cell.problem.start_points(sample))
+                self._people[kind] = StartPoints.of(sample, cell.problem.start_points(sample))
+            sample, whole = self._people[kind].sample, self._arrays[key]
+            self._some[key] = whole if sample is whole.sample else replace(whole, sample=sample)
 
     def run(self) -> None:
         """Fit every cell."""
         plain = [key for key, cell in self._cells.items() if cell.problem is not None and not _is_special(cell.problem)]
         special = [key for key, cell in self._cells.items() if cell.problem is not None and key not in plain]
-        made = sorted({(key.formula, key.n_components) for key in plain})
+        made = list(dict.fromkeys((key.formula, key.n_components) for key in plain))
         with ThreadPoolExecutor(self._workers) as pool:
-            for place, partitions in zip(made, pool.map(self._make_partitions, made), strict=True):
-                self._partitions[place] = partitions
+            for partitions in pool.map(self._make_partitions, made):
+                self._partitions |= partitions
             before = {key: [*self._inner(key, plain), *self._smaller(key, plain)] for key in plain}
             self._before = before
             self._each(pool, plain, before, self._first)
-            members = dict(zip(plain, pool.map(self._membership, plain), strict=True))
-            self._each(pool, plain, {}, lambda key: self._across(key, plain, members))
+            self._exchange(pool, plain)
             for _ in range(_SWEEPS):
                 heights = [self._cells[key].height for key in plain]
                 self._each(pool, plain, before, lambda key: self._at_least(key, before[key]))
@@ -192,46 +198,65 @@ class NestedSearch:
 
     def _first(self, key: Key) -> None:
         """From partitions and from the fits of smaller models."""
-        cell, arrays = self._cells[key], self._arrays[key]
-        some, points = self._subset(key)
-        entrants = [
-            Entrant(method, start_from(some, points, spread_over(some, points, labels, j)))
-            for j, (method, labels) in enumerate(self._partitions[(key.formula, key.n_components)])
-        ]
+        cell, arrays, some = self._cells[key], self._arrays[key], self._some[key]
+        entrants = self._started(key, self._partitions[(key.formula, key.n_components, self._unit(key))])
         for other in self._before[key]:
             inner = other.n_components == key.n_components
             entrants += self._carried(other, key) if inner else self._splits(other, key)
         cell.entrants = entrants
-        best = race(arrays, self._subset(key)[0] if self._is_thinned(key) else arrays, entrants, **self._limits)
+        best = race(arrays, some, entrants, **self._limits)
         if best is None:
             cell.failure = next((e.note for e in entrants if e.note), "no start reached a mode")
         else:
             cell.run = best.run
 
-    def _across(self, key: Key, keys: Sequence[Key], members: dict[Key, Array]) -> None:
-        """From memberships that other families found, and from merged pairs of one component more."""
-        cell, arrays = self._cells[key], self._arrays[key]
-        some, points = self._subset(key)
-        every = max(1, points.shape[1] // _COMPARED)
-        seen = [members[key][::every]]
-        entrants: list[Entrant] = []
+    def _exchange(self, pool: ThreadPoolExecutor, keys: Sequence[Key]) -> None:
+        """Let models start from what others have found, and once more from what these found then."""
+        changed = keys
+        for sweep in range(_EXCHANGES):
+            self._members |= dict(zip(changed, pool.map(self._member, changed), strict=True))
+            before = {key: self._cells[key].height for key in keys}
+            # the smaller models have been split already
+            near = self._neighbours(keys, changed, smaller=sweep > 0)
 
-        def enter(method: str, r: Array) -> None:
-            some_rows = r[::every]
-            if len(r) and not any(len(s) and float(np.abs(s - some_rows).mean()) < _ALIKE for s in seen):
-                seen.append(some_rows)
-                entrants.append(Entrant(method, start_from(some, points, r)))
+            def across(key: Key, near: dict[Key, list[Key]] = near) -> None:
+                self._across(key, near[key])
 
-        for other in keys:
-            if other.formula == key.formula and other.n_components == key.n_components and other != key:
-                enter(f"as {other.covariance}", members[other])
-        larger = Key(key.formula, key.covariance, key.n_components + 1)
-        for r in _merged(members.get(larger, _NOBODY), larger.n_components):
-            enter(f"merged from {larger.n_components}", r)
-        if not entrants or (cell.run is None and not cell.failure):
+            self._each(pool, list(near), {}, across)
+            changed = [key for key in keys if self._cells[key].height > before[key]]
+
+    def _across(self, key: Key, others: Sequence[Key]) -> None:
+        """From memberships of other families, from pairs merged of one component more, from splits of one fewer."""
+        cell, own, unit = self._cells[key], self._members[key], self._unit(key)
+        if cell.run is None and not cell.failure:
             return
-        subset = some if self._is_thinned(key) else arrays
-        best = race(arrays, subset, entrants, bar=cell.height, finishers=1, **self._limits)
+        starts: list[tuple[str, StartMoments]] = []
+        # of memberships that are alike the first is tried
+        seen = [own.compared] if own.moments else []
+        splits: list[Entrant] = []
+        for other in others:
+            found = self._members[other]
+            offered: list[tuple[str, Array, StartMoments]] = []
+            if other.n_components > key.n_components:
+                offered = [(f"merged from {other.n_components}", r, moments) for r, moments in found.merged]
+            elif other.n_components < key.n_components:
+                splits = self._splits(other, key)
+            elif found.moments:
+                offered = [(f"as {other.covariance}", found.compared, found.moments[unit])]
+            for method, r, moments in offered:
+                if all(float(np.abs(one - r).mean()) >= _ALIKE for one in seen):
+                    seen.append(r)
+                    starts.append((method, moments))
+        entrants = [*self._started(key, starts), *splits]
+        best = race(
+            self._arrays[key],
+            self._some[key],
+            entrants,
+            bar=cell.height,
+            finishers=1,
+            rounds=_ACROSS,
+            **self._limits,
+        )
         self._keep(cell, entrants, best)
 
     def _at_least(self, key: Key, within: Iterable[Key]) -> None:
@@ -244,7 +269,7 @@ class NestedSearch:
             if other.n_components == key.n_components:
                 entrants = self._carried(other, key)
             elif self._is_flat(cell) and self._cells[other].height > cell.height + _HIGHER:
-                entrants = [self._barely_split(other, key)]
+                entrants = self._barely_split(other, key)
             entrants = [
                 e
                 for e in entrants
@@ -295,15 +320,23 @@ class NestedSearch:
         """The fit of one component fewer, each component in turn cut in two across its longest axis."""
         if self._cells[other].run is None:
             return []
-        some, points = self._subset(key)
-        cut = split_memberships(self._membership(other), other.n_components, points, some.sample)
-        return [Entrant(f"split of {other.n_components}", start_from(some, points, r)) for r in cut]
+        people = self._people[(key.formula, self._unit(key))]
+        points = people.both[: self._arrays[key].n_traits]
+        cut = split_memberships(self._membership(other), other.n_components, points, people.sample)
+        located = self._arrays[key].n_located
+        return self._started(key, [(f"split of {other.n_components}", people.moments(r, located)) for r in cut])
 
-    def _barely_split(self, other: Key, key: Key) -> Entrant:
-        """The fit of one component fewer, the heaviest component as two of half the weight, hardly apart."""
+    def _barely_split(self, other: Key, key: Key) -> list[Entrant]:
+        """The fit of one component fewer, a component as two of half the weight, hardly apart: the heaviest in turn.
+
+        Without a prior the way up from one of them may have no end, and lead on from another.
+        """
         run = self._cells[other].run
         assert run is not None
-        return Entrant(f"from {other.n_components}", barely_split(run.parameters, self._arrays[key].tails.n_free))
+        heaviest = np.argsort(-run.parameters.log_pi[: other.n_components], kind="stable")[:_SPLIT]
+        n_df = self._arrays[key].tails.n_free
+        made = [barely_split(run.parameters, n_df, int(k)) for k in heaviest]
+        return [Entrant(f"from {other.n_components}", start) for start in made]
 
     # -- which models are within which ------------------------------------------------------------
 
@@ -317,6 +350,18 @@ class NestedSearch:
         fewer = Key(key.formula, key.covariance, key.n_components - 1)
         return [fewer] if fewer in keys else []
 
+    @staticmethod
+    def _neighbours(keys: Sequence[Key], changed: Sequence[Key], *, smaller: bool) -> dict[Key, list[Key]]:
+        """Models that changed and from which a model may start: of other families, of one component more or fewer."""
+        among, found = set(changed), {}
+        for key in keys:
+            near = [k for k in changed if k[::2] == key[::2] and k != key]
+            sizes = (key.n_components + 1, key.n_components - 1) if smaller else (key.n_components + 1,)
+            near += [k for k in (Key(key.formula, key.covariance, size) for size in sizes) if k in among]
+            if near:
+                found[key] = near
+        return found
+
     def _is_within(self, inner: Key, outer: Key) -> bool:
         one, other = self._cells[inner].problem, self._cells[outer].problem
         if one is None or other is None:
@@ -326,26 +371,55 @@ class NestedSearch:
 
     # -- helpers ----------------------------------------------------------------------------------
 
-    def _subset(self, key: Key) -> tuple[MixtureArrays, Array]:
-        """Priors of this cell over the people on whom starts are screened, and their traits."""
+    def _unit(self, key: Key) -> bool:
+        """Whether a model's traits have one unit."""
         problem = self._cells[key].problem
         assert problem is not None
-        some, points = self._some[(key.formula, problem.family.one_unit)]
-        return replace(self._arrays[key], sample=some.sample), points
+        return problem.family.one_unit
 
-    def _is_thinned(self, key: Key) -> bool:
-        problem = self._cells[key].problem
-        assert problem is not None
-        return self._some[(key.formula, problem.family.one_unit)][0].n_rows < problem.arrays.n_rows
+    def _started(self, key: Key, starts: Sequence[tuple[str, StartMoments]]) -> list[Entrant]:
+        people = self._people[(key.formula, self._unit(key))]
+        made = starts_of(self._some[key], people, [moments for _, moments in starts])
+        return [Entrant(method, start) for (method, _), start in zip(starts, made, strict=True)]
 
     def _membership(self, key: Key) -> Array:
         """Responsibilities of the people on whom starts are screened; none without a fit."""
         run = self._cells[key].run
-        return _NOBODY if run is None else self._subset(key)[0].membership(run.parameters)[0]
+        return _NOBODY if run is None else self._some[key].membership(run.parameters)[0]
 
-    def _make_partitions(self, place: tuple[int, int]) -> list[tuple[str, Labels]]:
-        key = next(k for k in self._arrays if (k.formula, k.n_components) == place)
-        return partitions_of(*self._subset(key), self._restarts, self._seed)
+    def _member(self, key: Key) -> Member:
+        """What other models start from."""
+        r, located = self._membership(key), self._arrays[key].n_located
+        if not len(r):
+            return Member(r, {}, [])
+        run = self._cells[key].run
+        assert run is not None
+        # components in the order of their means, so that a mixture whose components are named otherwise is alike
+        order = canonical_order(run.parameters.means)
+        r[:, :located] = r[:, order]
+        every = max(1, len(r) // _COMPARED)
+        units = {kind[1]: people for kind, people in self._people.items() if kind[0] == key.formula}
+        moments = {unit: people.moments(r, located) for unit, people in units.items()}
+        own = units[self._unit(key)]
+        merged = [(m[::every], own.moments(m, located - 1)) for m in _merged(r, located)]
+        return Member(r[::every], moments, merged)
+
+    def _make_partitions(self, place: tuple[int, int]) -> dict[tuple[int, int, bool], list[tuple[str, StartMoments]]]:
+        """Of one number of components; the same for every family, their moments for those of one unit."""
+        found: dict[tuple[int, int, bool], list[tuple[str, StartMoments]]] = {}
+        of_place = {self._unit(key): key for key in self._arrays if (key.formula, key.n_components) == place}
+        methods: list[str] = []
+        members: list[Array] = []
+        for unit, key in of_place.items():
+            people, some = self._people[(key.formula, unit)], self._some[key]
+            points = people.both[: some.n_traits]
+            if not methods:
+                partitions = partitions_of(some, points, self._restarts, self._seed)
+                methods = [method for method, _ in partitions]
+                members = [spread_over(some, points, labels, j) for j, (_, labels) in enumerate(partitions)]
+            moments = [people.moments(r, some.n_located) for r in members]
+            found[(*place, unit)] = list(zip(methods, moments, strict=True))
+        return found
 
     @staticmethod
     def _is_flat(cell: Cell) -> bool:
@@ -394,9 +468,22 @@ class NestedSearch:
         cell.seconds += perf_counter() - began
 
 
+class Member(NamedTuple):
+    """What a model has found, for others to start from.
+
+    ``compared`` (m, K): memberships of some people; ``moments`` of everybody's, in each unit; and the same of pairs of
+    components as one, in its own unit.
+    """
+
+    compared: Array
+    moments: dict[bool, StartMoments]
+    merged: list[tuple[Array, StartMoments]]
+
+
+_ACROSS = ((2, 4), (4, 2), (8, 1))  # rounds of these starts, most of which are on the hill that is known
 _NOBODY: Array = np.empty((0, 0))
 _COMPARED = 250  # people on whom memberships are compared
-_ALIKE = 1e-2  # mean difference of memberships below which two families have found the same
+_ALIKE = 3e-2  # mean difference of memberships below which two families have found the same
 
 
 def split_memberships(r: Array, n_located: int, points: Array, sample: Sample) -> list[Array]:
@@ -427,13 +514,12 @@ def split_memberships(r: Array, n_located: int, points: Array, sample: Sample) -
     return found
 
 
-def barely_split(p: Parameters, n_df: int) -> Parameters:
-    """The heaviest component as two of half the weight, hardly apart: the likelihood is next to the same.
+def barely_split(p: Parameters, n_df: int, k: int) -> Parameters:
+    """Component ``k`` as two of half the weight, hardly apart: the likelihood is next to the same.
 
     ``n_df`` degrees of freedom are estimated with one component more.
     """
     located = len(p.means)
-    k = int(p.log_pi[:located].argmax())
     log_pi = p.log_pi.copy()
     log_pi[k] -= np.log(2.0)
     log_pi = np.insert(log_pi, located, log_pi[k])

@@ -7,16 +7,20 @@ that is further below the highest than a few times its last gain is left (a race
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.core.ascent import CONVERGED, MEMORY, SINGULAR, ascend_each
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
 
-_ROUNDS = ((4, 8), (8, 4), (16, 2))  # passes of a round, and how many starts are in the next at most
+Array = NDArray[np.float64]
+
+ROUNDS = ((3, 8), (6, 4), (12, 2))  # passes of a round, and how many starts are in the next at most
 _HOPE = 4.0  # gains of the last round that a start may still be below the highest
 _SAME_HILL = 1e-3  # log posterior units within which two starts climb the same hill
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
@@ -35,26 +39,37 @@ class Entrant:
         How it was made.
     start : Parameters or None
         None where a component of it would be singular.
-    run : Climb or None
+    at : ndarray, optional
+        Full coordinates where it is.
+    history : list of float
+        Log posterior, in standardised units, at the start and after every step.
     gain : float
         Log posterior gained in its last round.
-    finished : bool
-        Whether it was climbed to the top.
+    resting : bool
+        Whether EM came to rest.
+    run : Climb or None
+        To the top; None where it was left before.
     note : str
-        Why it was not.
+        Why it was.
     """
 
     method: str
     start: Parameters | None
-    run: Climb | None = None
+    at: Array | None = None
+    history: list[float] = field(default_factory=list)
     gain: float = np.inf
-    finished: bool = False
+    resting: bool = False
+    run: Climb | None = None
     note: str = ""
 
     @property
     def height(self) -> float:
         """Log posterior, in standardised units, where it is."""
-        return -np.inf if self.run is None or not self.run.history else self.run.history[-1]
+        return self.history[-1] if self.history else -np.inf
+
+    def fail(self, why: str) -> None:
+        """Leave it for good."""
+        self.start, self.at, self.run, self.history, self.note = None, None, None, [], why
 
 
 def race(
@@ -66,6 +81,7 @@ def race(
     max_iterations: int,
     bar: float = -np.inf,
     finishers: int = 2,
+    rounds: Sequence[tuple[int, int]] = ROUNDS,
 ) -> Entrant | None:
     """Climb from the most promising starts; the highest, or None where all failed or none promises to reach the bar.
 
@@ -82,29 +98,34 @@ def race(
         Log posterior on the whole that is to be passed; starts that do not promise it are left.
     finishers : int
         Starts that are climbed to the top, at most.
+    rounds : sequence of (int, int)
+        Passes of each round, and how many starts are in the next at most.
     """
     whole = some is arrays
     bar = bar if whole else -np.inf
-    running = list(entrants)
+    for entrant in entrants:
+        if entrant.start is None:
+            entrant.fail(_COLLAPSED)
+        elif entrant.at is None:
+            entrant.at = entrant.start.full()
+    running = [e for e in entrants if e.at is not None]
     left: list[Entrant] = []
-    for steps, most in _ROUNDS:
-        for entrant in running:
-            _advance(some, entrant, steps, tolerance)
+    for passes, most in rounds:
+        _advance(some, running, passes, tolerance)
         running = _ahead(running, bar)
         left = [*running[most:], *left]
         running = running[:most]
     finished: list[Entrant] = []
-    behind = sorted((e for e in entrants if e.run and e not in running and e not in left), key=lambda e: -e.height)
+    behind = [e for e in entrants if e.at is not None and e not in running and e not in left]
+    behind.sort(key=lambda e: -e.height)
     # one that fails gives its place to the next; those that were behind have a chance where all others fail
     for entrant in [*running, *left, *(behind if bar == -np.inf else [])]:
         if len(finished) == finishers or (finished and entrant in behind):
             entrant.note = entrant.note or _BEHIND
             continue
         entrant.note = ""
-        if not whole:
-            _advance(some, entrant, max_iterations, _NEAR)
-        _finish(arrays, entrant, max_iterations, tolerance, fresh=not whole)
-        if entrant.finished:
+        _finish(arrays, None if whole else some, entrant, max_iterations, tolerance)
+        if entrant.run is not None:
             finished.append(entrant)
     return max(finished, key=lambda e: e.height, default=None)
 
@@ -118,45 +139,49 @@ def polished(arrays: MixtureArrays, run: Climb, *, max_iterations: int, toleranc
 
 def table_of(entrants: Sequence[Entrant]) -> list[dict[str, Any]]:
     """One row a start: how it was made, where it got, whether it reached the highest mode, why it was left."""
-    top = max((e.height for e in entrants if e.finished), default=-np.inf)
+    top = max((e.height for e in entrants if e.run is not None), default=-np.inf)
     return [
         {
             "start": j,
             "method": e.method,
-            names.LOG_POSTERIOR: e.height if e.finished else np.nan,
-            "iterations": 0 if e.run is None else len(e.run.history),
-            "converged": e.finished and e.run is not None and e.run.converged,
-            "reached_best": e.finished and top - e.height < _SAME_MODE,
+            names.LOG_POSTERIOR: np.nan if e.run is None else e.height,
+            "iterations": len(e.history),
+            "converged": e.run is not None and e.run.converged,
+            "reached_best": e.run is not None and top - e.height < _SAME_MODE,
             "note": e.note,
         }
         for j, e in enumerate(entrants)
     ]
 
 
-def _advance(arrays: MixtureArrays, entrant: Entrant, steps: int, tolerance: float) -> None:
-    """Some more EM steps; an entrant that fails has no run, and a note."""
-    before = entrant.height
-    start = entrant.start if entrant.run is None else entrant.run.parameters
-    if start is None:
-        entrant.note = _COLLAPSED
-        return
-    if entrant.run is not None and entrant.run.converged:
+def _advance(arrays: MixtureArrays, running: Sequence[Entrant], passes: int, tolerance: float) -> None:
+    """Some more EM steps of every entrant in one call; one that fails has no place any more, and a note."""
+    moving = [e for e in running if not e.resting]
+    for entrant in running:
         entrant.gain = 0.0
+    if not moving:
         return
-    try:
-        run = climb(arrays, start, max_iterations=steps, tolerance=tolerance, newton=False, polished=False)
-    except SingularComponentError as error:
-        entrant.start, entrant.run, entrant.note = None, None, str(error)
-        return
-    if entrant.run is not None:
-        run.history = [*entrant.run.history, *run.history[1:]]
-    entrant.gain = run.history[-1] - (before if np.isfinite(before) else run.history[0])
-    entrant.run = run
+    fulls = np.stack([e.at for e in moving if e.at is not None])
+    histories = np.empty((len(moving), passes))
+    accepted, status = np.empty(len(moving), dtype=np.int64), np.empty(len(moving), dtype=np.int64)
+    counts = np.empty((len(arrays.sample.predictors), arrays.n_components))
+    engine, hyper = arrays.engine(), arrays.hyper
+    ascend_each(
+        fulls, arrays.sample, engine, hyper, arrays.floor, counts, tolerance, MEMORY, histories, accepted, status
+    )
+    for j, entrant in enumerate(moving):
+        if status[j] == SINGULAR:
+            entrant.fail(_COLLAPSED)
+            continue
+        made = histories[j, : accepted[j]].tolist()
+        entrant.gain = made[-1] - (entrant.history[-1] if entrant.history else made[0])
+        entrant.at, entrant.resting = fulls[j], status[j] == CONVERGED
+        entrant.history.extend(made)
 
 
 def _ahead(running: list[Entrant], bar: float) -> list[Entrant]:
     """Entrants that may still become the highest, the highest first, one a hill."""
-    alive = sorted((e for e in running if e.run is not None), key=lambda e: -e.height)
+    alive = sorted((e for e in running if e.at is not None), key=lambda e: -e.height)
     kept: list[Entrant] = []
     highest = max(bar, alive[0].height) if alive else bar
     for entrant in alive:
@@ -169,20 +194,25 @@ def _ahead(running: list[Entrant], bar: float) -> list[Entrant]:
     return kept
 
 
-def _finish(arrays: MixtureArrays, entrant: Entrant, max_iterations: int, tolerance: float, *, fresh: bool) -> None:
-    assert entrant.run is not None
-    run = entrant.run
-    if run.converged and not fresh:
-        entrant.finished = True
-        return
-    left = max(max_iterations - (0 if fresh else len(run.history)), 1)
-    # the Hessian of a curved family costs more than the steps of EM that it saves
-    newton = arrays.family.linear
+def _finish(
+    arrays: MixtureArrays, some: MixtureArrays | None, entrant: Entrant, max_iterations: int, tolerance: float
+) -> None:
+    """To the top: of a subset first, where the rounds were run on one."""
+    assert entrant.start is not None
+    assert entrant.at is not None
+    at = entrant.start.of_full(entrant.at)
     try:
-        rest = climb(arrays, run.parameters, max_iterations=left, tolerance=tolerance, newton=newton, polished=False)
+        if some is not None:
+            near = climb(some, at, max_iterations=max_iterations, tolerance=_NEAR, newton=False, polished=False)
+            at, before = near.parameters, []
+        else:
+            before = entrant.history
+        left = max(max_iterations - len(before), 1)
+        # the Hessian of a curved family costs more than the steps of EM that it saves
+        newton = arrays.family.linear
+        run = climb(arrays, at, max_iterations=left, tolerance=tolerance, newton=newton, polished=False)
     except SingularComponentError as error:
-        entrant.run, entrant.note = None, str(error)
+        entrant.fail(str(error))
         return
-    if not fresh:
-        rest.history = [*run.history, *rest.history[1:]]
-    entrant.run, entrant.finished = rest, True
+    run.history = entrant.history = [*before, *run.history]
+    entrant.run = run
