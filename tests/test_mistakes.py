@@ -193,7 +193,7 @@ def test_enrichment_of_weighted_rows_is_that_of_the_people():
         np.testing.assert_allclose(tables[0][column], tables[1][column], rtol=1e-6)
     for column in ("allele_frequency", "lower", "upper", "difference"):
         np.testing.assert_allclose(tables[0][column], tables[1][column], atol=0.01)
-    assert "rows with traits, standing for 400 people" in repr(model.fit(counted))
+    assert "rows, standing for 400 people" in repr(model.fit(counted))
 
 
 def test_probabilities_of_two_decimals_are_brought_to_one():
