@@ -93,6 +93,7 @@ _HOMES = {
     "PropernessError": "errors",
     "DataWarning": "errors",
     "FitWarning": "errors",
+    "SlowWarning": "errors",
 }
 _MODULES = {"simulate", "plots", "pymc", "sklearn"}
 
@@ -125,7 +126,7 @@ if TYPE_CHECKING:
     from bayesgmm.analysis.sensitivity import sensitivity, sensitivity_table
     from bayesgmm.analysis.standard_errors import standard_errors
     from bayesgmm.analysis.tipping import bayes_factor_curve, tipping_points
-    from bayesgmm.errors import DataWarning, FitWarning, InputError, Interrupted, PropernessError
+    from bayesgmm.errors import DataWarning, FitWarning, InputError, Interrupted, PropernessError, SlowWarning
     from bayesgmm.inference.fit_storage import read_fit
     from bayesgmm.inference.laplace import LaplacePosterior
     from bayesgmm.inference.many import fit_many

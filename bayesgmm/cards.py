@@ -291,6 +291,8 @@ class SelectOptions(_Section):
     n_components: list[int] = Field(default_factory=lambda: [1, 2, 3, 4, 5], min_length=1)
     covariance: str | list[str] | None = None
     weights: list[str] | None = None
+    noise: list[bool | float] | None = Field(default=None, min_length=1)
+    df: list[float | Literal["gaussian", "each", "shared"]] | None = Field(default=None, min_length=1)
     criterion: str = "bic"
     also: list[str] = Field(default_factory=list)
     engine: Literal["auto", "laplace", "nuts"] = "auto"
@@ -299,6 +301,10 @@ class SelectOptions(_Section):
     def formulas(self) -> list[str | None] | None:
         """Formulas of the weights; an empty one is none."""
         return None if self.weights is None else [formula or None for formula in self.weights]
+
+    def tails(self) -> list[float | str | None]:
+        """Degrees of freedom; None for Gaussian components."""
+        return [None if df == "gaussian" else df for df in self.df or ["gaussian"]]
 
 
 class BootstrapOptions(_Section):

@@ -52,6 +52,10 @@ class FitWarning(UserWarning):
     """A fit that should be read with care: not converged, degenerate, improper prior."""
 
 
+class SlowWarning(UserWarning):
+    """Work that will take long: what, about how long, and how to ask for less."""
+
+
 def first_few(items: Iterable[object], limit: int = 5) -> str:
     """Return the first offenders as text, e.g. ``'m1', 'm2', 'm3' and 7 more``."""
     listed = [repr(str(item)) for item in items]

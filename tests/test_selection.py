@@ -357,6 +357,8 @@ def test_leave_one_out_chooses_the_smallest_that_is_not_clearly_worse(lower, err
         ({"engine": "emcee"}, "one of auto"),
         ({"weights": []}, "give formulas"),
         ({"level": 0.0}, "between 0 and 1"),
+        ({"noise": [False, "yes"]}, "noise = 'yes'"),
+        ({"df": [None, "some"]}, "df = 'some'"),
         ({"workers": 0}, "workers = 0"),
         ({"criterion": "blrt", "n_components": [1, 3]}, "follow on each other"),
     ],
@@ -401,10 +403,69 @@ def test_select_on_the_command_line(tmp_path, two_humps, capsys):
     assert "by ICL" in told
     assert "by BIC" in told
     assert len(pd.read_csv(tmp_path / "out" / "selection.tsv", sep="\t")) == 6
+    frame = pd.read_csv(tmp_path / "t.tsv", sep="\t", index_col="id")
+    frame.assign(other=frame["trait"] ** 2).to_csv(tmp_path / "t.tsv", sep="\t")
+    card.write_text(card.read_text() + 'noise = [false, true]\ndf = ["gaussian", "shared"]\n')
+    for more in (["--card", str(card)], ["--components", "1,2", "--noise", "no,yes", "--df", "gaussian,shared"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, *more, "--trait-columns", "trait", "--engine", "laplace"])
+        table = pd.read_csv(tmp_path / "out" / "selection.tsv", sep="\t", keep_default_na=False)
+        assert set(zip(table["noise"], table["df"], strict=True)) == {
+            (noise, df) for noise in ("", "noise") for df in ("", "shared")
+        }
+        assert bg.read_selection(tmp_path / "out" / "selection.nc").best.problem.trait_names == ("trait",)
+    for option, value, message in (("--noise", "maybe", "write no, yes"), ("--df", "many", "write gaussian")):
+        with pytest.raises(SystemExit):
+            main([*arguments, option, value])
+        assert message in capsys.readouterr().err
     for wrong in ("few", "6:1"):  # a range that is empty is not the default
         with pytest.raises(SystemExit):
             main([*arguments, "--components", wrong])
         assert "write a range as 1:6" in capsys.readouterr().err
+
+
+def test_noise_and_tails_are_compared_in_one_table(two_humps, tmp_path):
+    """Each row is the fit that is made of its model alone; the one with strays has noise."""
+    rng = np.random.default_rng(2)
+    y = np.vstack((rng.normal(size=(150, 2)), rng.normal(6.0, 1.0, (150, 2)), rng.uniform(-20.0, 20.0, (25, 2))))
+    found = bg.select(y, [1, 2], noise=[False, True], df=[None, "shared"], seed=1)
+    assert len(found.table) == 8
+    for noise, df in ((False, None), (True, None), (False, "shared"), (True, "shared")):
+        alone = bg.Mixture(2, noise=noise, df=df).fit(y, seed=1)
+        assert found.fit(2, noise=noise, df=df).log_posterior == pytest.approx(alone.log_posterior, abs=1e-4)
+    assert (found.n_components, found.table["noise"][found.best_row]) == (2, "noise")
+    assert "2 components beside noise (VVV, Gaussian, noise), by BIC" in found.verdict
+    found.save(tmp_path / "s.nc")
+    assert bg.read_selection(tmp_path / "s.nc").verdict == found.verdict
+    with pytest.raises(InputError, match="noise '', df ''; say which"):
+        found.fit(3)
+
+
+def test_sampling_that_takes_long_is_told_of(two_humps, monkeypatch):
+    from bayesgmm.analysis import selection_work
+
+    monkeypatch.setattr(selection_work, "_LONG", 0.0)
+    with pytest.warns(bg.SlowWarning, match="2 of 2 models are sampled"):
+        found = bg.select(two_humps, [1, 2], also=["evidence"], engine="nuts", draws=800, seed=1)
+    assert found.table["evidence_by"].str.contains("bridge").all()
+
+
+def test_two_components_have_no_elbow():
+    """Nothing is merged because of two points, through which every line goes."""
+    rng = np.random.default_rng(4)
+    y = np.concatenate([rng.normal(0.0, 1.0, 300), rng.normal(2.0, 1.0, 300)])
+    found = bg.combine(bg.Mixture(2).fit(y, seed=1))
+    assert found.suggested == 2
+    assert "an elbow takes three components" in found.advice
+
+
+def test_the_report_of_another_fit_says_so(tmp_path, two_humps):
+    found = bg.select(two_humps, [1, 2, 3])
+    other = found.fit(3)
+    page = bg.write_report(tmp_path / "r.html", other, selection=found).read_text()
+    assert "This report is of 3 components (VVV), which is not what the selection chose: 2 components (VVV)." in page
+    with pytest.raises(InputError, match="selection is of"):
+        bg.write_report(tmp_path / "r.html", bg.Mixture(2).fit(np.asarray(two_humps)[:-5]), selection=found)
 
 
 def test_selection_in_the_report(tmp_path, two_humps):
@@ -412,3 +473,4 @@ def test_selection_in_the_report(tmp_path, two_humps):
     page = bg.write_report(tmp_path / "r.html", found.best, selection=found).read_text()
     assert "How many components" in page
     assert "smaller is better" in page
+    assert "This report is of" not in page

@@ -43,8 +43,8 @@ class Combination:
     members : dict
         For every number of clusters, the components of each cluster, in the order of their lowest component.
     suggested : int
-        Number of clusters where two straight lines through the entropies meet best; the number of components where they
-        are apart as they are.
+        Number of clusters where two straight lines through the entropies meet best (Baudry et al. 2010, section 3); the
+        number of components where they are apart as they are, or where there are two, which have no elbow.
     advice : str
         In words.
     """
@@ -205,16 +205,21 @@ def _suggestion(entropy: Array, people: float) -> tuple[int, str]:
     if entropy[-1] < _APART * people * np.log(size):
         return size, f"The {size} components are apart as they are: {size} clusters"
     if size == 2:
-        return (
-            1,
-            "The two components overlap and are shown as 1 cluster; whether they are one, the entropy alone cannot say",
+        share = entropy[-1] / (people * np.log(2.0))
+        return 2, (
+            f"The two components overlap (entropy {100 * share:.0f}% of the largest possible) and are left as they "
+            "are: an elbow takes three components or more, so the entropy cannot say whether two are one cluster; ICL "
+            "asks that (bayesgmm.select, criterion = 'icl')"
         )
     k, _ = elbow(entropy)
     fall = (entropy[-1] - entropy[k - 1]) / entropy[-1]
-    return k, (
+    told = (
         f"Merging {size} components into {k} clusters takes {100 * fall:.0f}% of the entropy of the memberships; what "
         "is merged after that overlaps less"
     )
+    if size == 3:
+        told += ". Of three components there is one place for an elbow, so look at the entropies in the table"
+    return k, told
 
 
 def _named(group: list[int], labels: tuple[str, ...]) -> str:

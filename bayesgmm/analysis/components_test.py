@@ -17,7 +17,7 @@ from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points, spread_over, start_from
 from bayesgmm.errors import InputError
-from bayesgmm.inference.nested import split_memberships
+from bayesgmm.inference.nested_starts import split_memberships
 from bayesgmm.inference.parallel import in_parallel
 from bayesgmm.inference.race import Entrant, race
 from bayesgmm.inference.replicates import Simulated, refit

@@ -6,41 +6,39 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from bayesgmm import names
 from bayesgmm.analysis.components_test import ComponentsTest
 from bayesgmm.analysis.leave_one_out import LeaveOneOut
+from bayesgmm.analysis.selection_grid import OF_MODEL, Grid, check_numbers, criteria_of
 from bayesgmm.analysis.selection_table import (
     CRITERIA,
+    KIND,
     chosen_values,
     column_of,
+    differs,
     model_probabilities,
     size_probabilities,
-    table_of_cells,
+    told_of,
 )
 from bayesgmm.analysis.selection_words import Stability, cautions_of, verdict_of
 from bayesgmm.analysis.selection_work import DRAWN, Work
-from bayesgmm.core.families import FAMILIES, family_of
 from bayesgmm.errors import FitWarning, InputError
 from bayesgmm.inference.bridge import Evidence
-from bayesgmm.inference.nested import FAILURES, NestedSearch, cells_of
+from bayesgmm.inference.nested import NestedSearch
 from bayesgmm.model import Mixture, as_study
 from bayesgmm.priors import Priors
-from bayesgmm.problem import Problem
 from bayesgmm.progress import counting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bayesgmm.inference.map_fit import MapFit
-
-ENGINES = ("auto", "laplace", "nuts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +48,9 @@ class Selection:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a model. ``n_components``, ``covariance``, ``weights`` (formula; empty for none), ``n_parameters``,
-        ``log_likelihood``, ``log_posterior``; the criteria, of each of which smaller is better: ``bic``, ``icl``,
+        One row a model. ``n_components``, ``covariance``, ``weights`` (formula), ``noise``, ``df`` (degrees of freedom;
+        all three are text, empty for none), ``n_parameters``, ``log_likelihood``, ``log_posterior``; the criteria, of
+        each of which smaller is better: ``bic``, ``icl``,
         ``aic``, ``nec`` (entropy of the memberships as a share of the likelihood gained over one component; one
         component has 1), and where asked for ``loo`` (-2 elpd) with ``loo_se``, ``loo_high_k`` (people for whom it
         is not to be believed), ``loo_by`` (the engine), ``loo_diff`` and ``loo_diff_se`` (how far above the lowest, and
@@ -89,8 +88,15 @@ class Selection:
         """Number of components that the criterion chooses."""
         return int(self.table[names.N_COMPONENTS][self.best_row])
 
-    def fit(self, n_components: int, covariance: str | None = None, weights: str | None = None) -> MapFit:
-        """The fit of one model; family and formula may be left out where there is one.
+    def fit(
+        self,
+        n_components: int,
+        covariance: str | None = None,
+        weights: str | None = None,
+        noise: bool | float | None = None,
+        df: float | str | None = None,
+    ) -> MapFit:
+        """The fit of one model; what all models have in common may be left out.
 
         Raises
         ------
@@ -101,13 +107,16 @@ class Selection:
         chosen = t[names.N_COMPONENTS] == n_components
         if covariance is not None:
             chosen &= t["covariance"] == covariance
-        if weights is not None or len(set(t["weights"])) > 1:
-            chosen &= t["weights"] == (weights or "")
+        asked = told_of(weights, False if noise is None else noise, df)
+        for column, given in (("weights", weights), ("noise", noise), ("df", df)):
+            if given is not None or differs(t, column):
+                chosen &= t[column] == asked[column]
         rows = [int(r) for r in t.index[chosen] if int(r) in self.fits]
         if len(rows) != 1:
+            other = "".join(f", {c} {asked[c]!r}" for c in ("noise", "df") if differs(t, c))
             raise InputError(
-                f"{len(rows)} fits have {n_components} components, covariance {covariance!r} and weights {weights!r}; "
-                "say which of them, as in the rows of table"
+                f"{len(rows)} fits have {n_components} components, covariance {covariance!r} and weights {weights!r}"
+                f"{other}; say which of them, as in the rows of table"
             )
         return self.fits[rows[0]]
 
@@ -119,23 +128,17 @@ class Selection:
 
     @property
     def choices(self) -> pd.DataFrame:
-        """What every criterion chooses: ``criterion``, ``n_components``, ``covariance``, ``weights``, ``value``."""
+        """What every criterion chooses: ``criterion``, ``n_components``, the kind of model, ``value``."""
         rows = []
         for criterion in CRITERIA:
             if column_of(criterion) in self.table:
                 ranked = self.ranked(criterion)
                 if len(ranked):
                     first = ranked.iloc[0]
-                    rows.append(
-                        (
-                            criterion,
-                            int(first[names.N_COMPONENTS]),
-                            first["covariance"],
-                            first["weights"],
-                            float(first[column_of(criterion)]),
-                        )
-                    )
-        return pd.DataFrame(rows, columns=["criterion", names.N_COMPONENTS, "covariance", "weights", "value"])
+                    kind = [first[name] for name in KIND]
+                    value = float(first[column_of(criterion)])
+                    rows.append((criterion, int(first[names.N_COMPONENTS]), *kind, value))
+        return pd.DataFrame(rows, columns=["criterion", names.N_COMPONENTS, *KIND, "value"])
 
     @property
     def n_components_probability(self) -> pd.DataFrame:
@@ -160,7 +163,8 @@ class Selection:
     def summary(self) -> str:
         """Verdict, cautions, and what every criterion chooses."""
         lines = [self.verdict, *(f"- {caution}" for caution in self.cautions)]
-        choices = self.choices.drop(columns=["weights"] if len(set(self.table["weights"])) < 2 else [])
+        alike = [name for name in KIND[1:] if not differs(self.table, name)]
+        choices = self.choices.drop(columns=alike)
         return "\n".join([*lines, choices.round(3).to_string(index=False)])
 
     def __repr__(self) -> str:
@@ -189,6 +193,8 @@ def select(
     covariance: str | Sequence[str] = "VVV",
     weights: str | Sequence[str | None] | None = None,
     *,
+    noise: bool | float | Sequence[bool | float] | None = None,
+    df: float | str | Sequence[float | str | None] | None = OF_MODEL,
     criterion: str = "bic",
     also: Sequence[str] = (),
     means: str | None = None,
@@ -219,6 +225,13 @@ def select(
         Covariance families; ``"all"`` for the fourteen (E and V for one trait).
     weights : str, None, or sequence of these
         Formulas of the predictors of the weights.
+    noise : bool, float, or sequence of these, optional
+        As in :class:`bayesgmm.Mixture`; ``[False, True]`` compares models without and with noise. None: as ``model``
+        has it. A spike is the same in all models (``model=``): a density and a point mass have no common unit, so no
+        criterion compares models with and without.
+    df : float, "each", "shared", None, or sequence of these
+        Degrees of freedom of Student-t components; ``[None, "shared"]`` compares Gaussian ones with them. Left out: as
+        ``model`` has it.
     criterion : {"bic", "icl", "aic", "nec", "loo", "evidence", "blrt"}
         What chooses; of all of them smaller is better. ``"bic"``: the density, with a price of ``log n`` a parameter
         (Keribin 2000: consistent). ``"icl"``: BIC plus twice the entropy of the memberships, for clusters that are
@@ -240,7 +253,8 @@ def select(
         What is not named here comes from it: priors, formulas, reference, how missing genotypes are treated.
     engine : {"auto", "laplace", "nuts"}
         Where draws for "loo" and "evidence" come from: the Laplace engine, the sampler (and evidence by bridge
-        sampling), or the sampler only where the Laplace engine's k-hat is above 0.7 (0.5 for "loo").
+        sampling), or the sampler only where the Laplace engine's k-hat is above 0.7 (0.5 for "loo"), seconds
+        to minutes a model: after the first a warning says how long the others will take, if more than a minute.
     draws : int, default 4000
         Of each posterior (of all chains together).
     bootstrap : int, default 199
@@ -275,37 +289,21 @@ def select(
     2
     """
     began = time.perf_counter()
-    template = Mixture(1) if model is None else model
-    if not isinstance(template, Mixture):
-        raise InputError(f"model = {model!r}; it must be a bayesgmm.Mixture, from which other options are taken")
-    priors = template.priors if priors is None else priors
-    means = template.means if means is None else means
-    sizes, wanted = _sizes(n_components), _criteria(criterion, also)
-    made = as_study(study, sample_weight)
-    covariances = _covariances(covariance, len(made.trait_names))
-    formulas = _formulas(weights, template)
-    _check_numbers(engine, draws, bootstrap, level, restarts, workers)
+    wanted = criteria_of(criterion, also)
+    check_numbers(engine, draws, bootstrap, level, restarts, workers)
+    grid = Grid.of(
+        model, as_study(study, sample_weight), n_components, covariance, weights, noise, df, means=means, priors=priors
+    )
     seed = 0 if seed is None else seed
     workers = max(1, os.cpu_count() or 1) if workers is None else workers
-
-    def specify(base: Problem, size: int, family: str) -> Problem:
-        return base.respecified(size, family, priors, template.reference)
-
-    bases = [_base(replace(template, means=means), made, formula) for formula in formulas]
-    cells = cells_of(bases, covariances, sizes, specify)
     limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
     with warnings.catch_warnings():
         # what is wrong with a fit is in its row
         warnings.simplefilter("ignore", FitWarning)
+        cells = grid.cells()
         with counting("models", 4 * len(cells), enabled=progress) as tick:
-            search = NestedSearch(cells, restarts=restarts, seed=seed, workers=workers, told=tick, **limits)
-            search.run()
-        table = table_of_cells(list(cells.values()), formulas)
-        if not (table["status"] == "fitted").any():
-            raise InputError(f"select: no model could be fitted; of the first it is said: {table['reason'][0]}")
-        rows = {key: j for j, key in enumerate(cells)}
-        fits = {rows[key]: cell.fit for key, cell in cells.items() if cell.fit is not None}
-        work = Work(table, fits, seed, workers, progress)
+            NestedSearch(cells, restarts=restarts, seed=seed, workers=workers, told=tick, **limits).run()
+        work = Work.of_cells(list(cells.values()), grid.models, seed, workers, progress)
         if set(wanted) & set(DRAWN):
             work.draw(wanted, engine, draws)
         if "blrt" in wanted:
@@ -318,73 +316,9 @@ def select(
         level=level,
         seconds=time.perf_counter() - began,
         best_row=best,
-        fits=fits,
+        fits=work.fits,
         stability=stability,
         tests=work.tests,
         evidences=work.evidences,
         loo=work.loo,
     )
-
-
-def _base(template: Mixture, study: Any, formula: str | None) -> Problem | str:
-    """The problem of one formula with one component, or why there is none."""
-    try:
-        alone = replace(template, n_components=1, covariance="VVV", weights=formula, reference=0, priors=Priors())
-        return Problem.build(alone, study)
-    except FAILURES as error:
-        return str(error)
-
-
-def _sizes(given: int | Iterable[int]) -> list[int]:
-    listed = [given] if isinstance(given, int | np.integer) else list(given)
-    wrong = [k for k in listed if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1]
-    if wrong or not listed:
-        raise InputError(f"n_components = {given!r}; give numbers of components, at least 1, e.g. range(1, 6)")
-    return sorted({int(k) for k in listed})
-
-
-def _covariances(given: str | Sequence[str], n_traits: int) -> list[str]:
-    if isinstance(given, str):
-        if given == "all":
-            return ["E", "V"] if n_traits == 1 else list(FAMILIES)
-        given = [given]
-    listed = list(given)
-    if not listed:
-        raise InputError("covariance: give at least one family, or 'all'")
-    for family in listed:
-        Mixture(1, covariance=family)  # which says what the families are
-    if n_traits == 1:
-        listed = [family_of(family).in_one_trait().name[0] for family in listed]
-    return list(dict.fromkeys(listed))
-
-
-def _formulas(given: str | Sequence[str | None] | None, template: Mixture) -> list[str | None]:
-    if given is None:
-        return [template.weights]
-    listed: list[str | None] = [given] if isinstance(given, str) else list(dict.fromkeys(given))
-    if not listed or any(not (f is None or isinstance(f, str)) for f in listed):
-        raise InputError(f"weights = {given!r}; give formulas, e.g. [None, 'rs1', 'rs1 + rs2']")
-    return listed
-
-
-def _criteria(criterion: str, also: Sequence[str]) -> list[str]:
-    listed = [criterion, *([also] if isinstance(also, str) else also)]
-    for name in listed:
-        if name not in CRITERIA:
-            raise InputError(f"criterion = {name!r}; the criteria are {', '.join(CRITERIA)}")
-    return listed
-
-
-def _check_numbers(engine: str, draws: int, bootstrap: int, level: float, restarts: int, workers: int | None) -> None:
-    if engine not in ENGINES:
-        raise InputError(f"engine = {engine!r}; it must be one of {', '.join(ENGINES)}")
-    for name, value, least in (
-        ("draws", draws, 800),
-        ("bootstrap", bootstrap, 19),
-        ("restarts", restarts, 1),
-        ("workers", 1 if workers is None else workers, 1),
-    ):
-        if value < least:
-            raise InputError(f"{name} = {value}; it must be at least {least}")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")

@@ -14,6 +14,7 @@ import xarray as xr
 
 from bayesgmm import __version__
 from bayesgmm.analysis.selection import Selection
+from bayesgmm.analysis.selection_table import KIND
 from bayesgmm.analysis.selection_words import Stability
 from bayesgmm.inference.fit_storage import map_from_tree, tree_of_map
 from bayesgmm.inference.storage import open_tree, save_tree
@@ -58,6 +59,9 @@ def read_selection(path: str | PathLike[str]) -> Selection:
     columns = {str(name): stored[name].values for name in stored.data_vars}
     table = pd.DataFrame({name: _read(values) for name, values in columns.items()})
     table["converged"] = table["converged"] == 1.0
+    for name in set(KIND) - set(table):
+        # of an earlier version, which compared none
+        table[name] = ""
     attrs = stored.attrs
     best: MapFit = map_from_tree(tree)
     row = int(attrs["best_row"])

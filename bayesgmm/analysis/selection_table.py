@@ -17,9 +17,11 @@ from bayesgmm.inference.nested import Cell
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
+    from bayesgmm.model import Mixture
 
 Array = NDArray[np.float64]
 
+KIND = ["covariance", "weights", "noise", "df"]  # columns in which models of one number of components differ
 CRITERIA = ("bic", "icl", "aic", "nec", "loo", "evidence", "blrt")
 
 
@@ -42,7 +44,7 @@ def chosen_values(table: pd.DataFrame, criterion: str, level: float) -> pd.Serie
         return table[criterion].astype(float)
     values = pd.Series(np.nan, index=table.index)
     fitted = table[table["status"] == "fitted"]
-    for _, rows in fitted.groupby(["covariance", "weights"]):
+    for _, rows in fitted.groupby(KIND):
         ordered = rows.sort_values(names.N_COMPONENTS)
         enough = np.flatnonzero(ordered["lrt_p"].to_numpy(dtype=float) > level)
         tested = np.flatnonzero(ordered["lrt_p"].notna().to_numpy())
@@ -135,20 +137,48 @@ def numbers_of(fit: MapFit) -> dict[str, float]:
     }
 
 
-def table_of_cells(cells: Sequence[Cell], formulas: Sequence[str | None]) -> pd.DataFrame:
-    """One row a model."""
+def told_of(weights: str | None, noise: bool | float, df: float | str | None) -> dict[str, str]:
+    """Formula, noise and degrees of freedom as the table has them: empty for none."""
+    told = "" if noise is False else "noise" if noise is True else f"noise in {noise:g}"
+    return {
+        "weights": weights or "",
+        "noise": told,
+        "df": "" if df is None else df if isinstance(df, str) else f"{df:g}",
+    }
+
+
+def differs(table: pd.DataFrame, column: str) -> bool:
+    """Whether the models of a table are not all alike in a column."""
+    return len(set(table[column])) > 1
+
+
+def model_in_words(table: pd.DataFrame, row: Any) -> str:
+    """Family of a row, and what else the table's models differ in."""
+    told = str(row["covariance"])
+    if differs(table, "df"):
+        told += f", Student-t ({row['df']})" if row["df"] else ", Gaussian"
+    if differs(table, "noise"):
+        told += f", {row['noise'] or 'no noise'}"
+    if differs(table, "weights"):
+        told += f", weights {row['weights'] or 'constant'}"
+    return told
+
+
+def table_of_cells(cells: Sequence[Cell], bases: Sequence[Mixture]) -> pd.DataFrame:
+    """One row a model; ``bases`` are the specifications that its key counts."""
     rows: list[dict[str, Any]] = []
     for cell in cells:
+        base = bases[cell.key.base]
         row: dict[str, Any] = {
             names.N_COMPONENTS: cell.key.n_components,
             "covariance": cell.key.covariance,
-            "weights": formulas[cell.key.formula] or "",
+            **told_of(base.weights, base.noise, base.df),
         }
         if cell.fit is not None:
             row |= numbers_of(cell.fit)
         row |= {"seconds": cell.seconds, "status": "failed" if cell.fit is None else "fitted", "reason": cell.failure}
         rows.append(row)
-    wanted = [names.N_COMPONENTS, "covariance", "weights", "n_parameters", names.LOG_LIKELIHOOD, names.LOG_POSTERIOR]
+    wanted = [names.N_COMPONENTS, *KIND, "n_parameters", names.LOG_LIKELIHOOD, names.LOG_POSTERIOR]
     wanted += ["bic", "icl", "aic", "nec", "entropy", "converged", "starts", "reached", "seconds", "status", "reason"]
     table = pd.DataFrame(rows).reindex(columns=wanted)
     table["nec"] = _normalised_entropy(table)
@@ -156,10 +186,10 @@ def table_of_cells(cells: Sequence[Cell], formulas: Sequence[str | None]) -> pd.
 
 
 def _normalised_entropy(table: pd.DataFrame) -> Array:
-    """Entropy over the log likelihood gained on one component of the same family and formula; 1 for one component."""
+    """Entropy over the log likelihood gained on one component of the same kind; 1 for one component."""
     sizes, heights = table[names.N_COMPONENTS].to_numpy(), table[names.LOG_LIKELIHOOD].to_numpy(dtype=float)
     entropy = table["entropy"].to_numpy(dtype=float)
-    kinds = list(zip(table["covariance"], table["weights"], strict=True))
+    kinds = list(zip(*(table[column] for column in KIND), strict=True))
     base = {kind: height for kind, size, height in zip(kinds, sizes, heights, strict=True) if size == 1}
     gained = heights - np.array([base.get(kind, np.nan) for kind in kinds])
     ratio = np.full(len(table), np.nan)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesgmm import names
 from bayesgmm.analysis.leave_one_out import HIGH_K
-from bayesgmm.analysis.selection_table import as_good_by_loo
+from bayesgmm.analysis.selection_table import as_good_by_loo, model_in_words
 from bayesgmm.inference.laplace import USABLE_K
 
 if TYPE_CHECKING:
@@ -229,10 +229,7 @@ def _doubtful_draws(found: Selection) -> list[str]:
 
 
 def _model(found: Selection, row: Any) -> str:
-    told = str(row["covariance"])
-    if found.table["weights"].nunique() > 1:
-        told += f", weights {row['weights'] or 'constant'}"
-    return told
+    return model_in_words(found.table, row)
 
 
 def _named(found: Selection, row: Any) -> str:

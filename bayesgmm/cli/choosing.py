@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bayesgmm.cli.console import leave
-from bayesgmm.cli.numbers import numbers_of_components
+from bayesgmm.cli.numbers import noises, numbers_of_components, tails
 from bayesgmm.cli.options import Covariates, Genotypes, Out, Seed, Traits
 from bayesgmm.cli.steps import write_fit, write_picture
 
@@ -32,6 +32,15 @@ def select_command(
     weights: Annotated[
         list[str] | None, typer.Option(help="Formula of the weights; repeat to compare several, '' for none.")
     ] = None,
+    noise: Annotated[str | None, typer.Option(help="Without and with noise: no,yes; default as the card.")] = None,
+    df: Annotated[
+        str | None, typer.Option(help="Tails to compare, as gaussian,each,shared,5; default as the card, or gaussian.")
+    ] = None,
+    trait_columns: Annotated[str | None, typer.Option(help="Columns of the traits, as a,b; default all.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Of draws for loo and evidence: auto (sampler where needed), laplace (quick), nuts."),
+    ] = None,
     criterion: Annotated[
         str | None, typer.Option(help="bic (default), icl, aic, nec, loo, evidence or blrt; smaller is better.")
     ] = None,
@@ -48,12 +57,16 @@ def select_command(
     Example: `bayesgmm select --traits traits.tsv --components 1:6 --covariance VVV,EEE --criterion bic --out results`
     """
     from bayesgmm.analysis.selection import select
+    from bayesgmm.analysis.selection_grid import OF_MODEL
     from bayesgmm.cards import SelectOptions, load_card
     from bayesgmm.priors import Priors
     from bayesgmm.study import read_study
 
     loaded: Card | None = None if card is None else load_card(card)
-    study = read_study(traits, genotypes, covariates, **({} if loaded is None else loaded.study_options()))
+    reading = {} if loaded is None else loaded.study_options()
+    if trait_columns:
+        reading["trait_columns"] = trait_columns.split(",")
+    study = read_study(traits, genotypes, covariates, **reading)
     options = (None if loaded is None else loaded.select) or SelectOptions()
     model = None if loaded is None else loaded.mixture(study)
     own = "VVV" if model is None else model.covariance
@@ -63,11 +76,13 @@ def select_command(
         numbers_of_components(components) or options.n_components,
         families if families != ["all"] else "all",
         [formula or None for formula in weights] if weights else options.formulas(),
+        noise=noises(noise) or options.noise,
+        df=tails(df) or (OF_MODEL if options.df is None else options.tails()),
         criterion=criterion or options.criterion,
         also=also.split(",") if also else options.also,
         model=model,
         priors=Priors.flat() if flat else None,
-        engine=options.engine,
+        engine=engine or options.engine,
         bootstrap=options.bootstrap,
         seed=seed if seed is not None or loaded is None else loaded.fit.seed,
         progress=True,

@@ -1,10 +1,11 @@
 """Many mixtures of the same people, each climbed from the ones that it contains or that contain it.
 
-Models differ in the number of components, the covariance family and the formula of the weights. Starting partitions
-are made once for a number of components and serve every family. A fit of a smaller model is a start of a larger: a
-family within another as it is, predictors that are added from no effect, one component more from each component split
-along its longest axis. Then every model is tried from what the others found: from the memberships of other families,
-and from pairs merged of one component more. At last no model is left lower than one that it contains.
+Models differ in the number of components, the covariance family, the formula of the weights, noise and tails.
+Partitions to start from are made once for a number of components and serve every family. A fit of a smaller model is
+a start of a larger: a family within another as it is, predictors that are added from no effect, one component more
+from each component split along its longest axis. Then every model is tried from what the others found: from the
+memberships of other families, and from pairs merged of one component more. At last no model is left lower than one
+that it contains.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from numpy.typing import NDArray
 
 from bayesgmm.core.gather import thinned
 from bayesgmm.core.labels import canonical_order
-from bayesgmm.core.objective import MixtureArrays, Parameters
-from bayesgmm.core.sample import Sample
+from bayesgmm.core.objective import MixtureArrays
 from bayesgmm.core.starts import StartMoments, StartPoints, spread_over, starts_of
 from bayesgmm.inference.em import Climb, some_coincide
 from bayesgmm.inference.map_fit import MapFit
+from bayesgmm.inference.nested_starts import Member, barely_split, merged_memberships, split_memberships
 from bayesgmm.inference.race import Entrant, polished, race, table_of
 from bayesgmm.inference.search import SCREENING_ROWS, fit_map, fit_of_climb, partitions_of
 from bayesgmm.problem import Problem
@@ -37,16 +38,14 @@ Labels = NDArray[np.int64]
 FAILURES = (ValueError, ArithmeticError, MemoryError)  # of one model, which must not take the others with it
 _HIGHER = 1e-6  # log posterior units by which another's parameters must be higher to be climbed from
 _SWEEPS = 4  # over models that are lower than one within them
-_MERGES = 4  # pairs merged of one component more
 _EXCHANGES = 2  # rounds in which models start from what the others found
 _SPLIT = 3  # components that are parted where a larger model is lower
-_APART = 1e-3  # sds by which the halves of a component are moved apart where a larger split leads lower
 
 
 class Key(NamedTuple):
-    """One model: which formula, which family, how many components that have a mean."""
+    """One model: which formula and kind of components, which family, how many components that have a mean."""
 
-    formula: int
+    base: int
     covariance: str
     n_components: int
 
@@ -98,7 +97,7 @@ def cells_of(
     Parameters
     ----------
     bases : sequence of Problem or str
-        Of each formula, or why there is none.
+        Of each formula and kind of components (noise, a spike, heavy tails), or why there is none.
     covariances : sequence of str
     sizes : sequence of int
     specify : callable
@@ -167,7 +166,7 @@ class NestedSearch:
             if cell.problem is None:
                 continue
             self._arrays[key] = replace(cell.arrays, threads=self._workers == 1)
-            kind = (key.formula, cell.problem.family.one_unit)
+            kind = (key.base, cell.problem.family.one_unit)
             if kind not in self._people:
                 sample = thinned(cell.arrays.sample, SCREENING_ROWS)
                 self._people[kind] = StartPoints.of(sample, cell.problem.start_points(sample))
@@ -178,7 +177,7 @@ class NestedSearch:
         """Fit every cell."""
         plain = [key for key, cell in self._cells.items() if cell.problem is not None and not _is_special(cell.problem)]
         special = [key for key, cell in self._cells.items() if cell.problem is not None and key not in plain]
-        made = list(dict.fromkeys((key.formula, key.n_components) for key in plain))
+        made = list(dict.fromkeys((key.base, key.n_components) for key in plain))
         with ThreadPoolExecutor(self._workers) as pool:
             for partitions in pool.map(self._make_partitions, made):
                 self._partitions |= partitions
@@ -199,7 +198,7 @@ class NestedSearch:
     def _first(self, key: Key) -> None:
         """From partitions and from the fits of smaller models."""
         cell, arrays, some = self._cells[key], self._arrays[key], self._some[key]
-        entrants = self._started(key, self._partitions[(key.formula, key.n_components, self._unit(key))])
+        entrants = self._started(key, self._partitions[(key.base, key.n_components, self._unit(key))])
         for other in self._before[key]:
             inner = other.n_components == key.n_components
             entrants += self._carried(other, key) if inner else self._splits(other, key)
@@ -320,7 +319,7 @@ class NestedSearch:
         """The fit of one component fewer, each component in turn cut in two across its longest axis."""
         if self._cells[other].run is None:
             return []
-        people = self._people[(key.formula, self._unit(key))]
+        people = self._people[(key.base, self._unit(key))]
         points = people.both[: self._arrays[key].n_traits]
         cut = split_memberships(self._membership(other), other.n_components, points, people.sample)
         located = self._arrays[key].n_located
@@ -347,7 +346,7 @@ class NestedSearch:
         return [o for o in found if not any(o != p and self._is_within(o, p) for p in found)]
 
     def _smaller(self, key: Key, keys: Iterable[Key]) -> list[Key]:
-        fewer = Key(key.formula, key.covariance, key.n_components - 1)
+        fewer = Key(key.base, key.covariance, key.n_components - 1)
         return [fewer] if fewer in keys else []
 
     @staticmethod
@@ -357,7 +356,7 @@ class NestedSearch:
         for key in keys:
             near = [k for k in changed if k[::2] == key[::2] and k != key]
             sizes = (key.n_components + 1, key.n_components - 1) if smaller else (key.n_components + 1,)
-            near += [k for k in (Key(key.formula, key.covariance, size) for size in sizes) if k in among]
+            near += [k for k in (Key(key.base, key.covariance, size) for size in sizes) if k in among]
             if near:
                 found[key] = near
         return found
@@ -367,7 +366,7 @@ class NestedSearch:
         if one is None or other is None:
             return False
         names = set(one.predictor_names) <= set(other.predictor_names)
-        return names and one.family.within(other.family)
+        return names and one.family.within(other.family) and _is_of_one_kind(one, other)
 
     # -- helpers ----------------------------------------------------------------------------------
 
@@ -378,7 +377,7 @@ class NestedSearch:
         return problem.family.one_unit
 
     def _started(self, key: Key, starts: Sequence[tuple[str, StartMoments]]) -> list[Entrant]:
-        people = self._people[(key.formula, self._unit(key))]
+        people = self._people[(key.base, self._unit(key))]
         made = starts_of(self._some[key], people, [moments for _, moments in starts])
         return [Entrant(method, start) for (method, _), start in zip(starts, made, strict=True)]
 
@@ -398,20 +397,20 @@ class NestedSearch:
         order = canonical_order(run.parameters.means)
         r[:, :located] = r[:, order]
         every = max(1, len(r) // _COMPARED)
-        units = {kind[1]: people for kind, people in self._people.items() if kind[0] == key.formula}
+        units = {kind[1]: people for kind, people in self._people.items() if kind[0] == key.base}
         moments = {unit: people.moments(r, located) for unit, people in units.items()}
         own = units[self._unit(key)]
-        merged = [(m[::every], own.moments(m, located - 1)) for m in _merged(r, located)]
+        merged = [(m[::every], own.moments(m, located - 1)) for m in merged_memberships(r, located)]
         return Member(r[::every], moments, merged)
 
     def _make_partitions(self, place: tuple[int, int]) -> dict[tuple[int, int, bool], list[tuple[str, StartMoments]]]:
         """Of one number of components; the same for every family, their moments for those of one unit."""
         found: dict[tuple[int, int, bool], list[tuple[str, StartMoments]]] = {}
-        of_place = {self._unit(key): key for key in self._arrays if (key.formula, key.n_components) == place}
+        of_place = {self._unit(key): key for key in self._arrays if (key.base, key.n_components) == place}
         methods: list[str] = []
         members: list[Array] = []
         for unit, key in of_place.items():
-            people, some = self._people[(key.formula, unit)], self._some[key]
+            people, some = self._people[(key.base, unit)], self._some[key]
             points = people.both[: some.n_traits]
             if not methods:
                 partitions = partitions_of(some, points, self._restarts, self._seed)
@@ -468,94 +467,10 @@ class NestedSearch:
         cell.seconds += perf_counter() - began
 
 
-class Member(NamedTuple):
-    """What a model has found, for others to start from.
-
-    ``compared`` (m, K): memberships of some people; ``moments`` of everybody's, in each unit; and the same of pairs of
-    components as one, in its own unit.
-    """
-
-    compared: Array
-    moments: dict[bool, StartMoments]
-    merged: list[tuple[Array, StartMoments]]
-
-
 _ACROSS = ((2, 4), (4, 2), (8, 1))  # rounds of these starts, most of which are on the hill that is known
 _NOBODY: Array = np.empty((0, 0))
 _COMPARED = 250  # people on whom memberships are compared
 _ALIKE = 3e-2  # mean difference of memberships below which two families have found the same
-
-
-def split_memberships(r: Array, n_located: int, points: Array, sample: Sample) -> list[Array]:
-    """Memberships (n_rows, K + 1) with each component in turn cut in two across its longest axis.
-
-    Parameters
-    ----------
-    r : ndarray (n_rows, K)
-    n_located : int
-        Components that have a mean; the others come last, and stay.
-    points : ndarray (n_traits, n_rows)
-        Standardised traits.
-    sample : Sample
-        Of which the rows are. Components of too few people to be two are not cut.
-    """
-    found = []
-    for k in range(n_located):
-        share = r[:, k] * sample.repeats if len(sample.repeats) else r[:, k]
-        mass = share.sum()
-        if mass < 2.0 * (len(points) + 1):
-            continue
-        centred = points - (points @ share / mass)[:, None]
-        _, axes = np.linalg.eigh((centred * share) @ centred.T)
-        above = axes[:, -1] @ centred > 0.0
-        split = np.insert(r, n_located, np.where(above, r[:, k], 0.0), axis=1)
-        split[above, k] = 0.0
-        found.append(split)
-    return found
-
-
-def barely_split(p: Parameters, n_df: int, k: int) -> Parameters:
-    """Component ``k`` as two of half the weight, hardly apart: the likelihood is next to the same.
-
-    ``n_df`` degrees of freedom are estimated with one component more.
-    """
-    located = len(p.means)
-    log_pi = p.log_pi.copy()
-    log_pi[k] -= np.log(2.0)
-    log_pi = np.insert(log_pi, located, log_pi[k])
-    # the longest axis of the covariance is the one along which the precision is least
-    _, axes = np.linalg.eigh(p.roots[k] @ p.roots[k].T)
-    step = axes[:, 0] * _APART / max(float(np.linalg.norm(p.roots[k].T @ axes[:, 0])), 1e-300)
-    means = np.vstack((p.means, p.means[k] + step))
-    means[k] -= step
-    full = np.concatenate((np.zeros((len(p.beta), 1)), p.beta), axis=1)
-    full = np.insert(full, located, full[:, k], axis=1)
-    return replace(
-        p,
-        alpha=log_pi[1:] - log_pi[0],
-        beta=full[:, 1:] - full[:, :1],
-        means=means,
-        roots=np.concatenate((p.roots, p.roots[[k]])),
-        df=np.append(p.df, p.df[k]) if len(p.df) else p.df,
-        n_df=n_df,
-    )
-
-
-def _merged(r: Array, n_located: int) -> list[Array]:
-    """Memberships with two components as one, for the pairs that share most people."""
-    if len(r) == 0 or n_located < 2:
-        return []
-    shared, mass = r.T @ r, r.sum(axis=0)
-    pairs = sorted(
-        itertools.combinations(range(n_located), 2),
-        key=lambda p: -shared[p] / max(min(mass[p[0]], mass[p[1]]), 1e-300),
-    )
-    found = []
-    for i, j in pairs[:_MERGES]:
-        one = np.delete(r, j, axis=1)
-        one[:, i] += r[:, j]
-        found.append(one)
-    return found
 
 
 def _is_special(problem: Problem) -> bool:
@@ -568,5 +483,11 @@ def _is_special(problem: Problem) -> bool:
     )
 
 
+def _is_of_one_kind(one: Problem, other: Problem) -> bool:
+    """Whether the parameters of one mean the same in the other: the same noise, spike and degrees of freedom."""
+    volumes = [None if p.fixed.noise is None else p.fixed.noise.volume for p in (one, other)]
+    return one.fixed.kinds == other.fixed.kinds and volumes[0] == volumes[1] and one.df == other.df
+
+
 def _named(other: Key, key: Key) -> str:
-    return other.covariance if other.formula == key.formula else "fewer predictors"
+    return other.covariance if other.base == key.base else "fewer predictors"

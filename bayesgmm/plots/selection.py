@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm import names
 from bayesgmm.analysis.combine import elbow
-from bayesgmm.analysis.selection_table import CRITERIA, column_of
+from bayesgmm.analysis.selection_table import CRITERIA, KIND, column_of, model_in_words
 from bayesgmm.errors import InputError
 from bayesgmm.plots.style import INK, LINES, MAP_COLOUR, MARKERS, PALETTE, canvas, legend_below, tidy
 
@@ -56,10 +56,9 @@ def plot_selection(found: Selection, criterion: str | None = None, *, ax: Axes |
     table = found.table[found.table[column].notna()]
     figure, ax = canvas(ax, width=6.4, height=4.4)
     # lowest first, for the legend to be read from the best; of the test the order does not matter
-    lines = sorted(table.groupby(["covariance", "weights"]), key=lambda pair: float(pair[1][column].min()))
-    several = table["weights"].nunique() > 1
-    for j, ((family, formula), rows) in enumerate(lines):
-        label = f"{family}, {formula or 'constant weights'}" if several else str(family)
+    lines = sorted(table.groupby(KIND), key=lambda pair: float(pair[1][column].min()))
+    for j, (_, rows) in enumerate(lines):
+        label = model_in_words(table, rows.iloc[0])
         named = j < _DRAWN
         ax.plot(
             rows[names.N_COMPONENTS],

@@ -144,7 +144,7 @@ def write_report(
     if posterior is not None:
         sections.append(_chains_section(posterior))
     if selection is not None:
-        sections.append(selection_section(selection))
+        sections.append(selection_section(selection, fit))
     if prior_study is not None:
         sections += prior_sections(prior_study)
     sections += [_priors_section(fit), _provenance_section(fit, posterior)]
