@@ -1,10 +1,7 @@
 """Measure and print the tables of ``docs/performance.md``; each peer side by side in one run.
 
 Run as ``python -m benchmarks.run [names]`` with any of kernel, fit, first-draw, posterior,
-sensitivity, bootstrap.
-sensitivity, variational.
-sensitivity, bootstrap, select.
-sensitivity, many.
+sensitivity, select, many, bootstrap, variational.
 """
 
 from __future__ import annotations

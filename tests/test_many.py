@@ -227,12 +227,16 @@ def test_infinite_values_and_text_are_refused() -> None:
 def test_an_interrupt_keeps_what_was_fitted(rng: np.random.Generator) -> None:
     x = np.tile(rows(rng, 60), (5000, 1))
     before = bg.fit_many(x[:6], seed=1)
-    # what Ctrl-C does
+    # what Ctrl-C does; processes of a test run side by side ignore it
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     alarm = threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT))
-    alarm.start()
-    with pytest.raises(bg.Interrupted, match="problems were done") as stopped:
-        bg.fit_many(x, seed=1, block=16)
-    alarm.join()
+    try:
+        alarm.start()
+        with pytest.raises(bg.Interrupted, match="problems were done") as stopped:
+            bg.fit_many(x, seed=1, block=16)
+    finally:
+        alarm.join()
+        signal.signal(signal.SIGINT, ignored)
     assert isinstance(stopped.value, KeyboardInterrupt)
     fits = stopped.value.partial
     done = fits.params["n_components"].values > 0

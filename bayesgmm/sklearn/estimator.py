@@ -202,7 +202,10 @@ class MixtureEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Densit
         check_is_fitted(self)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         drawn = self.fit_.simulate(n_samples, seed)
-        return drawn[list(self.fit_.problem.trait_names)].to_numpy(), drawn[names.COMPONENT].to_numpy()
+        problem = self.fit_.problem
+        # numbers for noise and a spike too, as in predict
+        component = [problem.component_labels.index(str(name)) for name in drawn[names.COMPONENT]]
+        return drawn[list(problem.trait_names)].to_numpy(), np.array(component, dtype=np.int64)
 
     def bic(self, X: Any) -> float:
         """Bayesian information criterion on ``X``; smaller is better."""
