@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.checks import check_traits_can_be_fitted
-from bayesgmm.core.fixed import Box, Fixed
+from bayesgmm.core.fixed import Fixed
 from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.gaussian import covariances_from_roots, precision_roots
 from bayesgmm.core.objective import MixtureArrays, Parameters, Stacked
@@ -22,6 +22,7 @@ from bayesgmm.core.weights import log_softmax
 from bayesgmm.errors import InputError
 from bayesgmm.priors.resolved import ResolvedPriors
 from bayesgmm.problem_checks import (
+    box_of_noise,
     constant_columns,
     family_for,
     refuse_constant,
@@ -29,7 +30,7 @@ from bayesgmm.problem_checks import (
     tell_constant,
     without_absent,
 )
-from bayesgmm.problem_data import ProblemData, count_people, people_with_traits
+from bayesgmm.problem_data import ProblemData, bulk_of, count_people, has_strays, people_with_traits, total_of
 
 if TYPE_CHECKING:
     from bayesgmm.model import Mixture
@@ -54,14 +55,11 @@ class Problem(ProblemData):
     n_components, reference : int
         Noise and a spike are counted among the components.
     priors : ResolvedPriors
-    df : float, "each", "shared" or None
-        Degrees of freedom of Student-t components, as in :class:`bayesgmm.Mixture`.
     """
 
     n_components: int
     reference: int
     priors: ResolvedPriors
-    df: float | str | None = None
 
     @classmethod
     def build(cls, mixture: Mixture, study: Study, *, constant_traits: bool = False) -> Problem:
@@ -88,7 +86,7 @@ class Problem(ProblemData):
         shares = None if weight is None else weight[observed]
         fixed, elsewhere, shares_elsewhere = _fixed_components(mixture, traits[observed], shares, study.trait_names)
         n_observed = count_people(traits, weight, observed)
-        n_elsewhere = float(len(elsewhere) if shares_elsewhere is None else shares_elsewhere.sum())
+        n_elsewhere = total_of(elsewhere, shares_elsewhere)
         if n_elsewhere < mixture.n_components:
             raise InputError(_too_many(mixture.n_components, n_elsewhere, fixed))
         n_components = mixture.n_components + len(fixed)
@@ -96,7 +94,8 @@ class Problem(ProblemData):
         average = mixture.missing_genotypes == "average"
         design = study.design(mixture.weights, average=average)
         means_design = study.design(mixture.means, role="means", average=False)
-        refuse_units_apart(family, study.trait_names, mean_and_variance(elsewhere, shares_elsewhere)[1])
+        bulk = bulk_of(elsewhere, shares_elsewhere, strays=has_strays(fixed, mixture.df))
+        refuse_units_apart(family, study.trait_names, mean_and_variance(*bulk)[1])
         centers, spreads = mean_and_variance(design.matrix[observed], shares)
         covariate_centers, variances = mean_and_variance(means_design.matrix[observed], shares)
         tell_constant(constant_columns(design.columns, design.matrix, centers, spreads))
@@ -105,7 +104,7 @@ class Problem(ProblemData):
         spread = np.sqrt(variances)
         uncertain = design.uncertain
         priors = mixture.priors.resolve(
-            *mean_and_covariance(elsewhere, shares_elsewhere, n_elsewhere),
+            *mean_and_covariance(*bulk, total_of(*bulk)),
             mixture.n_components,
             n_fixed=len(fixed),
             df=mixture.df,
@@ -186,8 +185,7 @@ class Problem(ProblemData):
         InputError
             If there are too few people, or family or priors do not suit the data.
         """
-        elsewhere, shares = self._elsewhere
-        n_elsewhere = float(len(elsewhere) if shares is None else shares.sum())
+        n_elsewhere = total_of(*self._elsewhere)
         if n_elsewhere < n_components:
             raise InputError(_too_many(n_components, n_elsewhere, self.fixed))
         family = family_for(covariance, len(self.trait_names))
@@ -533,10 +531,7 @@ def _fixed_components(
             raise InputError(f"spike = {mixture.spike!r}, and everybody is there; nothing is left to fit")
         check_traits_can_be_fitted(traits, trait_names)
     if mixture.noise is not False:
-        known = np.nanmax(traits, axis=0) - np.nanmin(traits, axis=0)
-        if not (known > 0.0).all():
-            raise InputError(f"noise: {trait_names[int(known.argmin())]!r} does not vary, so its box has no volume")
-        fixed = replace(fixed, noise=Box.around(traits, None if mixture.noise is True else float(mixture.noise)))
+        fixed = replace(fixed, noise=box_of_noise(mixture.noise, traits, trait_names))
     return fixed, traits, shares
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.core.families import Family, family_of
+from bayesgmm.core.fixed import Box
 from bayesgmm.errors import DataWarning, InputError, first_few, warn
 
 if TYPE_CHECKING:
@@ -47,6 +48,31 @@ def refuse_units_apart(family: Family, trait_names: Sequence[str], variances: Ar
             f"covariance = {family.name!r} compares directions across traits, and the sds of {low!r} and {high!r} are "
             f"{np.sqrt(variances.min()):.3g} and {np.sqrt(variances.max()):.3g}; bring the traits to comparable units"
         )
+
+
+def box_of_noise(noise: float, traits: Array, trait_names: Sequence[str]) -> Box:
+    """The box of the noise about the traits: of its own volume (True), or of one that is given.
+
+    Only ``True`` itself is that; 1 is a volume.
+
+    Raises
+    ------
+    InputError
+        If a trait does not vary, or the volume cannot hold the traits.
+    """
+    known = np.nanmax(traits, axis=0) - np.nanmin(traits, axis=0)
+    if not (known > 0.0).all():
+        raise InputError(f"noise: {trait_names[int(known.argmin())]!r} does not vary, so its box has no volume")
+    box = Box.around(traits, None if noise is True else float(noise))
+    # rounding of a volume that is a box's own is no reason
+    if noise is not True and box.volume < box.least_volume * (1.0 - 1e-9):
+        one = len(trait_names) == 1
+        least = "the range of the data" if one else "the volume of the ellipsoid inscribed in the box of the data"
+        raise InputError(
+            f"noise = {noise!r} is taken for the {'length' if one else 'volume'} of the noise's box, which cannot hold "
+            f"the data: it must be at least {box.least_volume:.6g}, {least}; noise=True reads the box off the data"
+        )
+    return box
 
 
 def constant_columns(columns: Sequence[str], matrix: Array, centres: Array, variances: Array) -> list[str]:

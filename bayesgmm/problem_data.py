@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm.core.bulk import in_bulk
 from bayesgmm.core.families import SAMPLED, Family
 from bayesgmm.core.fixed import Fixed
 from bayesgmm.core.gather import Uncertain, gather
@@ -20,6 +21,7 @@ from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points
 from bayesgmm.core.traits import is_complete, who_has_any
 from bayesgmm.errors import InputError
+from bayesgmm.priors.stated import positive_definite
 
 if TYPE_CHECKING:
     from bayesgmm.design_matrix import Design
@@ -73,6 +75,8 @@ class ProblemData(Portable):
         Whether people who are alike are counted as one row; None: when that pays.
     fixed : Fixed
         Components whose density no parameter changes, after those that have a mean: noise and a spike.
+    df : float, "each", "shared" or None
+        Degrees of freedom of Student-t components, as in :class:`bayesgmm.Mixture`.
     """
 
     traits: Array
@@ -98,6 +102,7 @@ class ProblemData(Portable):
     design: Design | None = None
     means_design: Design | None = None
     fixed: Fixed = field(default_factory=Fixed)
+    df: float | str | None = None
 
     @property
     def n_samples(self) -> int:
@@ -163,8 +168,13 @@ class ProblemData(Portable):
         return traits[~there], None if shares is None else shares[~there]
 
     @cached_property
+    def _bulk(self) -> tuple[Array, Array | None]:
+        """Traits and weights of the people whom units and the priors' defaults are of; strays left out if modelled."""
+        return bulk_of(*self._elsewhere, strays=has_strays(self.fixed, self.df))
+
+    @cached_property
     def _trait_moments(self) -> tuple[Array, Array]:
-        return mean_and_variance(*self._elsewhere)
+        return mean_and_variance(*self._bulk)
 
     @property
     def centre(self) -> Array:
@@ -238,9 +248,8 @@ class ProblemData(Portable):
 
     @cached_property
     def _sample_moments(self) -> tuple[Array, Array | None]:
-        """Mean and covariance of the traits of the people who have any, in the traits' units, a spike left out."""
-        traits, shares = self._elsewhere
-        return mean_and_covariance(traits, shares, float(len(traits) if shares is None else shares.sum()))
+        """Mean and covariance of the traits of :attr:`_bulk`, in the traits' units."""
+        return mean_and_covariance(*self._bulk, total_of(*self._bulk))
 
     @cached_property
     def _floor(self) -> Array:
@@ -283,6 +292,33 @@ class ProblemData(Portable):
         if is_complete(self.traits) and self.fixed.spike is None:
             return -self.n_effective * float(np.log(self.unit).sum())
         return -float(self._log_units.sum() if shares is None else self._log_units @ shares)
+
+
+def has_strays(fixed: Fixed, df: float | str | None) -> bool:
+    """Whether a mixture has a place for people who are far from everybody: noise, or tails."""
+    return fixed.noise is not None or df is not None
+
+
+def bulk_of(traits: Array, shares: Array | None, *, strays: bool) -> tuple[Array, Array | None]:
+    """Traits and weights of those whose moments rule the defaults of the priors.
+
+    That is everybody, unless the mixture has a place for strays: then the people who are not far from the others
+    (:mod:`bayesgmm.core.bulk`), if they have a covariance.
+    """
+    inside = in_bulk(traits, shares) if strays else np.ones(0, dtype=bool)
+    if inside.all():
+        return traits, shares
+    left = traits[inside], None if shares is None else shares[inside]
+    known = (~np.isnan(left[0])).any(axis=0)
+    if not (known.all() and (mean_and_variance(*left)[1] > 0.0).all()):
+        return traits, shares
+    _, covariance = mean_and_covariance(*left, total_of(*left))
+    return left if covariance is not None and positive_definite(covariance) else (traits, shares)
+
+
+def total_of(traits: Array, shares: Array | None) -> float:
+    """How many people rows stand for."""
+    return float(len(traits) if shares is None else shares.sum())
 
 
 def people_with_traits(traits: Array) -> NDArray[np.int64] | slice:

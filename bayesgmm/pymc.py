@@ -370,9 +370,10 @@ def _noise_around(noise: Any, spike: Any, values: Array, weights: Any) -> Any:
     if weights is not None and (mass := _weights(weights)).shape == present.shape:
         present &= mass > 0.0
     traits = traits[present]
-    if np.isnan(traits).all(axis=0).any() or not (np.nanmax(traits, axis=0) > np.nanmin(traits, axis=0)).all():
-        raise InputError("noise: a trait of observed does not vary, so the box of the noise has no volume")
-    return Box.around(traits, None if noise is True else float(noise))
+    names_of = [f"trait {d} of observed" for d in range(traits.shape[1])]
+    if np.isnan(traits).all(axis=0).any():
+        raise InputError(f"noise: nobody has {names_of[int(np.isnan(traits).all(axis=0).argmax())]}")
+    return box_of_noise(noise, traits, names_of)
 
 
 def _of_shape(tensor: Any, name: str, shape: tuple[int, ...], one_trait: bool = False) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import gamma, pi
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,16 @@ class Box:
                     (low, high), axes = ends, turned.T
         given = volume is not None
         return cls(low, high, axes, centre, along, float(np.prod(high - low)) if volume is None else volume, given)
+
+    @property
+    def least_volume(self) -> float:
+        r"""Volume below which the noise cannot hold the data, and its density would be above any bound.
+
+        That of the ellipsoid inscribed in the box, :math:`\pi^{D/2} / (2^D \Gamma(D/2 + 1))` of the box's: of one trait
+        the range.
+        """
+        size = len(self.low)
+        return float(np.prod(self.high - self.low)) * pi ** (0.5 * size) / (2.0**size * gamma(0.5 * size + 1.0))
 
     @property
     def mean(self) -> Array:

@@ -12,6 +12,7 @@ from bayesgmm import names
 from bayesgmm.core.effect_density import SPIKE_SLAB, log_odds_of_slab
 from bayesgmm.core.labels import canonical_order
 from bayesgmm.core.small_facts import SPIKE_FEWEST, SPIKE_LEAST, SPIKE_NARROW, SPIKE_NEXT, SPIKE_SHARE
+from bayesgmm.inference.strays import is_far, wide_by_strays
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
@@ -33,6 +34,8 @@ class PointMass:
     value : float
     n_there, n_people : int
         People of the component with this value, and all of them.
+    far : bool
+        Whether the value is far from everybody else's, as a code for missing is.
     """
 
     component: int
@@ -40,13 +43,15 @@ class PointMass:
     value: float
     n_there: int
     n_people: int
+    far: bool = False
 
     def told(self, trait_names: Sequence[str]) -> str:
         """What a reader should know of it."""
+        code = "If it is a code for missing, make it NaN. " if self.far else ""
         return (
             f"component {self.component} is a spike of {trait_names[self.trait]}: {self.n_there} of its "
-            f"{self.n_people} people have {self.value:g}, and its width is set by the prior or by what is near. For a "
-            f"point mass, give its value: Mixture(spike={self.value!r})"
+            f"{self.n_people} people have {self.value:g}, and its width is set by the prior or by what is near. "
+            f"{code}For a point mass, give its value: Mixture(spike={self.value!r})"
         )
 
 
@@ -71,7 +76,8 @@ def point_masses(fit: MapFit) -> list[PointMass]:
             most, next_most = counts[order[0]], counts[order[1]] if len(order) > 1 else 0
             stands_out = most >= max(SPIKE_LEAST, SPIKE_SHARE * len(values)) and next_most <= SPIKE_NEXT * most
             if len(each) == 1 or stands_out or spread[d] < SPIKE_NARROW:
-                found.append(PointMass(k, d, float(each[order[0]]), int(most), len(values)))
+                value = float(each[order[0]])
+                found.append(PointMass(k, d, value, int(most), len(values), is_far(problem, d, value)))
     return found
 
 
@@ -101,6 +107,7 @@ def find_flags(fit: MapFit) -> list[tuple[int | None, str, str]]:
         for mass in masses:
             if mass.component == k:
                 found.append((k, "spike", mass.told(problem.trait_names)))
+    found += [(wide.component, "wide by strays", wide.told) for wide in wide_by_strays(fit)]
     if problem.fixed.noise is not None and people[problem.n_located] > _MUCH_NOISE * people.sum():
         share = 100.0 * people[problem.n_located] / people.sum()
         found.append(
