@@ -57,7 +57,10 @@ class Mixture:
     noise : bool or float, default False
         One more component, spread evenly over the box that holds the data (the smaller of the boxes along the axes and
         along the principal components, as mclust's), for people who belong to none. A number is taken for the box's
-        volume. Predictors of the weights act on it as on any component.
+        volume (1 too; only ``True`` reads it off the data), which must be able to hold the data: at least the range of
+        one trait, or of several the volume of the ellipsoid inscribed in that box. Predictors of the weights act on it
+        as on any component. With noise, or ``df``, the defaults of the priors are those of the people who are not far
+        from the others.
     spike : float or sequence of float, optional
         One more component at exactly this value (one for each trait): survivors, zeros, values at a limit of
         detection. Who has it is of that component for certain; predictors of the weights then say who is.

@@ -64,15 +64,20 @@ def box_of_noise(noise: float, traits: Array, trait_names: Sequence[str]) -> Box
     if not (known > 0.0).all():
         raise InputError(f"noise: {trait_names[int(known.argmin())]!r} does not vary, so its box has no volume")
     box = Box.around(traits, None if noise is True else float(noise))
+    refuse_small_volume(f"noise = {noise!r}", box.volume, box)
+    return box
+
+
+def refuse_small_volume(given: str, volume: float, box: Box) -> None:
+    """Raise where noise of a volume cannot hold the traits that a box is about: its density has no bound there."""
     # rounding of a volume that is a box's own is no reason
-    if noise is not True and box.volume < box.least_volume * (1.0 - 1e-9):
-        one = len(trait_names) == 1
+    if volume < box.least_volume * (1.0 - 1e-9):
+        one = len(box.low) == 1
         least = "the range of the data" if one else "the volume of the ellipsoid inscribed in the box of the data"
         raise InputError(
-            f"noise = {noise!r} is taken for the {'length' if one else 'volume'} of the noise's box, which cannot hold "
-            f"the data: it must be at least {box.least_volume:.6g}, {least}; noise=True reads the box off the data"
+            f"{given}: noise over a {'length' if one else 'volume'} of {volume:.6g} cannot hold the data; it must be "
+            f"at least {box.least_volume:.6g}, {least}. noise=True reads the box off the data"
         )
-    return box
 
 
 def constant_columns(columns: Sequence[str], matrix: Array, centres: Array, variances: Array) -> list[str]:

@@ -26,6 +26,7 @@ from pytensor.raise_op import Assert
 from bayesgmm.core.fixed import Box, Fixed
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.mixture_rv import check_people, mixture_of_traits, one_trait_mixture, rows_of_box
+from bayesgmm.problem_checks import box_of_noise, refuse_small_volume
 
 __all__ = ["MarginalMixture"]
 
@@ -68,7 +69,7 @@ class MarginalMixture:
     noise : bool, float or (low, high), default False
         One more component, even over a box: that of the data (True), the same with a volume that is given (a number),
         or from ``low`` to ``high`` of every trait. Outside the box the density is continued, as in
-        :class:`bayesgmm.Mixture`.
+        :class:`bayesgmm.Mixture`; a box that is given must be large enough to hold the data.
     spike : float or array (D,), optional
         One more component at exactly this value: who has it in every trait that is known is of this component for
         certain, and adds the logarithm of its weight.
@@ -357,11 +358,12 @@ def _box(noise: Any, n_traits: int) -> Box | None:
 
 
 def _noise_around(noise: Any, spike: Any, values: Array, weights: Any) -> Any:
-    """The box of noise read off the data, where it is not given: of the people who count and are not at the spike."""
-    if noise is False or isinstance(noise, tuple | list):
+    """The box of noise: read off the data, or given and able to hold them; of the people who count and are no spike."""
+    if noise is False:
         return noise
+    is_given = isinstance(noise, tuple | list)
     is_number = isinstance(noise, int | float | np.number) and not isinstance(noise, bool)
-    if not (noise is True or (is_number and 0.0 < noise < np.inf)):
+    if not (is_given or noise is True or (is_number and 0.0 < noise < np.inf)):
         raise InputError(f"noise = {noise!r}; it must be True, False, the volume of its box (above 0), or (low, high)")
     traits = values.reshape(len(values), -1)
     present = np.ones(len(traits), dtype=bool)
@@ -370,6 +372,11 @@ def _noise_around(noise: Any, spike: Any, values: Array, weights: Any) -> Any:
     if weights is not None and (mass := _weights(weights)).shape == present.shape:
         present &= mass > 0.0
     traits = traits[present]
+    if is_given:
+        box = _box(noise, traits.shape[1])
+        if box is not None and not np.isnan(traits).all(axis=0).any():
+            refuse_small_volume(f"noise = {noise!r}", box.volume, Box.around(traits))
+        return box
     names_of = [f"trait {d} of observed" for d in range(traits.shape[1])]
     if np.isnan(traits).all(axis=0).any():
         raise InputError(f"noise: nobody has {names_of[int(np.isnan(traits).all(axis=0).argmax())]}")

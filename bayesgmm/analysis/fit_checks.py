@@ -16,6 +16,7 @@ from bayesgmm.analysis.fit_looks import SOME, Look, Plan, foretold, look
 from bayesgmm.analysis.fit_remedies import Remedies, remedies_of
 from bayesgmm.analysis.fit_tables import HEAP_P, HEAPS, JOINT, JointChecks, TraitChecks, checks_of_all, checks_of_trait
 from bayesgmm.analysis.fit_verdict import blamed, is_heaped, joint_words, trait_words
+from bayesgmm.analysis.noise_need import noise_to_spare
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.shape import STATISTICS
 from bayesgmm.core.ties import cells_of
@@ -77,6 +78,8 @@ class FitChecks:
         Of every trait that is found otherwise than the mixture: ``trait``, ``remedy``, ``change`` (of
         :class:`bayesgmm.Mixture`), ``words``, ``bic`` and ``gain``, how much lower BIC is than that of the mixture as
         it is; the best first. Fitted to the trait alone (``joint``: to all traits), under the default priors.
+    notes : list of str
+        What else is worth knowing of the mixture, whether it fits or not: noise that does not pay.
     fits : bool
         Whether no trait, nor the traits jointly, is found to be otherwise than the mixture.
     fit : MapFit
@@ -96,6 +99,7 @@ class FitChecks:
     observed: xr.DataArray
     verdict: Mapping[str, str]
     remedies: pd.DataFrame
+    notes: list[str]
     fit: MapFit
     posterior: Posterior | None
     n_people: int
@@ -115,6 +119,7 @@ class FitChecks:
     def __repr__(self) -> str:
         lines = [f"Does the mixture fit ({self.fit.problem.components_told}, {self.n_people} people looked at)"]
         lines += [f"  {trait}: {words}" for trait, words in self.verdict.items()]
+        lines += [f"  note: {words}" for words in self.notes]
         shown = self.table.drop(columns=["predictive_lower", "predictive_upper"])
         return "\n".join([*lines, shown.round(4).to_string(index=False)])
 
@@ -180,6 +185,7 @@ def check_fit(
         heaps=pd.concat([checks.heaps for checks in made], ignore_index=True),
         verdict=_words(seen, made, joint, remedies, level),
         remedies=_listed(remedies),
+        notes=[words for words in (noise_to_spare(seen.problem),) if words],
         fit=fit,
         posterior=posterior,
         n_people=len(seen.rows),

@@ -161,6 +161,11 @@ def cautions_of(found: Selection) -> list[str]:
     largest = int(fitted[names.N_COMPONENTS].max())
     if found.n_components == largest and largest > 1:
         told.append(f"{largest} is the largest number of components asked for: ask for more.")
+    if len(fitted) and fitted["noise"].ne("").all():
+        told.append(
+            "Every model here has noise, and none without was compared, so whether it is needed is not known: noise is "
+            "found where there are no strays too. Ask for noise = [False, True]."
+        )
     if found.stability is not None and found.stability.words:
         told.append(f"Unstable: {found.stability.words}.")
     row = table.loc[found.best_row]

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from bayesgmm.problem import Problem
 
 _WORTH_TELLING = 1.1  # people per distinct row from which the fit says that it compressed
+_LEAST_DIGITS, _MOST_DIGITS = 4, 16
+NOT_WITHOUT_SPIKE = "not to be compared with fits without the spike: a point mass has no density"
+
+
+def told_beside(value: float, width: float) -> str:
+    """A number with at least four digits, and as many as show a tenth of a width: of a mean, its component's sd."""
+    digits = _LEAST_DIGITS
+    if value != 0.0 and width > 0.0:
+        wanted = np.floor(np.log10(abs(value))) + 2.0 - np.log10(width)
+        digits = min(max(int(np.ceil(wanted)), digits), _MOST_DIGITS)
+    return f"{value:.{digits}g}"
 
 
 def words_of(fit: MapFit) -> str:
@@ -23,14 +34,14 @@ def words_of(fit: MapFit) -> str:
         f"MapFit: {problem.components_told} of {', '.join(problem.trait_names)}, covariance {problem.family_name}; "
         f"{_people_told(problem)}; {state}",
         f"log posterior {fit.log_posterior:.4f}, log likelihood {fit.log_likelihood:.4f}, BIC {fit.bic:.2f} "
-        "(smaller is better)",
+        f"(smaller is better{'' if problem.fixed.spike is None else '; ' + NOT_WITHOUT_SPIKE})",
     ]
     weights = fit.params[names.WEIGHTS].values
     shares = np.average(fit.responsibilities.values, axis=0, weights=problem.sample_weight)
     width = "scale" if len(fit.parameters.df) else "sd"
     for k, weight in enumerate(weights):
         means = ", ".join(
-            f"{t} {m:.4g} ({width} {s:.3g})"
+            f"{t} {told_beside(m, s)} ({width} {s:.3g})"
             for t, m, s in zip(
                 problem.trait_names,
                 fit.params[names.MEANS].values[k],
@@ -70,10 +81,11 @@ def _fixed_told(problem: Problem, k: int) -> str:
     if problem.component_labels[k] == names.NOISE and fixed.noise is not None:
         if len(problem.trait_names) == 1:
             half, centre = 0.5 * fixed.noise.volume, float(fixed.noise.mean[0])
-            return f"evenly from {centre - half:.4g} to {centre + half:.4g}"
+            low, high = (told_beside(end, 2.0 * half) for end in (centre - half, centre + half))
+            return f"evenly from {low} to {high}"
         return f"evenly over a box of volume {fixed.noise.volume:.4g}"
     where = fixed.means[k - problem.n_located]
-    return "at " + ", ".join(f"{t} {v:.4g}" for t, v in zip(problem.trait_names, where, strict=True))
+    return "at " + ", ".join(f"{t} {v:.10g}" for t, v in zip(problem.trait_names, where, strict=True))
 
 
 def _people_told(problem: Problem) -> str:

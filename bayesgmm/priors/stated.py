@@ -87,14 +87,15 @@ class NormalInverseWishart:
     Parameters
     ----------
     mean : array_like (n_traits,), optional
-        ``m0``, in the traits' units. Default: the sample mean.
+        ``m0``, in the traits' units. Default: the sample mean (of whom, see ``scale``).
     strength : float, default 0.01
         ``kappa0``: how many observations the prior mean is worth.
     dof : float, optional
         ``nu0``; above ``n_traits - 1``. Default: ``n_traits + 2``.
     scale : array_like (n_traits, n_traits) or float, optional
         ``Psi0``, in the traits' units squared; a number means that multiple of the identity. Default:
-        ``S / K^(2/D)`` with ``S`` the sample covariance (Fraley and Raftery 2007, J. Classification 24:155).
+        ``S / K^(2/D)`` with ``S`` the sample covariance (Fraley and Raftery 2007, J. Classification 24:155); with noise
+        or Student-t components that of the people who are not far from the others.
 
     Notes
     -----

@@ -63,5 +63,5 @@ def fit_section(checks: FitChecks) -> Section:
                 "p value for all values of the trait together.",
             )
         )
-    points = [f"{trait}: {words}" for trait, words in checks.verdict.items()]
+    points = [f"{trait}: {words}" for trait, words in checks.verdict.items()] + list(checks.notes)
     return Section("Does the mixture fit", text, pictures, tables, points)

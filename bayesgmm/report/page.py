@@ -18,6 +18,7 @@ from bayesgmm.analysis.scales import effective_effects, group_scales
 from bayesgmm.core.effect_density import SPIKE_SLAB
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import InputError
+from bayesgmm.inference.fit_words import NOT_WITHOUT_SPIKE
 from bayesgmm.inference.laplace import LaplacePosterior
 from bayesgmm.inference.variational_posterior import VariationalPosterior
 from bayesgmm.report.effect_tests import effect_tests_section
@@ -410,7 +411,11 @@ def _provenance_section(fit: MapFit, posterior: Posterior | None) -> Section:
             f"{fit.gradient_norm:.1e}, seed {fit.seed}",
         ),
         ("log posterior, log likelihood", f"{fit.log_posterior:.6f}, {fit.log_likelihood:.6f}"),
-        ("BIC, ICL, AIC (smaller is better)", f"{fit.bic:.2f}, {fit.icl:.2f}, {fit.aic:.2f}"),
+        (
+            "BIC, ICL, AIC (smaller is better)",
+            f"{fit.bic:.2f}, {fit.icl:.2f}, {fit.aic:.2f}"
+            + ("" if problem.fixed.spike is None else f"; {NOT_WITHOUT_SPIKE}"),
+        ),
         ("starts that reached the best mode", f"{int(fit.starts['reached_best'].sum())} of {len(fit.starts)}"),
     ]
     if posterior is not None:
