@@ -394,7 +394,7 @@ def test_a_component_that_is_one_value_is_told_whatever_its_width():
         fit = bg.Mixture(k).fit(y, seed=1)
         told = fit.flags.loc[fit.flags["flag"] == "spike", "message"]
         assert len(told) == 1
-        assert "Mixture(spike=0.0)" in told.iloc[0]
+        assert f"Mixture({k - 1}, spike=0.0)" in told.iloc[0]
     assert "spike=0.0" in bg.check_fit(fit, draws=100, seed=1).verdict["trait0"]
     # rounding repeats values everywhere, and is none
     rounded = bg.Mixture(2).fit(np.concatenate([rng.normal(0, 1, 300), rng.normal(4, 1, 200)]).round(1), seed=1)

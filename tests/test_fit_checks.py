@@ -440,7 +440,9 @@ def test_an_even_shape_of_many_is_not_taken_for_strays():
 def test_what_fits_already_and_what_nothing_mends_is_said():
     remedies = Remedies(pd.DataFrame([("component", "", "one more component", 5.0, -3.0)], columns=COLUMNS))
     assert remedies.best is None
-    assert remedies.told("a transform of the trait").endswith("lowers BIC; a transform of the trait may serve")
+    assert remedies.told() == "one more component does not lower BIC; the misfit is not worth more parameters"
+    with_log = Remedies(remedies.table, transform=("the logarithm of the trait", 7.0))
+    assert with_log.told() == "the logarithm of the trait would serve: BIC falls by 7"
     rows = [("noise", "", "A", 1.0, 12.0), ("heavy tails", "", "B", 2.0, 11.0), ("component", "", "C", 9.0, 4.0)]
     told = Remedies(pd.DataFrame(rows, columns=COLUMNS)).told()
     assert told == "A would serve: BIC falls by 12; with B by 11, which is nearly as good; with C by 4"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.analysis.fit_looks import SOME, Look, Plan, foretold, look
-from bayesgmm.analysis.fit_remedies import Remedies, remedies_of
+from bayesgmm.analysis.fit_remedies import TAILS, Remedies, remedies_of
 from bayesgmm.analysis.fit_tables import HEAP_P, HEAPS, JOINT, JointChecks, TraitChecks, checks_of_all, checks_of_trait
-from bayesgmm.analysis.fit_verdict import blamed, is_heaped, joint_words, trait_words
+from bayesgmm.analysis.fit_verdict import Said, blamed, is_heaped, joint_words, tails_of, trait_words
 from bayesgmm.analysis.noise_need import noise_to_spare
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.shape import STATISTICS
@@ -27,6 +27,7 @@ from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.margins import Margin, margins_of
 from bayesgmm.inference.people import people_of
 from bayesgmm.inference.simulated_problems import refit, refitted
+from bayesgmm.inference.trait_values import of_trait, spike_advice, spike_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,13 +178,14 @@ def check_fit(
     seen = _Seen.of(fit, posterior, draws, people, rng)
     made = [_checks(seen, d, level) for d in range(len(seen.plans))]
     joint = checks_of_all(seen.looks, list(seen.problem.trait_names), level) if len(made) > 1 else None
-    remedies = _tried(seen, made, joint, level)
+    said = [_said(seen, made, d, level) for d in range(len(made))]
+    remedies = _tried(seen, made, said, joint, level)
     return FitChecks(
         table=pd.DataFrame([row for checks in made for row in checks.rows] + ([] if joint is None else joint.rows)),
         chi_square=pd.DataFrame([checks.chi_square for checks in made]),
         residuals=_all_residuals(fit, rng),
         heaps=pd.concat([checks.heaps for checks in made], ignore_index=True),
-        verdict=_words(seen, made, joint, remedies, level),
+        verdict=_words(seen, made, said, joint, remedies, level),
         remedies=_listed(remedies),
         notes=[words for words in (noise_to_spare(seen.problem),) if words],
         fit=fit,
@@ -225,8 +227,38 @@ def _checks(seen: _Seen, d: int, level: float) -> TraitChecks:
     return checks_of_trait(seen.problem, d, seen.plans[d], seen.margins[d], seen.looks, seen.foretold, level)
 
 
-def _tried(seen: _Seen, made: list[TraitChecks], joint: JointChecks | None, level: float) -> dict[str, Remedies]:
-    """What serves every trait that is blamed, and the traits together; repeated values are told without."""
+def _said(seen: _Seen, made: list[TraitChecks], d: int, level: float) -> Said:
+    """What the values of a trait say by themselves, of all people and without those at a given spike."""
+    checks, problem, plan = made[d], seen.fit.problem, seen.plans[d]
+    few, far = of_trait(problem, d)
+    if not blamed(checks.by_check, level):  # the mixture knows how to live with one that is only far
+        far = [each for each in far if each.is_code or each.repeated]
+    expected = np.mean([other.tails[d] for other in seen.looks[1:]], axis=0)
+    spike = ""
+    if len(checks.heaps):
+        value = float(checks.heaps["value"].iloc[0])
+        at = spike_at(problem, d, value)
+        spike = f"a spike (point mass) component at {at!r} would serve"
+        if at is None:
+            spike = spike_advice(problem, d, value, problem.n_located)
+    return Said(
+        trait_names=tuple(problem.trait_names),
+        few=few,
+        far=far,
+        masses=[mass for mass in point_masses(seen.fit) if mass.trait == d],
+        spike=spike,
+        tails=tails_of(checks, plan.probability, (seen.looks[0].tails[d], expected), plan.n, level),
+    )
+
+
+def _tried(
+    seen: _Seen, made: list[TraitChecks], said: list[Said], joint: JointChecks | None, level: float
+) -> dict[str, Remedies]:
+    """What serves every trait that is blamed, and the traits together; repeated values are told without.
+
+    Nothing is tried where something else has to be seen to first: of a trait that is not measured, of what may be
+    missing, and of a component that is a spike.
+    """
     problem, found = seen.problem, {}
     values, spike = problem.traits.copy(), problem.fixed.spike
     moved = ~problem.fixed.at_spike(values)
@@ -234,39 +266,42 @@ def _tried(seen: _Seen, made: list[TraitChecks], joint: JointChecks | None, leve
         values[moved, d] -= np.broadcast_to(margin.shifted, len(values))[moved]
     for d, (trait, checks) in enumerate(zip(problem.trait_names, made, strict=True)):
         heaped, only = is_heaped(checks, seen.plans[d].n, level)
-        if only or not blamed(checks.by_check, level):
+        others = blamed(checks.by_check, level)
+        if only or not others or said[d].is_first or said[d].masses:
             continue
         at = None if spike is None else spike[[d]]
         alone = heaped and at is None and len(checks.heaps) == 1
         if alone:  # what serves besides a spike there, if anything: the other checks may be its echo
             at = checks.heaps["value"].to_numpy()
-        tried = remedies_of(problem, values[:, [d]], at)
+        skewness = checks.by_check["skewness"]
+        away = float(skewness["observed"] - skewness["expected"])
+        skewed = 0.0 if skewness["lower"] <= skewness["observed"] <= skewness["upper"] else away
+        tried = remedies_of(problem, values[:, [d]], at, skewed)
+        if said[d].only_lighter:  # heavier tails may gain by a peak, but are no answer to lighter ones
+            tried = tried.without(TAILS)
         if not alone or tried.best is not None:
             found[trait] = tried
-    if joint is not None and float(joint.p_adjusted.min()) <= level:
+    if joint is not None and float(joint.p_adjusted.min()) <= level and not any(each.is_first for each in said):
         found[JOINT] = remedies_of(problem, values, spike)
     return found
 
 
 def _words(
-    seen: _Seen, made: list[TraitChecks], joint: JointChecks | None, remedies: Mapping[str, Remedies], level: float
+    seen: _Seen,
+    made: list[TraitChecks],
+    said: list[Said],
+    joint: JointChecks | None,
+    remedies: Mapping[str, Remedies],
+    level: float,
 ) -> dict[str, str]:
     """The verdict, trait by trait."""
-    problem, told = seen.problem, {}
-    for d, (trait, checks) in enumerate(zip(problem.trait_names, made, strict=True)):
-        expected = np.mean([other.tails[d] for other in seen.looks[1:]], axis=0)
-        told[trait] = trait_words(
-            checks,
-            n=seen.plans[d].n,
-            level=level,
-            probability=seen.plans[d].probability,
-            ends=(seen.looks[0].tails[d], expected),
-            remedies=remedies.get(trait, Remedies()),
-        )
-    for mass in point_masses(seen.fit):
-        told[problem.trait_names[mass.trait]] += f". But {mass.told(problem.trait_names)}"
+    told = {}
+    for d, (trait, checks) in enumerate(zip(seen.problem.trait_names, made, strict=True)):
+        tried = remedies.get(trait, Remedies())
+        told[trait] = trait_words(checks, said[d], n=seen.plans[d].n, level=level, remedies=tried)
     if joint is not None:
-        told[JOINT] = joint_words(joint, level, remedies.get(JOINT, Remedies()))
+        first = [trait for trait, each in zip(seen.problem.trait_names, said, strict=True) if each.is_first]
+        told[JOINT] = joint_words(joint, level, remedies.get(JOINT, Remedies()), first)
     return told
 
 

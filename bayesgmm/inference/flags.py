@@ -12,7 +12,8 @@ from bayesgmm import names
 from bayesgmm.core.effect_density import SPIKE_SLAB, log_odds_of_slab
 from bayesgmm.core.labels import canonical_order
 from bayesgmm.core.small_facts import SPIKE_FEWEST, SPIKE_LEAST, SPIKE_NARROW, SPIKE_NEXT, SPIKE_SHARE
-from bayesgmm.inference.strays import is_far, wide_by_strays
+from bayesgmm.inference.strays import wide_by_strays
+from bayesgmm.inference.trait_values import FarValue, FewValues, of_trait, spike_advice
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
@@ -34,8 +35,12 @@ class PointMass:
     value : float
     n_there, n_people : int
         People of the component with this value, and all of them.
-    far : bool
-        Whether the value is far from everybody else's, as a code for missing is.
+    few : FewValues or None
+        The values of the trait, where it has few.
+    far : FarValue or None
+        Where the value may be no measurement.
+    advice : str
+        How to state the point mass.
     """
 
     component: int
@@ -43,16 +48,25 @@ class PointMass:
     value: float
     n_there: int
     n_people: int
-    far: bool = False
+    few: FewValues | None
+    far: FarValue | None
+    advice: str
 
     def told(self, trait_names: Sequence[str]) -> str:
         """What a reader should know of it."""
-        code = "If it is a code for missing, make it NaN. " if self.far else ""
-        return (
-            f"component {self.component} is a spike of {trait_names[self.trait]}: {self.n_there} of its "
-            f"{self.n_people} people have {self.value:g}, and its width is set by the prior or by what is near. "
-            f"{code}For a point mass, give its value: Mixture(spike={self.value!r})"
-        )
+        trait = trait_names[self.trait]
+        there = f"{self.n_there} of its {self.n_people} people have {self.value:g}"
+        if self.few is not None:
+            return (
+                f"component {self.component} is one value of {trait}: {there}. {trait} takes {self.few.told}, and a "
+                "mixture of normals is of a measured trait"
+            )
+        whole = f"component {self.component} is a spike of {trait}: {there}, and its width is set by the prior or by "
+        whole += "what is near. "
+        if self.far is not None:
+            whole += f"{_capital(self.far.asked)} Then make it missing (NaN). If it was measured: {self.advice}"
+            return whole
+        return f"{whole}{_capital(self.advice)}"
 
 
 def point_masses(fit: MapFit) -> list[PointMass]:
@@ -65,6 +79,13 @@ def point_masses(fit: MapFit) -> list[PointMass]:
     problem = fit.problem
     likeliest = fit.responsibilities.values > 0.5
     found = []
+
+    def mass(k: int, d: int, value: float, n_there: int, n_people: int) -> PointMass:
+        few, far = of_trait(problem, d)
+        here = next((each for each in far if each.value == value), None)
+        advice = spike_advice(problem, d, value, problem.n_located - 1)
+        return PointMass(k, d, value, n_there, n_people, few, here, advice)
+
     for k in range(problem.n_located):
         spread = np.sqrt(np.diag(fit.params[names.COVARIANCES].values[k])) / problem.spread
         for d in range(len(problem.trait_names)):
@@ -76,8 +97,7 @@ def point_masses(fit: MapFit) -> list[PointMass]:
             most, next_most = counts[order[0]], counts[order[1]] if len(order) > 1 else 0
             stands_out = most >= max(SPIKE_LEAST, SPIKE_SHARE * len(values)) and next_most <= SPIKE_NEXT * most
             if len(each) == 1 or stands_out or spread[d] < SPIKE_NARROW:
-                value = float(each[order[0]])
-                found.append(PointMass(k, d, value, int(most), len(values), is_far(problem, d, value)))
+                found.append(mass(k, d, float(each[order[0]]), int(most), len(values)))
     return found
 
 
@@ -188,6 +208,10 @@ def _held_effects(fit: MapFit) -> list[tuple[int | None, str, str]]:
             )
             found.append((None, "in the spike", message))
     return found
+
+
+def _capital(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _listed(labels: list[str]) -> str:

@@ -88,14 +88,6 @@ def wide_by_strays(fit: MapFit) -> list[WideByStrays]:
     return found
 
 
-def is_far(problem: Problem, trait: int, value: float) -> bool:
-    """Whether who has this value of a trait is far from the others."""
-    values = problem.traits[:, trait]
-    known = ~np.isnan(values)
-    weight = None if problem.sample_weight is None else problem.sample_weight[known]
-    return bool(not in_bulk(values[known, None], weight)[values[known] == value].all())
-
-
 def _scatter(held: Array, values: Array) -> tuple[Array, Array]:
     """People (K,) and their scatter (K,) about their own mean, by how much each component holds (n, K)."""
     n = held.sum(axis=0)
