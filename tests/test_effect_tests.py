@@ -170,7 +170,7 @@ def test_whole_weights_are_people():
     ]
     np.testing.assert_allclose(tables[0]["statistic"], tables[1]["statistic"], rtol=1e-4)
     uneven = sim.of_dataset(sim.dataset.assign(sample_weight=("sample", weight + 0.5)))
-    table = by_test(bg.test_effect(model, uneven, "rs1", draws=9, seed=1))
+    table = by_test(bg.test_effect(model, uneven, "rs1", draws=19, seed=1))
     assert not table["recommended"]["permutation"]
 
 
@@ -184,7 +184,7 @@ def test_columns_of_a_variant_are_tested_together():
 
 def test_a_few_people_are_told_and_chi_square_is_not_recommended():
     sim = bg.simulate_study(100, weights=(0.95, 0.05), effects=((0.0,), (0.0,)), seed=1).study
-    found = bg.test_effect(bg.Mixture(2), sim, "rs1", draws=9)
+    found = bg.test_effect(bg.Mixture(2), sim, "rs1", draws=19)
     table = by_test(found)
     assert not table["recommended"]["lr"]
     assert table["recommended"][["permutation", "bootstrap"]].all()
@@ -224,7 +224,9 @@ def test_several_effects_in_one_table_are_read_back_as_they_were(tmp_path):
     apart = [bg.test_effect(model, sim, v, draws=19, permutations=999, seed=2) for v in ("rs1", "rs2", ["rs1", "rs2"])]
     found = bg.EffectTests.joined(apart)
     assert found.effects == ["rs1", "rs2", "rs1 + rs2"]
-    assert found.verdicts["rs1"] == "strong evidence of an effect (p = 0.001, permutation)"
+    assert found.verdicts["rs1"] == (
+        "strong evidence of an effect (p at most 0.001, permutation: 999 draws cannot give less, more may)"
+    )
     assert found.verdicts["rs2"].startswith("no evidence of an effect")
     p = found[found["predictors"] == "rs2"].set_index("test")["p_value"]
     for test, draws in (("permutation", 999), ("bootstrap", 19)):
@@ -252,8 +254,9 @@ def test_several_effects_in_one_table_are_read_back_as_they_were(tmp_path):
 
 
 def test_the_verdict_is_of_the_most_trustworthy_and_tells_of_the_others():
-    def told(**tests: tuple[float, bool]) -> str:
-        rows = [("rs1", t, 1.0, 1, p, 0.0, 0, good, "why") for t, (p, good) in tests.items()]
+    def told(draws: int = 0, **tests: tuple[float, bool]) -> str:
+        counts = {t: draws if t == "permutation" else 0 for t in tests}
+        rows = [("rs1", t, 1.0, 1, p, 0.0, counts[t], good, "why") for t, (p, good) in tests.items()]
         return bg.EffectTests.build(pd.DataFrame(rows, columns=list(COLUMNS)), pd.DataFrame(), {}).verdicts["rs1"]
 
     assert told(lr=(0.2, True), permutation=(0.03, True)) == (
@@ -263,6 +266,24 @@ def test_the_verdict_is_of_the_most_trustworthy_and_tells_of_the_others():
         "no evidence of an effect (p = 0.3, parametric bootstrap); not to be trusted here: likelihood ratio"
     )
     assert told(lr=(0.001, False)) == "no test that was done is to be trusted here; lr: why"
+    few = "9 draws cannot give less than p = 0.1 and decide nothing: ask for 19 or more, 999 for strong evidence"
+    assert told(9, lr=(6e-10, True), permutation=(0.1, True)) == (
+        f"strong evidence of an effect (p = 6e-10, likelihood ratio); permutation: {few}"
+    )
+    assert told(9, permutation=(0.1, True)) == f"no test that was done is to be trusted here; permutation: {few}"
+    assert told(19, permutation=(0.05, True)) == (
+        "weak evidence of an effect (p at most 0.05, permutation: 19 draws cannot give less, more may)"
+    )
+    # stopped when enough were larger: not too few
+    assert told(12, permutation=(10 / 12, True)) == "no evidence of an effect (p = 0.83, permutation)"
+
+
+def test_the_number_of_permutations_does_not_decide_the_verdict():
+    sim = bg.simulate_study(400, means=((0.0,), (4.0,)), effects=((1.5,), (0.0,)), seed=6).study
+    found = bg.test_effect(bg.Mixture(2), sim, "rs1", tests=["lr", "permutation"], permutations=9)
+    assert found.verdicts["rs1"].startswith("strong evidence of an effect (p = ")
+    assert by_test(found)["advice"]["permutation"].endswith("ask for 19 or more, 999 for strong evidence")
+    assert not by_test(found)["recommended"]["permutation"]
 
 
 def test_mistakes_are_named():

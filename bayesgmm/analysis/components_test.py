@@ -67,7 +67,8 @@ class ComponentsTest:
         how = f"{len(self.simulated)} data sets" + (", stopped early" if self.stopped else "")
         beside = f" beside {' and '.join(self.beside)}" if self.beside else ""
         told = f"{smaller} against {larger} components{beside}: likelihood ratio {self.statistic:.3f}, "
-        told += f"p {self.p_value:.3g}, {how}"
+        least = not self.stopped and self.p_value * (1 + len(self.simulated)) < 1.5  # no data set had a larger ratio
+        told += f"p {'at most ' if least else ''}{self.p_value:.3g}, {how}"
         return told + (f"; {self.n_failed} could not be fitted" if self.n_failed else "")
 
 

@@ -15,7 +15,7 @@ from scipy.stats import chi2
 from bayesgmm import names
 from bayesgmm.analysis.effect_advice import Facts
 from bayesgmm.analysis.effect_hypotheses import Hypotheses, state_hypotheses, under_flat_effects
-from bayesgmm.analysis.effect_tests_result import COLUMNS, EffectTests
+from bayesgmm.analysis.effect_tests_result import COLUMNS, EffectTests, few_words, too_few
 from bayesgmm.checks import check_whole
 from bayesgmm.errors import InputError, first_few, nearest
 from bayesgmm.inference.map_fit import MapFit
@@ -64,6 +64,8 @@ def test_effect(
     draws : int, default 999
         Studies of the bootstrap.
     permutations : int, default 9999
+        The smallest p-value is 1 / (1 + permutations), and is told as "at most" that; fewer than 19, whose smallest is
+        above 0.05, decide no verdict. The same holds for ``draws``.
     stop_after : int, optional
         Stop permuting, and simulating, at so many statistics as large as the observed one; the p-value is then that
         number by the draws it took (Besag and Clifford 1991). 10 saves most of the time where there is no effect.
@@ -226,6 +228,8 @@ class _Outcome:
     def row(self) -> tuple[float, int, float, float, int, bool, str]:
         taken = 0 if self.statistics is None else len(self.statistics)
         error = float(np.sqrt(self.p_value * (1.0 - self.p_value) / taken)) if taken else 0.0
+        if too_few(self.p_value, taken):
+            return self.statistic, self.df, self.p_value, error, taken, False, few_words(taken)
         return self.statistic, self.df, self.p_value, error, taken, *self.told
 
 

@@ -34,6 +34,8 @@ _STRENGTHS = (
 )
 _DIGITS = {"p_value": "{:.2g}", "p_error": "{:.1g}", "statistic": "{:.2f}"}
 _LEVEL = 0.05  # on the two sides of which recommended tests contradict each other
+MOST_FLOOR = 19  # replicates below which the smallest p-value, 1 / (1 + replicates), is above that level
+STRONG = 999  # replicates from which it can be strong evidence
 
 
 class EffectTests(pd.DataFrame):
@@ -142,22 +144,54 @@ def _verdict(table: pd.DataFrame) -> str:
         str(test): (float(p), bool(recommended))
         for test, p, recommended in zip(table["test"], table["p_value"], table["recommended"], strict=True)
     }
-    trusted = [test for test in BY_TRUST if test in done and done[test][1]]
+    taken = {str(test): int(n) for test, n in zip(table["test"], table["draws"], strict=True)}
+    short = [test for test in done if too_few(done[test][0], taken[test])]
+    trusted = [test for test in BY_TRUST if test in done and done[test][1] and test not in short]
+    needs = "".join(f"; {IN_WORDS[test]}: {few_words(taken[test])}" for test in short)
     if not trusted:
-        return f"no test that was done is to be trusted here; {table['test'].iloc[0]}: {table['advice'].iloc[0]}"
+        why = zip(table["test"], table["advice"], strict=True)
+        first = next((f"; {test}: {advice}" for test, advice in why if test not in short), "")
+        return f"no test that was done is to be trusted here{first}{needs}"
     best = done[trusted[0]][0]
     strength = next((words for bound, words in _STRENGTHS if best <= bound), "no evidence of an effect")
-    told = f"{strength} ({_said(trusted[0], best)})"
-    # the smallest p-value that so many replicates can give contradicts nothing
-    least = {str(t): 1.0 / (1 + n) if n else 0.0 for t, n in zip(table["test"], table["draws"], strict=True)}
+    told = f"{strength} ({_said(trusted[0], best, taken[trusted[0]])})"
+    # a p-value at its floor, the smallest that so many replicates can give, contradicts nothing
     others = [
-        _said(t, done[t][0]) for t in trusted if (done[t][0] <= _LEVEL) != (best <= _LEVEL) and done[t][0] > least[t]
+        _said(t, done[t][0], taken[t])
+        for t in trusted
+        if (done[t][0] <= _LEVEL) != (best <= _LEVEL) and not at_floor(done[t][0], taken[t])
     ]
     if others:
         told += f"; on the other side of {_LEVEL}: {', '.join(others)}"
-    distrusted = [IN_WORDS[test] for test in done if test not in trusted]
-    return told + (f"; not to be trusted here: {', '.join(distrusted)}" if distrusted else "")
+    distrusted = [IN_WORDS[test] for test in done if test not in trusted and test not in short]
+    return told + needs + (f"; not to be trusted here: {', '.join(distrusted)}" if distrusted else "")
 
 
-def _said(test: str, p: float) -> str:
+def at_floor(p: float, draws: int) -> bool:
+    """Whether no replicate had so large a statistic, so that all that is known is that p is at most 1 / (1 + draws)."""
+    return draws > 0 and abs(p * (1 + draws) - 1.0) < 1e-9
+
+
+def too_few(p: float, draws: int) -> bool:
+    """Whether so few replicates were drawn that no outcome could have been evidence of an effect.
+
+    Fewer replicates because as many as were waited for had larger statistics (``stop_after``) are enough; their p-value
+    is a share of the draws, not one plus a count by one plus the draws.
+    """
+    if not 0 < draws < MOST_FLOOR:
+        return False
+    return abs(p * draws - round(p * draws)) > 1e-9
+
+
+def few_words(draws: int) -> str:
+    """That so few replicates decide nothing, and how many do."""
+    return (
+        f"{draws} draws cannot give less than p = {1 / (1 + draws):.2g} and decide nothing: ask for {MOST_FLOOR} or "
+        f"more, {STRONG} for strong evidence"
+    )
+
+
+def _said(test: str, p: float, draws: int) -> str:
+    if at_floor(p, draws):
+        return f"p at most {p:.2g}, {IN_WORDS[test]}: {draws} draws cannot give less, more may"
     return f"p = {p:.2g}, {IN_WORDS[test]}"
