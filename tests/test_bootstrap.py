@@ -177,11 +177,43 @@ def test_failures_are_counted_and_the_weighted_bootstrap_has_none():
 
 
 def test_bootstrap_is_reproducible_and_workers_change_nothing(demo_fit):
-    one = bg.bootstrap(demo_fit, draws=30, seed=4, workers=1, restarts=2)
-    two = bg.bootstrap(demo_fit, draws=30, seed=4, workers=2, restarts=2)
+    one = bg.bootstrap(demo_fit, draws=40, seed=4, workers=1, restarts=2)
+    two = bg.bootstrap(demo_fit, draws=40, seed=4, workers=2, restarts=2)
     xr.testing.assert_identical(one.posterior, two.posterior)
     pd.testing.assert_frame_equal(one.alignment, two.alignment)
-    assert not one.posterior.identical(bg.bootstrap(demo_fit, draws=30, seed=5).posterior)
+    assert not one.posterior.identical(bg.bootstrap(demo_fit, draws=40, seed=5).posterior)
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.errors.FitWarning")
+def test_effects_that_few_people_inform_are_told():
+    rng = np.random.default_rng(2)
+    ids = [f"P{i}" for i in range(240)]
+    z = rng.random(240) < 0.4
+    dosages = {"one": np.arange(240) == np.flatnonzero(z)[0], "many": rng.binomial(2, np.where(z, 0.6, 0.3))}
+    traits = pd.DataFrame({"y": rng.normal(np.where(z, 4.0, 0.0), 1.0)}, index=ids)
+    fit = bg.Mixture(2, weights="one + many").fit(bg.Study(traits, pd.DataFrame(dosages, index=ids).astype(float)))
+    with pytest.warns(FitWarning, match="one: 1 person has its rarer value, and replicates scatter 0.* too narrow"):
+        found = bg.bootstrap(fit, draws=100, seed=1)
+    assert list(found.doubtful) == ["one"]
+    notes = found.table().set_index("quantity")["note"]
+    assert notes["effects[one, 1 vs 0]"] == found.doubtful["one"] == found.note
+    assert (notes.drop("effects[one, 1 vs 0]") == "").all()
+    # a function may be of any effect
+    assert found.table(lambda p: p["effects"].sum(("predictor", "contrast")))["note"][0] == found.note
+    # traits drawn anew keep the person, but say no more of the effect than the likelihood does
+    assert "person" not in bg.bootstrap(fit, "parametric", draws=100, seed=1).note
+
+
+@pytest.mark.parametrize(
+    ("draws", "level", "method", "needed"),
+    [(2, 0.95, "percentile", 40), (39, 0.95, "basic", 40), (19, 0.9, "percentile", 20), (200, 0.95, "bca", 400)],
+)
+def test_intervals_of_too_few_replicates_are_told(draws, level, method, needed):
+    fit = bg.Mixture(1).fit(np.random.default_rng(1).normal(size=50))
+    with pytest.warns(FitWarning, match=rf"{draws} draws are too few .* which need {needed} or more"):
+        found = bg.bootstrap(fit, draws=draws, level=level, method=method)
+    assert str(needed) in found.table()["note"][0]
+    assert (found.table(level=0.5, method="basic")["note"] == "").all() == (draws > 3)
 
 
 def test_what_takes_draws_takes_replicates(demo_fit):
@@ -190,6 +222,10 @@ def test_what_takes_draws_takes_replicates(demo_fit):
     assert table["engine"].unique() == ["bootstrap"]
     assert table["log10_bayes_factor"].isna().all()
     np.testing.assert_allclose(table["sd"], bg.associations(demo_fit)["sd"], rtol=0.3)
+    # the estimate is the fit's, without the bootstrap's bias on top of its own
+    told = ["log_odds_ratio", "odds_ratio", *(c for c in table if c.startswith("shift_") and "er" not in c[-3:])]
+    np.testing.assert_allclose(table[told], bg.associations(demo_fit)[told], rtol=1e-12)
+    np.testing.assert_allclose(bg.penetrance(found)["estimate"], bg.penetrance(demo_fit)["estimate"], rtol=1e-12)
     assert (bg.penetrance(found)["upper"] >= bg.penetrance(found)["lower"]).all()
     assert len(found.plot("effects").axes) == 3
     assert "200 replicates" in repr(found)
@@ -236,7 +272,7 @@ def test_mistakes_are_named(demo_fit):
         (lambda: bg.standard_errors(demo_fit, quantity=lambda p: 1.0), "returned float"),
         (lambda: bg.bootstrap(demo_fit, "jackknife"), "kind = 'jackknife'"),
         (lambda: bg.bootstrap(demo_fit, restarts=0), "restarts = 0"),
-        (lambda: bg.bootstrap(demo_fit, draws=2).table(method="exact"), "method = 'exact'"),
+        (lambda: bg.bootstrap(demo_fit, draws=40).table(method="exact"), "method = 'exact'"),
     ):
         with pytest.raises(InputError, match=told):
             call()

@@ -42,8 +42,8 @@ def associations(
     Returns
     -------
     pandas.DataFrame
-        One row per predictor and contrast: ``predictor``, ``contrast``, ``log_odds_ratio`` (MAP or posterior mean),
-        ``sd``, ``lower``, ``upper``, ``odds_ratio``, ``or_lower``, ``or_upper``, ``probability_of_direction`` (that
+        One row per predictor and contrast: ``predictor``, ``contrast``, ``log_odds_ratio`` (the MAP fit's, for a bootstrap too, or
+        the posterior mean), ``sd``, ``lower``, ``upper``, ``odds_ratio``, ``or_lower``, ``or_upper``, ``probability_of_direction`` (that
         the effect has the sign of its median; 0.5 says nothing, above 0.975 its 95% interval leaves out zero),
         ``log10_bayes_factor`` (for an effect against none; above 1 strong, below -1 strong evidence of none; NaN under
         a flat prior), ``shift_<trait>`` with ``_lower`` and ``_upper`` (change of the trait's mean per unit of the
@@ -71,7 +71,8 @@ def associations(
     fit = result if isinstance(result, MapFit) else None
     draws = _draws(result)
     shifts = _trait_shifts(problem, draws)
-    centre = shifts.mean(axis=0) if fit is None else _trait_shifts(problem, _as_one_draw(fit))[0]
+    told = _estimate_of(result)
+    centre = shifts.mean(axis=0) if told is None else _trait_shifts(problem, _as_one_draw(told))[0]
     factors = None
     if isinstance(result, MapFit):
         factors = BayesFactors(problem, result)
@@ -81,10 +82,10 @@ def associations(
     for p, predictor in enumerate(problem.predictor_names):
         for label, high, low in _pairs(problem, contrasts):
             values = _contrast(problem, draws[names.EFFECTS].values, high, low)[..., p].ravel()
-            if fit is None:
-                summary = _summarise_draws(values, level)
+            point = None if told is None else float(_contrast(problem, told.params[names.EFFECTS].values, high, low)[p])
+            if fit is None or point is None:
+                summary = _summarise_draws(values, level, point)
             else:
-                point = float(_contrast(problem, fit.params[names.EFFECTS].values, high, low)[p])
                 summary = _summarise_normal(point, _standard_error(fit, p, high, low), level)
             row = {"predictor": predictor, names.CONTRAST: label, **summary}
             row["log10_bayes_factor"] = float("nan")
@@ -114,7 +115,8 @@ def penetrance(result: MapFit | Posterior | Bootstrap, *, level: float = 0.95) -
     Returns
     -------
     pandas.DataFrame
-        ``variant``, ``genotype``, ``component``, ``estimate`` (MAP or posterior mean), ``lower``, ``upper``.
+        ``variant``, ``genotype``, ``component``, ``estimate`` (the MAP fit's, for a bootstrap too, or the
+        posterior mean), ``lower``, ``upper``.
 
     Raises
     ------
@@ -126,21 +128,31 @@ def penetrance(result: MapFit | Posterior | Bootstrap, *, level: float = 0.95) -
     if not problem.variant_names:
         raise InputError("penetrance: the formula of the weights has no variant")
     draws = _draws(result)
-    fit = result if isinstance(result, MapFit) else None
+    told = _estimate_of(result)
     tails = [(1 - level) / 2, (1 + level) / 2]
     rows = []
     for v, variant in enumerate(problem.variant_names):
         for g in names.GENOTYPES:
             weights = _weights_at(problem, draws, problem.profiles[v, g])
             centre = weights.mean(axis=0)
-            if fit is not None:
-                centre = _weights_at(problem, _as_one_draw(fit), problem.profiles[v, g])[0]
+            if told is not None:
+                centre = _weights_at(problem, _as_one_draw(told), problem.profiles[v, g])[0]
             lower, upper = np.quantile(weights, tails, axis=0)
             for k in range(problem.n_components):
                 rows.append((variant, g, k, float(centre[k]), float(lower[k]), float(upper[k])))
     table = pd.DataFrame(rows, columns=["variant", names.GENOTYPE, names.COMPONENT, "estimate", "lower", "upper"])
     table[names.COMPONENT] = problem.component_names(table[names.COMPONENT])
     return table
+
+
+def _estimate_of(result: MapFit | Posterior | Bootstrap) -> MapFit | None:
+    """The fit whose estimates are told; None for a posterior, of which the mean is told.
+
+    The mean of replicates would have the bootstrap's bias added to the fit's own.
+    """
+    if isinstance(result, MapFit):
+        return result
+    return result.map if result.engine == "bootstrap" else None
 
 
 def _check_level(level: float) -> None:
@@ -193,10 +205,12 @@ def _summarise_normal(estimate: float, se: float, level: float) -> dict[str, flo
     return _with_odds(estimate, se, estimate - reach, estimate + reach, direction)
 
 
-def _summarise_draws(values: Array, level: float) -> dict[str, float]:
+def _summarise_draws(values: Array, level: float, estimate: float | None) -> dict[str, float]:
+    """Numbers of draws, about their mean where there is no estimate of another kind."""
     lower, upper = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     direction = float(max((values > 0).mean(), (values < 0).mean()))
-    return _with_odds(float(values.mean()), float(values.std(ddof=1)), float(lower), float(upper), direction)
+    estimate = float(values.mean()) if estimate is None else estimate
+    return _with_odds(estimate, float(values.std(ddof=1)), float(lower), float(upper), direction)
 
 
 def _with_odds(estimate: float, sd: float, lower: float, upper: float, direction: float) -> dict[str, float]:

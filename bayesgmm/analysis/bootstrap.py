@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from bayesgmm import names
+from bayesgmm.analysis.bootstrap_cautions import ENOUGH_FOR_SE, doubtful_effects, least_draws
 from bayesgmm.analysis.quantities import Asked, Quantities, jacobian, one_draw
 from bayesgmm.checks import check_whole
 from bayesgmm.core.labels import order_and_margin
@@ -130,7 +131,7 @@ class Bootstrap:
         -------
         pandas.DataFrame
             ``quantity``, ``estimate`` (of the fit), ``bias`` (mean of the replicates less the estimate), ``se``,
-            ``lower``, ``upper``, ``kind``, ``note``.
+            ``lower``, ``upper``, ``kind``, ``note`` (what to know before reading: see :attr:`note`).
         """
         level = self.level if level is None else level
         method = self.method if method is None else method
@@ -159,7 +160,7 @@ class Bootstrap:
                 "lower": lower,
                 "upper": upper,
                 "kind": f"bootstrap, {self.kind}",
-                "note": self.note,
+                "note": self._notes(asked.labels, quantity is None or isinstance(quantity, str), level, method),
             }
         )
 
@@ -174,7 +175,7 @@ class Bootstrap:
             )
         counts, _ = row_weights(self.problem)
         cubes, squares = counts @ influence**3, counts @ influence**2
-        acceleration = np.where(squares > 0.0, cubes / (6.0 * np.maximum(squares, 1e-300) ** 1.5), 0.0)
+        acceleration = np.where(squares > 0.0, cubes / (6.0 * np.maximum(squares, 1e-200) ** 1.5), 0.0)
         below = (values < estimate).mean(axis=0) + 0.5 * (values == estimate).mean(axis=0)
         n = len(values)
         bias = norm.ppf(np.clip(below, 0.5 / n, 1.0 - 0.5 / n))
@@ -187,13 +188,51 @@ class Bootstrap:
 
     @property
     def note(self) -> str:
-        """What should be known before reading: failures and unsure labels; empty where there are none."""
-        told = []
+        """What should be known before reading: failures, unsure labels, few draws, effects of few people, or nothing."""
+        return "; ".join([*self._of_draws(self.level, self.method), *self.doubtful.values()])
+
+    @cached_property
+    def doubtful(self) -> dict[str, str]:
+        """By predictor, why the intervals of its effects are too narrow: few people inform it, or its prior does.
+
+        People drawn anew leave out, or repeat, the few who have the rarer genotype. The estimate is then the prior's,
+        and the replicates scatter less than the effect is uncertain.
+        """
+        if not self.problem.predictor_names or self.problem.n_components < 2:
+            return {}
+        kept, effects = self.posterior.sizes[names.DRAW], names.EFFECTS
+        ratio = None if kept < ENOUGH_FOR_SE else self.standard_errors[effects] / self.map.standard_errors[effects]
+        return doubtful_effects(self.problem, self.kind, None if ratio is None else ratio.values)
+
+    def _of_draws(self, level: float, method: str) -> list[str]:
+        """What should be known of the replicates as such, for intervals of a level."""
+        told, kept, needed = [], self.posterior.sizes[names.DRAW], least_draws(level, method)
         if self.n_failed:
             told.append(f"{self.n_failed} of {len(self.alignment)} replicates failed")
         if self.n_unsure:
             told.append(f"labels unsure in {self.n_unsure} of {len(self.alignment)}")
-        return "; ".join(told)
+        if kept < needed:
+            told.append(
+                f"{kept} draws are too few for {100 * level:.4g}% {method} intervals, which need {needed} or more"
+            )
+        return told
+
+    def _notes(self, labels: list[str], of_parameters: bool, level: float, method: str) -> list[str]:
+        """Of every quantity what should be known of it; what concerns one predictor only where it may matter."""
+        every = self._of_draws(level, method)
+        return [
+            "; ".join(
+                [
+                    *every,
+                    *(
+                        words
+                        for name, words in self.doubtful.items()
+                        if not of_parameters or label.startswith(f"{names.EFFECTS}[{name}, ")
+                    ),
+                ]
+            )
+            for label in labels
+        ]
 
     def plot(self, quantity: Asked = None, *, level: float | None = None, method: str | None = None) -> Figure:
         """Histograms of the replicates with the estimate and its interval; arguments as for :meth:`table`."""
@@ -217,7 +256,9 @@ class Bootstrap:
         )
 
     def __repr__(self) -> str:
-        return f"{self.summary}\n{self.table().round(4).to_string(index=False)}"
+        care = f". Read with care: {self.note}" if self.note else ""
+        table = self.table().drop(columns=["kind", "note"])
+        return f"{self.summary}{care}\n{table.round(4).to_string(index=False)}"
 
 
 def bootstrap(
@@ -243,7 +284,7 @@ def bootstrap(
         component altogether (Newton and Raftery 1994; O'Hagan, Murphy, Scrucca and Gormley 2019). ``parametric``: the
         same people with traits drawn from the fit, missing where they are missing: right where the model is.
     draws : int, default 1000
-        Replicates.
+        Replicates. 95% percentile intervals need 40, BCa's 400; with fewer there is a warning and a note.
     seed : int, optional
         None: 0. The number of workers changes nothing.
     restarts : int, default 1
@@ -298,9 +339,11 @@ def bootstrap(
     results = in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap")
     posterior, alignment = _collected(fit, results, pivot)
     found = Bootstrap(fit, kind, posterior, alignment, 0 if seed is None else seed, level, method)
-    if found.n_failed or found.n_unsure > _MOST_UNSURE * draws:
+    few = found.posterior.sizes[names.DRAW] < least_draws(level, method)
+    if found.n_failed or found.n_unsure > _MOST_UNSURE * draws or few or found.doubtful:
         lost = "kind='weighted' keeps small components; " if found.n_failed and kind == "nonparametric" else ""
-        warn(f"bootstrap: {found.note}; {lost}see the column 'flag' of .alignment", FitWarning)
+        see = "see the column 'flag' of .alignment" if found.n_failed or found.n_unsure else "see .note"
+        warn(f"bootstrap: {found.note}; {lost}{see}", FitWarning)
     return found
 
 

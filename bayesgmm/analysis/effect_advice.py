@@ -5,14 +5,46 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesgmm.analysis.effect_hypotheses import Hypotheses
 from bayesgmm.inference.people import is_whole
+from bayesgmm.problem import Problem
 
 _FEW_PEOPLE = 30.0  # expected people in the smallest component below which its parameters are not nearly normal
-_FEW_CARRIERS = 10.0  # expected people there with and without the rarer genotypes
+FEW_CARRIERS = 10.0  # people with, or without, the rarer genotypes below whom little is nearly normal
 _LITTLE_KNOWN = 0.3  # share of the memberships' information that the traits have
 _HIGHER = 0.01  # log units by which another mode is higher
+
+
+def carriers_of(problem: Problem, p: int, count: NDArray[np.float64]) -> float:
+    """People with the rarer values of a predictor, or without them if these are fewer.
+
+    Parameters
+    ----------
+    problem : Problem
+    p : int
+        The predictor's position.
+    count : ndarray (n_samples,)
+        How many people each row stands for.
+
+    Returns
+    -------
+    float
+        Infinite where a predictor has more than three values and is of no variant.
+    """
+    column = problem.predictors[:, p]
+    of_variants = {name for columns in problem.variant_columns.values() for name in columns}
+    if len(np.unique(np.round(column, 6))) > 3 and problem.predictor_names[p] not in of_variants:
+        return float("inf")
+    rare = np.abs(column - np.median(column)) > 0.5 * (column.max() - column.min()) / 2.0
+    inside = float(count @ rare)
+    return min(inside, float(count.sum()) - inside)
+
+
+def people_in_rows(problem: Problem) -> NDArray[np.float64]:
+    """How many people with traits each row stands for (n_samples,)."""
+    return np.where(problem.observed, 1.0 if problem.sample_weight is None else problem.sample_weight, 0.0)
 
 
 @dataclass(frozen=True)
@@ -38,18 +70,14 @@ class Facts:
         null = hypotheses.null
         responsibilities = null.responsibilities(hypotheses.parameters)
         weights = np.exp(null.log_weights(hypotheses.parameters))
-        count = np.where(null.observed, 1.0 if null.sample_weight is None else null.sample_weight, 0.0)
+        count = people_in_rows(null)
         sizes = count @ responsibilities
         k = int(sizes.argmin())
         spread = count @ (weights[:, k] * (1.0 - weights[:, k]))
         known = count @ (responsibilities[:, k] - weights[:, k]) ** 2 / max(float(spread), 1e-300)
         carriers = np.inf
         for p in hypotheses.tested:
-            column = hypotheses.full.predictors[:, p]
-            rare = np.abs(column - np.median(column)) > 0.5 * (column.max() - column.min()) / 2.0
-            if len(np.unique(np.round(column, 6))) <= 3 or hypotheses.full.variant_names:
-                inside = float((count * responsibilities[:, k]) @ rare)
-                carriers = min(carriers, inside, float(sizes[k]) - inside)
+            carriers = min(carriers, carriers_of(hypotheses.full, p, count * responsibilities[:, k]))
         return cls(
             null.component_labels[k],
             float(sizes[k]),
@@ -71,7 +99,7 @@ class Facts:
         told = []
         if self.people < _FEW_PEOPLE:
             told.append(f"about {self.people:.0f} people in component {self.component}")
-        if self.carriers < _FEW_CARRIERS:
+        if self.carriers < FEW_CARRIERS:
             told.append(f"about {self.carriers:.1f} of the rarer genotype expected there")
         if self.known < _LITTLE_KNOWN:
             told.append(f"the traits tell {100 * self.known:.0f}% of what known memberships would")
@@ -89,7 +117,7 @@ class Facts:
 
     def of_score(self) -> tuple[bool, str]:
         """Whether the score test against chi-square is recommended, and why."""
-        if self.carriers < _FEW_CARRIERS:
+        if self.carriers < FEW_CARRIERS:
             return False, f"too discrete for chi-square ({self.carriers:.1f} carriers expected): trust permutation"
         if self.others:
             return True, "holds if the variant's regression on the other predictors is linear, whatever the mixture"

@@ -78,7 +78,7 @@ def standard_errors(
     if kind == "bootstrap":
         from bayesgmm.analysis.bootstrap import bootstrap
 
-        return bootstrap(fit, draws=draws, seed=seed).table(quantity, level=level)
+        return bootstrap(fit, draws=draws, seed=seed, level=level).table(quantity)
     asked = Quantities.resolve(fit.params, quantity, fit.held_effects)
     estimate = asked.of(one_draw(fit))[0]
     slope = jacobian(fit, asked)

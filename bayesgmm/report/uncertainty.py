@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -33,8 +34,8 @@ def bootstrap_section(found: Bootstrap) -> Section:
             points.append(f"No standard errors by formula: {reason}.")
             break
     else:
-        points.append(_compared(table))
-    if found.n_failed or found.n_unsure:
+        points.append(_compared(table, found.doubtful))
+    if found.note:
         points.append(f"Read with care: {found.note}.")
     text = (
         f"{len(found.alignment)} refits of {_KINDS[found.kind]}, seed {found.seed}, with {found.level:.0%} "
@@ -50,12 +51,14 @@ def bootstrap_section(found: Bootstrap) -> Section:
     )
 
 
-def _compared(table: pd.DataFrame) -> str:
-    """Where the bootstrap and the observed information differ."""
+def _compared(table: pd.DataFrame, doubtful: Iterable[str]) -> str:
+    """Where the bootstrap and the observed information differ, but for effects whose replicates are in doubt."""
+    starts = tuple(f"{names.EFFECTS}[{name}, " for name in doubtful)
+    table = table[~table["quantity"].str.startswith(starts)] if starts else table
     ratio = (table["se"] / table["se, observed"]).where(table["se, observed"] > 0.0)
     far = table.loc[(ratio > _APART) | (ratio < 1.0 / _APART), "quantity"]
     if far.empty:
-        return f"No standard error differs from that of the observed information by more than {_APART - 1:.0%}."
+        return f"No {'other ' if starts else ''}standard error differs from that of the observed information by more than {_APART - 1:.0%}."
     return (
         f"Standard errors of {', '.join(far)} differ from those of the observed information by more than "
         f"{_APART - 1:.0%}: skewness, a model that is not quite right, or few people; believe the bootstrap's."
