@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 VARIANT_FACTS = ("contig", "position", "effect_allele", "other_allele", "effect_allele_frequency")
 _SUM_OFF = 0.021  # probabilities written with two decimals sum to this much more or less than one
+_SEEDS = 2**63
 _LARGEST = 1e140  # sums of squares above it overflow
 TOLERANCE = 1e-6  # dosages are often written with a few digits: 2.0000001 is 2
 
@@ -41,10 +42,46 @@ def checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
+def check_whole(name: str, value: Any, least: int, why: str = "") -> None:
     """Refuse an option that is not a whole number of at least so many."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
-        raise InputError(f"{name} = {value!r}; it must be a whole number of at least {least}")
+        raise InputError(f"{name} = {value!r}; it must be a whole number of at least {least}{why}")
+
+
+def check_workers(name: str, value: Any) -> None:
+    """Refuse a number of threads that is neither None (one a processor) nor a whole number of at least 1."""
+    if value is not None:
+        check_whole(name, value, 1, ", or None for one a processor")
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse a seed that is neither None nor a whole number that files and every engine can hold."""
+    if seed is None:
+        return
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < _SEEDS:
+        raise InputError(f"seed = {seed!r}; it must be a whole number, from 0 to 2**63 - 1, or None")
+
+
+def seed_or_zero(seed: Any) -> int:
+    """A seed that was checked; 0 for None, so that answers are reproducible."""
+    check_seed(seed)
+    return 0 if seed is None else int(seed)
+
+
+def check_share(name: str, value: Any) -> None:
+    """Refuse an option that is not a number between 0 and 1."""
+    if not (_is_number(value) and 0.0 < value < 1.0):
+        raise InputError(f"{name} = {value!r}; it must be between 0 and 1")
+
+
+def check_above_zero(name: str, value: Any) -> None:
+    """Refuse an option that is not a number above 0."""
+    if not (_is_number(value) and value > 0.0):
+        raise InputError(f"{name} = {value!r}; it must be above 0")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
 def warn_of_numbered(given: Mapping[str, pd.DataFrame]) -> None:

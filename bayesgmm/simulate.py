@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_seed, check_whole
 from bayesgmm.errors import InputError
 from bayesgmm.study import Study
 
@@ -68,8 +69,8 @@ def simulate_genotypes(
         If a frequency, the coefficient or n is out of bounds.
     """
     p = np.atleast_1d(np.asarray(frequencies, dtype=float))
-    if n < 1:
-        raise InputError(f"n = {n}; it must be at least 1")
+    check_whole("n", n, 1)
+    check_seed(seed)
     if not ((p > 0) & (p < 1)).all():
         raise InputError(f"frequencies = {p.tolist()}; allele frequencies must be above 0 and below 1")
     if not 0 <= inbreeding <= 1:
@@ -124,6 +125,7 @@ def simulate_study(
     pi, mu, sigma = (np.asarray(x, dtype=float) for x in (weights, means, covariances))
     beta, frequency = np.asarray(effects, dtype=float), np.atleast_1d(np.asarray(allele_frequencies, dtype=float))
     _check(pi, mu, sigma, beta, frequency)
+    check_seed(seed)
     seeds = np.random.SeedSequence(seed).spawn(2)
     genotypes = simulate_genotypes(n, frequency, seed=int(seeds[0].generate_state(1)[0]))
     rng = np.random.default_rng(seeds[1])

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from bayesgmm import names
 from bayesgmm.analysis.savage_dickey import BayesFactors
+from bayesgmm.checks import check_share
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 
@@ -42,9 +43,9 @@ def associations(
     Returns
     -------
     pandas.DataFrame
-        One row per predictor and contrast: ``predictor``, ``contrast``, ``log_odds_ratio`` (the MAP fit's, for a bootstrap too, or
-        the posterior mean), ``sd``, ``lower``, ``upper``, ``odds_ratio``, ``or_lower``, ``or_upper``, ``probability_of_direction`` (that
-        the effect has the sign of its median; 0.5 says nothing, above 0.975 its 95% interval leaves out zero),
+        One row per predictor and contrast: ``predictor``, ``contrast``, ``log_odds_ratio`` (the MAP fit's, for a
+        bootstrap too, or the posterior mean), ``sd``, ``lower``, ``upper``, ``odds_ratio``, ``or_lower``,
+        ``or_upper``, ``probability_of_direction`` (that the effect has the sign of its median; 0.5 says nothing, above 0.975 its 95% interval leaves out zero),
         ``log10_bayes_factor`` (for an effect against none; above 1 strong, below -1 strong evidence of none; NaN under
         a flat prior), ``shift_<trait>`` with ``_lower`` and ``_upper`` (change of the trait's mean per unit of the
         predictor for the average person; the same for every contrast) and ``engine``.
@@ -156,8 +157,7 @@ def _estimate_of(result: MapFit | Posterior | Bootstrap) -> MapFit | None:
 
 
 def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+    check_share("level", level)
 
 
 def _draws(result: MapFit | Posterior | Bootstrap) -> xr.Dataset:

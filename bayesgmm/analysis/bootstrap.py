@@ -16,7 +16,7 @@ from scipy.stats import norm
 from bayesgmm import names
 from bayesgmm.analysis.bootstrap_cautions import ENOUGH_FOR_SE, doubtful_effects, least_draws
 from bayesgmm.analysis.quantities import Asked, Quantities, jacobian, one_draw
-from bayesgmm.checks import check_whole
+from bayesgmm.checks import check_share, check_whole, check_workers, seed_or_zero
 from bayesgmm.core.labels import order_and_margin
 from bayesgmm.core.objective import Parameters, Stacked
 from bayesgmm.core.sample import Sample
@@ -188,7 +188,7 @@ class Bootstrap:
 
     @property
     def note(self) -> str:
-        """What should be known before reading: failures, unsure labels, few draws, effects of few people, or nothing."""
+        """What should be known before reading: failures, unsure labels, few draws, effects of few people."""
         return "; ".join([*self._of_draws(self.level, self.method), *self.doubtful.values()])
 
     @cached_property
@@ -321,6 +321,8 @@ def bootstrap(
         raise InputError(f"kind = {kind!r}; it must be one of {', '.join(KINDS)}")
     check_whole("draws", draws, 2)
     check_whole("restarts", restarts, 1)
+    check_workers("workers", workers)
+    seed = seed_or_zero(seed)
     _check_intervals(level, method)
     problem = fit.problem
     drawn: Resampling
@@ -338,7 +340,7 @@ def bootstrap(
 
     results = in_parallel(one, draws, seed=seed, workers=workers, progress=progress, label="bootstrap")
     posterior, alignment = _collected(fit, results, pivot)
-    found = Bootstrap(fit, kind, posterior, alignment, 0 if seed is None else seed, level, method)
+    found = Bootstrap(fit, kind, posterior, alignment, seed, level, method)
     few = found.posterior.sizes[names.DRAW] < least_draws(level, method)
     if found.n_failed or found.n_unsure > _MOST_UNSURE * draws or few or found.doubtful:
         lost = "kind='weighted' keeps small components; " if found.n_failed and kind == "nonparametric" else ""
@@ -348,8 +350,7 @@ def bootstrap(
 
 
 def _check_intervals(level: float, method: str) -> None:
-    if isinstance(level, str) or not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+    check_share("level", level)
     if method not in METHODS:
         raise InputError(f"method = {method!r}; it must be one of {', '.join(METHODS)}")
 

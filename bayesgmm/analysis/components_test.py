@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesgmm.checks import check_whole, check_workers, seed_or_zero
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import Sample
 from bayesgmm.core.starts import filled_points, spread_over, start_from
@@ -119,7 +120,8 @@ def components_test(
     True
     """
     _check(null, alternative, draws, restarts)
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
+    check_workers("workers", workers)
     statistic = 2.0 * (alternative.log_likelihood - null.log_likelihood)
     bootstrap = _Bootstrap(null, alternative, restarts)
     found: list[float] = []
@@ -154,10 +156,8 @@ def components_test(
 
 
 def _check(null: MapFit, alternative: MapFit, draws: int, restarts: int) -> None:
-    if draws < 1:
-        raise InputError(f"draws = {draws}; it must be at least 1, and 19 for a p-value of 0.05")
-    if restarts < 1:
-        raise InputError(f"restarts = {restarts}; it must be at least 1")
+    check_whole("draws", draws, 1, ", and 19 for a p-value of 0.05")
+    check_whole("restarts", restarts, 1)
     for given in (null, alternative):
         if not hasattr(given, "problem"):
             raise InputError(f"components_test: given a {type(given).__name__}; give two fits, the smaller first")

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from bayesgmm.analysis.inclusion import slab_probabilities
 from bayesgmm.analysis.predictor_selection import PredictorSelection
+from bayesgmm.checks import check_share
 from bayesgmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def credible_sets(
     effects, these of at least one effect in a cluster.
     """
     for name, value, low in (("coverage", coverage, False), ("purity", purity, False), ("least", least, True)):
-        if not (0.0 < value < 1.0 or (low and value == 0.0)):
-            raise InputError(f"{name} = {value!r}; it must be between 0 and 1")
+        if not (low and isinstance(value, int | float) and value == 0.0):
+            check_share(name, value)
     labels, weights, inside = _inclusion_of(result)
     correlation = _correlation(result.problem, labels)
     n_clusters, cluster_of = connected_components(np.abs(correlation) > purity, directed=False)

@@ -16,7 +16,7 @@ from bayesgmm import names
 from bayesgmm.analysis.effect_advice import Facts
 from bayesgmm.analysis.effect_hypotheses import Hypotheses, state_hypotheses, under_flat_effects
 from bayesgmm.analysis.effect_tests_result import COLUMNS, EffectTests, few_words, too_few
-from bayesgmm.checks import check_whole
+from bayesgmm.checks import check_whole, check_workers, seed_or_zero
 from bayesgmm.errors import InputError, first_few, nearest
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.replicates import refit
@@ -102,6 +102,9 @@ def test_effect(
     """
     tests = [tests] if isinstance(tests, str) else list(tests)
     check_options(tests, draws, permutations, stop_after)
+    check_whole("restarts", restarts, 1)
+    check_workers("workers", workers)
+    seed = seed_or_zero(seed)
     hypotheses = state_hypotheses(model, study, predictors).fitted(model, seed, restarts)
     facts = Facts.of(hypotheses)
     bench = _Bench(hypotheses, facts, draws, permutations, stop_after, seed, workers, progress)
@@ -242,7 +245,7 @@ class _Bench:
     draws: int
     permutations: int
     stop_after: int | None
-    seed: int | None
+    seed: int
     workers: int | None
     progress: bool
 
@@ -259,7 +262,7 @@ class _Bench:
 
     def _permutation(self) -> _Outcome:
         value, rank = self._scores.together(self._columns)
-        rng = np.random.default_rng(np.random.SeedSequence(0 if self.seed is None else self.seed).spawn(1)[0])
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed).spawn(1)[0])
         above, statistics = self._scores.permuted(self._columns, self.permutations, rng, self.stop_after)
         p = _chance(above, len(statistics), self.stop_after)
         return _Outcome(value, rank, p, self.facts.of_permutation(), statistics)

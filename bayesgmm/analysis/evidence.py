@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bayesgmm.checks import seed_or_zero
 from bayesgmm.errors import InputError
 from bayesgmm.inference.bridge import Evidence, bridge
 from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
@@ -51,7 +52,7 @@ def evidence(
     """
     from bayesgmm.inference.map_fit import MapFit
 
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
     if method is None:
         method = "laplace" if isinstance(result, MapFit | LaplacePosterior) else "bridge"
     if method not in METHODS:

@@ -17,6 +17,7 @@ from bayesgmm.analysis.fit_remedies import TAILS, Remedies, remedies_of
 from bayesgmm.analysis.fit_tables import HEAP_P, HEAPS, JOINT, JointChecks, TraitChecks, checks_of_all, checks_of_trait
 from bayesgmm.analysis.fit_verdict import Said, blamed, is_heaped, joint_words, tails_of, trait_words
 from bayesgmm.analysis.noise_need import noise_to_spare
+from bayesgmm.checks import check_share, check_whole, seed_or_zero
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.shape import STATISTICS
 from bayesgmm.core.ties import cells_of
@@ -174,7 +175,7 @@ def check_fit(
     fit, posterior = _given(result)
     _refuse(draws, people, level)
     # not the stream of a user who drew the traits with the same seed
-    rng = np.random.default_rng((0 if seed is None else seed, _STREAM))
+    rng = np.random.default_rng((seed_or_zero(seed), _STREAM))
     seen = _Seen.of(fit, posterior, draws, people, rng)
     made = [_checks(seen, d, level) for d in range(len(seen.plans))]
     joint = checks_of_all(seen.looks, list(seen.problem.trait_names), level) if len(made) > 1 else None
@@ -329,12 +330,9 @@ def _curves(seen: _Seen, made: list[TraitChecks]) -> dict[str, Any]:
 
 
 def _refuse(draws: int, people: int, level: float) -> None:
-    if draws < _LEAST_DRAWS:
-        raise InputError(f"draws = {draws}; it must be at least {_LEAST_DRAWS}, to tell what is rare from what is not")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level}; it must lie between 0 and 1")
-    if people < SOME:
-        raise InputError(f"people = {people}; it must be at least {SOME} (fewer than that are looked at anyway)")
+    check_whole("draws", draws, _LEAST_DRAWS, ", to tell what is rare from what is not")
+    check_share("level", level)
+    check_whole("people", people, SOME, " (fewer than that are looked at anyway)")
 
 
 def _given(result: MapFit | Posterior) -> tuple[MapFit, Posterior | None]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm.checks import check_whole, seed_or_zero
 from bayesgmm.core.objective import Stacked
 from bayesgmm.errors import FitWarning, InputError, warn
 from bayesgmm.inference.summary import summarise_array
@@ -54,8 +55,8 @@ def occupied(posterior: Posterior, *, seed: int | None = None, draws: int = 2000
     FitWarning
         If chains disagree about the number or have moved too little to tell.
     """
-    if draws < 1:
-        raise InputError(f"draws = {draws}; it must be at least 1")
+    check_whole("draws", draws, 1)
+    seed = seed_or_zero(seed)
     if not hasattr(posterior, "tree"):
         raise InputError(f"occupied: given a {type(posterior).__name__}; give a posterior (Mixture.sample)")
     problem = posterior.problem
@@ -70,7 +71,7 @@ def occupied(posterior: Posterior, *, seed: int | None = None, draws: int = 2000
     n_chains, n_draws = stacked.pi.shape[:2]
     kept = np.unique(np.linspace(0, n_draws - 1, min(n_draws, max(1, draws // n_chains))).astype(int))
     some = Stacked(*(x[:, kept] for x in stacked))
-    rng = np.random.default_rng(0 if seed is None else seed)
+    rng = np.random.default_rng(seed)
     found = np.empty((n_chains, len(kept)))
     for place in np.ndindex(found.shape):
         r = problem.arrays.membership(some.at(place))[0]

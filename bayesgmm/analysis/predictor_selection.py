@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from bayesgmm import names
+from bayesgmm.checks import check_whole, seed_or_zero
 from bayesgmm.core.effect_density import NORMAL, STUDENT_T
 from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.density import FusedDensity
@@ -160,11 +161,11 @@ def select_predictors(
     {'rs101': 1.0, 'rs202': 1.0, 'rs303': 0.0}
     """
     began = time.perf_counter()
+    seed = seed_or_zero(seed)
+    if not (isinstance(draws, int) and draws == 0):
+        check_whole("draws", draws, 100, ", or 0 for Laplace's approximation alone")
     problem = model.problem(study, sample_weight)
-    seed = 0 if seed is None else seed
     free = _free(problem, always, max_predictors)
-    if draws != 0 and draws < 100:
-        raise InputError(f"draws = {draws}; it must be at least 100, or 0 for Laplace's approximation alone")
     prior = _prior(inclusion, [problem.predictor_names[p] for p in free])
     fixed = [p for p in range(len(problem.predictor_names)) if p not in free]
     search = _Search(problem, free, fixed, seed)

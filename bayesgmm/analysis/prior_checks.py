@@ -13,6 +13,7 @@ from scipy.stats import norm
 from bayesgmm import names
 from bayesgmm.analysis.sensitivity import base_of
 from bayesgmm.analysis.tipping import unopposed_effects
+from bayesgmm.checks import check_whole, seed_or_zero
 from bayesgmm.core.effect_density import NORMAL
 from bayesgmm.errors import InputError
 from bayesgmm.inference.prior_draws import draw_prior, simulate_traits
@@ -60,15 +61,17 @@ def prior_predictive(
     InputError
         If draws are out of bounds, or the covariance family has no density of its own.
     """
+    check_whole("draws", draws, 1)
+    seed = seed_or_zero(seed)
     problem = model.problem(study, sample_weight)
     size = draws * problem.n_samples * len(problem.trait_names)
-    if draws < 1 or size > _MOST_NUMBERS:
+    if size > _MOST_NUMBERS:
         raise InputError(
-            f"draws = {draws}; it must be at least 1, and with {problem.n_samples} people and "
-            f"{len(problem.trait_names)} traits at most "
+            f"draws = {draws}; with {problem.n_samples} people and "
+            f"{len(problem.trait_names)} traits it must be at most "
             f"{_MOST_NUMBERS // (problem.n_samples * len(problem.trait_names))}"
         )
-    rng = np.random.default_rng(0 if seed is None else seed)
+    rng = np.random.default_rng(seed)
     stacked = draw_prior(problem, draws, rng)
     traits, components = simulate_traits(problem, stacked, rng)
     result = problem.draws_of(stacked).isel({names.CHAIN: 0}, drop=True)
@@ -119,7 +122,7 @@ def prior_conflict(
     of such an estimate: the effect's prior convolved with the estimate's standard error (Evans and Moshonov 2006,
     Bayesian Analysis 1:893); by simulation where that prior is not normal.
     """
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
     simulated = prior_predictive(model, study, draws, seed, sample_weight=sample_weight)
     own, _ = base_of(model, study, base, seed, sample_weight)
     problem = own.problem

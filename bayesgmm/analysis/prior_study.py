@@ -15,6 +15,7 @@ from bayesgmm.analysis.prior_checks import LEAST_P, prior_conflict
 from bayesgmm.analysis.sensitivity import base_of, sensitivity
 from bayesgmm.analysis.settings import Grid
 from bayesgmm.analysis.tipping import bayes_factor_curve, refuse_spike, scale_argument, tipping_points
+from bayesgmm.checks import seed_or_zero
 from bayesgmm.errors import InputError
 from bayesgmm.inference.tidy import label_at
 from bayesgmm.model import as_study
@@ -154,7 +155,7 @@ def prior_study(
     InputError
         As :func:`bayesgmm.sensitivity`.
     """
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
     study = as_study(study, sample_weight)
     fit, posterior = base_of(model, study, base, seed, None)
     not_drawn = _why_not_drawn(fit.problem)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_share
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import InputError
 
@@ -132,5 +133,4 @@ def _moved(prior: Array, draws: Array) -> float:
 
 
 def _check_level(level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+    check_share("level", level)

@@ -28,6 +28,7 @@ from bayesgmm.analysis.selection_table import (
 )
 from bayesgmm.analysis.selection_words import Stability, cautions_of, verdict_of
 from bayesgmm.analysis.selection_work import DRAWN, Work
+from bayesgmm.checks import check_above_zero, check_whole, seed_or_zero
 from bayesgmm.errors import FitWarning, InputError
 from bayesgmm.inference.bridge import Evidence
 from bayesgmm.inference.nested import NestedSearch
@@ -291,10 +292,12 @@ def select(
     began = time.perf_counter()
     wanted = criteria_of(criterion, also)
     check_numbers(engine, draws, bootstrap, level, restarts, workers)
+    check_whole("max_iterations", max_iterations, 1)
+    check_above_zero("tolerance", tolerance)
     grid = Grid.of(
         model, as_study(study, sample_weight), n_components, covariance, weights, noise, df, means=means, priors=priors
     )
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
     workers = max(1, os.cpu_count() or 1) if workers is None else workers
     limits: dict[str, Any] = {"max_iterations": max_iterations, "tolerance": tolerance}
     with warnings.catch_warnings():

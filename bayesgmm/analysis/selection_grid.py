@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesgmm.analysis.selection_table import CRITERIA
+from bayesgmm.checks import check_share, check_whole
 from bayesgmm.core.families import FAMILIES, family_of
 from bayesgmm.errors import InputError
 from bayesgmm.inference.nested import FAILURES, Cell, Key, cells_of
@@ -161,7 +162,5 @@ def check_numbers(engine: str, draws: int, bootstrap: int, level: float, restart
         ("restarts", restarts, 1),
         ("workers", 1 if workers is None else workers, 1),
     ):
-        if value < least:
-            raise InputError(f"{name} = {value}; it must be at least {least}")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+        check_whole(name, value, least)
+    check_share("level", level)

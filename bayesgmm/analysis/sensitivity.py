@@ -17,6 +17,7 @@ from bayesgmm.analysis.compare import same_weights
 from bayesgmm.analysis.savage_dickey import BayesFactors
 from bayesgmm.analysis.settings import SETTING, Grid, Settings, in_words
 from bayesgmm.analysis.summaries import SUMMARY, Summaries, Z, of_draws, of_modes
+from bayesgmm.checks import check_seed, check_share, check_whole, seed_or_zero
 from bayesgmm.core.effect_density import NORMAL
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
@@ -121,14 +122,13 @@ def sensitivity(
     """
     if engine not in ENGINES:
         raise InputError(f"engine = {engine!r}; it must be one of {', '.join(ENGINES)}")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+    check_share("level", level)
     if sampler and engine != "nuts":
         raise InputError(f"{next(iter(sampler))} is an argument of the sampler; engine = {engine!r} has no use for it")
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
     least = {"laplace": 100, "nuts": 4}.get(engine, 0)
-    if draws is not None and draws < least:
-        raise InputError(f"draws = {draws}; with engine = {engine!r} it must be at least {least}")
+    if draws is not None:
+        check_whole("draws", draws, least, f" with engine = {engine!r}")
     settings = Settings.of(grid)
     own, posterior = base_of(model, study, base, seed, sample_weight)
     if own.problem.n_components == 1 or not own.problem.predictor_names:
@@ -341,8 +341,7 @@ def base_of(
         raise InputError(
             "base is a variational posterior, whose draws are not the posterior's; give its fit (base.map)"
         )
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed = {seed!r}; it must be a whole number, at least 0")
+    check_seed(seed)
     if base is None:
         return fit_map(with_a_mode(model.problem(study, sample_weight)), seed=seed), None
     fit = base if isinstance(base, MapFit) else base.map

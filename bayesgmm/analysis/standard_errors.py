@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from bayesgmm import names
 from bayesgmm.analysis.quantities import LOG, LOGIT, Asked, Quantities, jacobian, one_draw
+from bayesgmm.checks import check_share
 from bayesgmm.errors import InputError
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.scores import variance_of_score
@@ -73,8 +74,7 @@ def standard_errors(
     if kind not in KINDS:
         hint = f"; give quantity={kind!r} for that variable" if kind in names.PARAMETERS else ""
         raise InputError(f"kind = {kind!r}; it must be one of {', '.join(KINDS)}{hint}")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+    check_share("level", level)
     if kind == "bootstrap":
         from bayesgmm.analysis.bootstrap import bootstrap
 

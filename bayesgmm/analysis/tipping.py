@@ -24,6 +24,7 @@ from bayesgmm.analysis.sensitivity import (
     sensitivity_table,
 )
 from bayesgmm.analysis.summaries import of_draws, of_modes
+from bayesgmm.checks import check_share, seed_or_zero
 from bayesgmm.core.effect_density import NORMAL, Pairwise
 from bayesgmm.errors import InputError
 from bayesgmm.inference.search import fit_map, with_a_mode
@@ -136,11 +137,10 @@ def tipping_points(
     """
     if engine not in ENGINES:
         raise InputError(f"engine = {engine!r}; it must be one of {', '.join(ENGINES)}")
-    if not 0.0 < level < 1.0:
-        raise InputError(f"level = {level!r}; it must be between 0 and 1")
+    check_share("level", level)
     scale_argument(model)
     refuse_spike(model)
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
     own, posterior = base_of(model, study, base, seed, sample_weight)
     problem = own.problem.with_priors(model.priors)
     if not problem.predictor_names or problem.n_components < 2:

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.errors import InputError
+from bayesgmm.checks import check_whole, seed_or_zero
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
@@ -25,9 +25,9 @@ def impute(fit: MapFit, draws: int | None = None, seed: int | None = None) -> xr
     scale that grows with the distance of the observed); the components are averaged, or drawn, with the
     responsibilities. Noise is even along each trait's range, and a spike has its value.
     """
-    if draws is not None and draws < 1:
-        raise InputError(f"draws = {draws}; it must be at least 1")
-    problem, rng = fit.problem, np.random.default_rng(0 if seed is None else seed)
+    if draws is not None:
+        check_whole("draws", draws, 1)
+    problem, rng = fit.problem, np.random.default_rng(seed_or_zero(seed))
     coords = {names.SAMPLE: np.asarray(problem.sample_ids), names.TRAIT: list(problem.trait_names)}
     traits, r = problem.traits, fit.responsibilities.values
     shifted = problem.covariates @ fit.params[names.SHIFTS].values

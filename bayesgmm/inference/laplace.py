@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
 from bayesgmm import names
+from bayesgmm.checks import check_above_zero, check_whole, seed_or_zero
 from bayesgmm.core.objective import Stacked
 from bayesgmm.errors import InputError, MissingExtraError
 from bayesgmm.inference.density import FusedDensity, WhitenedDensity
@@ -346,11 +347,9 @@ class LaplacePosterior(Posterior):
 
 def laplace(fit: MapFit, draws: int = 4000, seed: int | None = None, df: float = 5.0) -> LaplacePosterior:
     """Draws at a fit; the arguments are those of :meth:`bayesgmm.MapFit.laplace`."""
-    if draws < 100:
-        raise InputError(f"draws = {draws}; it must be at least 100")
-    if not df > 0.0:
-        raise InputError(f"df = {df!r}; it must be above 0")
-    seed = 0 if seed is None else seed
+    check_whole("draws", draws, 100)
+    check_above_zero("df", df)
+    seed = seed_or_zero(seed)
     began = time.perf_counter()
     run = LaplaceRun.at(fit, draws, seed, df)
     weighted = run.weighted

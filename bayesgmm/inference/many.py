@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayesgmm.checks import check_above_zero, check_whole, check_workers, seed_or_zero
 from bayesgmm.core.families import SAMPLED, Family, family_of
 from bayesgmm.core.many import BIC, ICL, INTERRUPTED, NOT_TRIED, Found, fit_problems
 from bayesgmm.core.small_facts import Spike
@@ -111,16 +112,15 @@ def fit_many(
         raise InputError(f"priors = {priors!r}; it must be a bayesgmm.Priors")
     if criterion not in CRITERIA:
         raise InputError(f"criterion = {criterion!r}; it must be 'bic' or 'icl'")
-    _at_least(restarts=restarts, max_iterations=max_iterations, block=block)
-    if not tolerance > 0:
-        raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
-    if threads is not None:
-        _at_least(threads=threads)
+    for name, value in (("restarts", restarts), ("max_iterations", max_iterations), ("block", block)):
+        check_whole(name, value, 1)
+    check_above_zero("tolerance", tolerance)
+    check_workers("threads", threads)
+    seed = seed_or_zero(seed)
     data = gathered(matrix, pairs)
     numbers = _numbers(n_components)
     families = _families(covariance, data.n_traits)
     models = models_of(priors, families, numbers, data.n_traits)
-    seed = 0 if seed is None else seed
     uniform = np.random.default_rng(seed).random((len(models), restarts, numbers[-1]))
     found = _not_yet_found(data.n_problems, len(models), numbers[-1])
     rows = np.array([model.row() for model in models])
@@ -238,18 +238,14 @@ def models_of(priors: Priors, families: Sequence[Family], numbers: Sequence[int]
     return models
 
 
-def _at_least(**given: Any) -> None:
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"{name} = {value!r}; it must be a whole number, at least 1")
-
-
 def _numbers(n_components: int | Iterable[int]) -> list[int]:
-    given = [n_components] if isinstance(n_components, int | np.integer) else list(n_components)
+    if isinstance(n_components, str) or not isinstance(n_components, int | np.integer | Iterable):
+        raise InputError(f"n_components = {n_components!r}; give numbers of components, at least 1, e.g. range(1, 5)")
+    given = list(n_components) if isinstance(n_components, Iterable) else [n_components]
     if not given:
         raise InputError("n_components is empty; give at least one number of components")
     for k in given:
-        _at_least(n_components=k)
+        check_whole("n_components", k, 1)
     return sorted({int(k) for k in given})
 
 

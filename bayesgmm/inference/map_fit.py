@@ -14,6 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_seed, check_whole, seed_or_zero
 from bayesgmm.core.objective import Parameters
 from bayesgmm.core.portable import Portable
 from bayesgmm.errors import InputError
@@ -277,6 +278,8 @@ class MapFit(Portable):
         InputError
             If the mode is not a strict maximum, so that there is no normal approximation.
         """
+        check_whole("draws", draws, 1)
+        seed = seed_or_zero(seed)
         arrays, near = self.problem.arrays, self.parameters
         moving = ~arrays.held(near)
         covariance = self.covariance_matrix[np.ix_(moving, moving)]
@@ -285,7 +288,7 @@ class MapFit(Portable):
                 "the log posterior is not curved downwards at the mode in every direction, so there is no normal "
                 "approximation; use a proper prior or sample the posterior"
             )
-        rng = np.random.default_rng(0 if seed is None else seed)
+        rng = np.random.default_rng(seed)
         points = np.tile(arrays.free(near), (draws, 1))
         points[:, moving] += rng.standard_normal((draws, len(covariance))) @ np.linalg.cholesky(covariance).T
         return self.problem.draws(points, near)
@@ -442,6 +445,8 @@ class MapFit(Portable):
         """
         from bayesgmm.inference.prediction import simulate
 
+        check_whole("n", n, 1)
+        check_seed(seed)
         return simulate(self.problem, self.parameters, n, np.random.default_rng(seed))
 
     def assign(self) -> pd.DataFrame:

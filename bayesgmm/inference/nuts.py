@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_share, check_whole, check_workers, seed_or_zero
 from bayesgmm.core.gather import thinned
 from bayesgmm.core.labels import best_order
 from bayesgmm.core.objective import Stacked
@@ -52,10 +53,11 @@ def sample_posterior(
 ) -> Posterior:
     """Sample; the arguments are those of :meth:`bayesgmm.Mixture.sample`."""
     for name, value, least in (("draws", draws, 4), ("tune", tune, 50), ("chains", chains, 1)):
-        if value < least:
-            raise InputError(f"{name} = {value}; it must be at least {least}")
-    if target_accept is not None and not 0.0 < target_accept < 1.0:
-        raise InputError(f"target_accept = {target_accept!r}; it must be between 0 and 1")
+        check_whole(name, value, least)
+    check_workers("cores", cores)
+    seed = seed_or_zero(seed)
+    if target_accept is not None:
+        check_share("target_accept", target_accept)
     if density not in ("fused", "pymc"):
         raise InputError(f"density = {density!r}; it must be 'fused' or 'pymc'")
     try:
@@ -67,7 +69,6 @@ def sample_posterior(
         problem.priors.refuse_improper()
     problem.priors.refuse_improper(problem.n_complete)
     problem.refuse_unsampled()
-    seed = 0 if seed is None else seed
     fit = init if init is not None else fit_map(with_a_mode(problem), seed=seed)
     _refuse_other(fit, problem)
     began = time.perf_counter()

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numba import get_num_threads
 
-from bayesgmm.errors import InputError
+from bayesgmm.checks import check_whole, check_workers, seed_or_zero
 from bayesgmm.progress import track
 
 
@@ -61,11 +61,9 @@ def one_by_one[Result](
     InputError
         If ``draws`` or ``workers`` is below 1.
     """
-    if draws < 1:
-        raise InputError(f"draws = {draws}; it must be at least 1")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers = {workers}; it must be at least 1, or None for one a processor")
-    seeds = np.random.SeedSequence(0 if seed is None else seed).spawn(draws)
+    check_whole("draws", draws, 1)
+    check_workers("workers", workers)
+    seeds = np.random.SeedSequence(seed_or_zero(seed)).spawn(draws)
 
     def one(own: np.random.SeedSequence) -> Result:
         return task(np.random.default_rng(own))

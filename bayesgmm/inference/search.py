@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_above_zero, check_whole, seed_or_zero
 from bayesgmm.core.gather import thinned
 from bayesgmm.core.objective import MixtureArrays, Parameters
 from bayesgmm.core.sample import at_spike, has_noise
@@ -61,19 +62,16 @@ def fit_map(
     progress: bool = False,
 ) -> MapFit:
     """Fit by EM from several starts; the arguments are those of :meth:`bayesgmm.Mixture.fit`."""
-    if restarts < 1:
-        raise InputError(f"restarts = {restarts}; it must be at least 1")
-    if max_iterations < 1:
-        raise InputError(f"max_iterations = {max_iterations}; it must be at least 1")
-    if not tolerance > 0:
-        raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
+    check_whole("restarts", restarts, 1)
+    check_whole("max_iterations", max_iterations, 1)
+    check_above_zero("tolerance", tolerance)
+    seed = seed_or_zero(seed)
     if problem.priors.weights_jeffreys:
         raise InputError(
             "weights prior: under Jeffreys' prior of the weights there is no MAP fit: the density has no bound as the "
             "weight of a component with the widest tails vanishes. Sample the posterior (Mixture.sample), or fit under "
             "Dirichlet(0.5) or Dirichlet(1)"
         )
-    seed = 0 if seed is None else seed
     emptied = None
     if problem.n_components > 1 and float(problem.priors.concentration.min()) < 1.0:
         problem, run, table, emptied = _climb_to_the_boundary(

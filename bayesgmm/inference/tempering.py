@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from bayesgmm.checks import check_seed, check_whole
 from bayesgmm.core.objective import Stacked
 from bayesgmm.core.passes import pass_over
 from bayesgmm.errors import InputError
@@ -58,8 +59,8 @@ def temper(fit: MapFit, *, particles: int = 2000, moves: int = 20, runs: int = 4
         If an argument is out of bounds, or the prior tells components apart or has learned scales.
     """
     for name, value, least in (("particles", particles, 100), ("moves", moves, 1), ("runs", runs, 2)):
-        if value < least:
-            raise InputError(f"{name} = {value}; it must be at least {least}")
+        check_whole(name, value, least)
+    check_seed(seed)
     priors = fit.problem.priors
     if priors.scales is not None or not priors.label_invariant or priors.weights_jeffreys:
         raise InputError("evidence: by 'smc' the prior must treat components alike, without learned scales")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesgmm.checks import check_above_zero, check_whole, seed_or_zero
 from bayesgmm.core.families import EQUAL, SAMPLED
 from bayesgmm.core.labels import best_order
 from bayesgmm.core.mean_field import Ascent, Factors, MeanField
@@ -38,12 +39,10 @@ def fit_variational(
 ) -> VariationalPosterior:
     """Raise the bound from several starts; the arguments are those of :meth:`bayesgmm.Mixture.variational`."""
     for name, value in (("restarts", restarts), ("max_iterations", max_iterations)):
-        if value < 1:
-            raise InputError(f"{name} = {value}; it must be at least 1")
-    if not tolerance > 0:
-        raise InputError(f"tolerance = {tolerance!r}; it must be above 0")
+        check_whole(name, value, 1)
+    check_above_zero("tolerance", tolerance)
     refuse_not_conjugate(problem)
-    seed = 0 if seed is None else seed
+    seed = seed_or_zero(seed)
     began = time.perf_counter()
     pivot, starts = _starts(problem, init, seed, restarts, progress)
     field = mean_field_of(problem)

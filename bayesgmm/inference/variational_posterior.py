@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_seed, check_whole
 from bayesgmm.core.conjugate import ComponentFactors, DirichletFactor, ShiftFactor
 from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.linear_response import LinearResponse
@@ -428,8 +429,8 @@ class VariationalPosterior(Posterior):
         seed : int, optional
             None: 0, so that draws are reproducible.
         """
-        if n < 1:
-            raise InputError(f"n = {n}; it must be at least 1")
+        check_whole("n", n, 1)
+        check_seed(seed)
         found, theta = self.problem.draws_of(self._stacked(n, seed)), self._scales_drawn(n, seed)
         if theta is not None:
             found = with_scales(self.problem, found, theta[None])

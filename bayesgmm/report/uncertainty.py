@@ -58,7 +58,8 @@ def _compared(table: pd.DataFrame, doubtful: Iterable[str]) -> str:
     ratio = (table["se"] / table["se, observed"]).where(table["se, observed"] > 0.0)
     far = table.loc[(ratio > _APART) | (ratio < 1.0 / _APART), "quantity"]
     if far.empty:
-        return f"No {'other ' if starts else ''}standard error differs from that of the observed information by more than {_APART - 1:.0%}."
+        which = "other standard error" if starts else "standard error"
+        return f"No {which} differs from that of the observed information by more than {_APART - 1:.0%}."
     return (
         f"Standard errors of {', '.join(far)} differ from those of the observed information by more than "
         f"{_APART - 1:.0%}: skewness, a model that is not quite right, or few people; believe the bootstrap's."
