@@ -42,6 +42,24 @@ def checked_names(what: str, table: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def check_table(what: str, table: Any) -> None:
+    """Refuse a table of people that is no frame."""
+    if isinstance(table, pd.DataFrame):
+        return
+    hint = {
+        "traits": "; Study.from_array takes arrays of traits, and bayesgmm.read_study files",
+        "genotypes": " with one column a variant",
+        "covariates": " with one column a covariate",
+    }[what]
+    raise InputError(f"{what} is a {type(table).__name__}; give a DataFrame indexed by sample id{hint}")
+
+
+def check_fitted(what: str, value: Any) -> None:
+    """Refuse what is neither a fit nor a posterior, before it is asked for what only these have."""
+    if not hasattr(value, "problem"):
+        raise InputError(f"{what}: given a {type(value).__name__}; give a fit (Mixture.fit) or a posterior")
+
+
 def check_whole(name: str, value: Any, least: int, why: str = "") -> None:
     """Refuse an option that is not a whole number of at least so many."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:

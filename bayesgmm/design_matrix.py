@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import warnings
@@ -17,7 +16,7 @@ from scipy.linalg import qr
 
 from bayesgmm import names
 from bayesgmm.core.gather import Uncertain
-from bayesgmm.errors import InputError, first_few
+from bayesgmm.errors import InputError, first_few, nearest
 
 if TYPE_CHECKING:
     from bayesgmm.study import Study
@@ -269,11 +268,9 @@ def _parse(quoted: str, data: pd.DataFrame, formula: str, role: str) -> tuple[An
     if hasattr(parsed, "lhs") or not hasattr(parsed, "get_model_matrix"):
         raise InputError(f"{role} = {formula!r}: give the right-hand side only, e.g. 'rs1 + age'")
     for name in sorted(used - set(data.columns) - set(_CODINGS)):
-        near = difflib.get_close_matches(name, list(data.columns), 1, cutoff=0.5)
-        known = ", and there are none; give a Study with genotypes or covariates"
+        hint = ", and there are none; give a Study with genotypes or covariates"
         if len(data.columns):
-            known = f"; known are {first_few(data.columns, 8)}"
-        hint = f"; did you mean {near[0]!r}?" if near else known
+            hint = f"; {nearest(name, data.columns)}"
         raise InputError(f"{role} = {formula!r}: {name!r} is neither a variant nor a covariate{hint}")
     return parsed, used
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+_ALIKE = 0.65  # share of letters in common from which a name is taken for a misspelling
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -64,11 +65,15 @@ def first_few(items: Iterable[object], limit: int = 5) -> str:
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
-    """Return what to say of a name that is not known, e.g. ``"did you mean 'rs1'?"``, or else which names are."""
+    """Return what to say of a name that is not known, e.g. ``"did you mean 'rs1'?"``, or else which names are.
+
+    Ids that differ in their digits are different ids, not misspellings of each other: ``rs9`` is not meant to be
+    ``rs303``. One digit more, fewer or changed of several is a misspelling.
+    """
     every = [str(item) for item in known]
-    near = difflib.get_close_matches(name, every, 1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), [item.lower() for item in every], 1, cutoff=_ALIKE)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {next(item for item in every if item.lower() == near[0])!r}?"
     return f"known are {first_few(every, 8)}" if every else "there are none"
 
 

@@ -15,6 +15,7 @@ from scipy.stats import norm, rankdata
 
 from bayesgmm import names
 from bayesgmm.checks import (
+    check_table,
     check_trait_values,
     checked_dosages,
     checked_names,
@@ -123,6 +124,9 @@ class Study:
         genotype_probabilities: Mapping[str, pd.DataFrame] | None = None,
     ) -> None:
         frame = traits.to_frame(traits.name or "trait") if isinstance(traits, pd.Series) else traits
+        for what, table in (("traits", frame), ("genotypes", genotypes), ("covariates", covariates)):
+            if what == "traits" or table is not None:
+                check_table(what, table)
         probabilities = checked_probabilities(genotype_probabilities)
         genotypes = with_expected(genotypes, probabilities)
         tables = {"traits": frame, "genotypes": genotypes, "covariates": covariates}
@@ -309,9 +313,9 @@ def read_study(
     genotypes: Table | None = None,
     covariates: Table | None = None,
     *,
-    variants: Sequence[str] | None = None,
-    trait_columns: Sequence[str] | None = None,
-    covariate_columns: Sequence[str] | None = None,
+    variants: str | Sequence[str] | None = None,
+    trait_columns: str | Sequence[str] | None = None,
+    covariate_columns: str | Sequence[str] | None = None,
     id_column: str | None = None,
     genotype_coding: Mapping[str, float] | None = None,
     trait_transform: Mapping[str, str] | None = None,
@@ -326,9 +330,9 @@ def read_study(
         TSV, CSV or Parquet, one row a person.
     genotypes : path or DataFrame, optional
         A table of dosages, or a PLINK ``.bed`` with its ``.bim`` and ``.fam`` beside it.
-    variants : sequence of str, optional
+    variants : str or sequence of str, optional
         Variants to read; the others are not touched.
-    trait_columns, covariate_columns : sequence of str, optional
+    trait_columns, covariate_columns : str or sequence of str, optional
         Columns to take. Default for traits: every numeric column.
     id_column : str, optional
         Column of sample ids, of files and of frames; see :func:`bayesgmm.io.tables.read_table`.
@@ -350,6 +354,8 @@ def read_study(
     InputError
         If a file cannot be used; the message names file and place.
     """
+    # one name is a list of one, not of its letters
+    variants, trait_columns, covariate_columns = map(_listed, (variants, trait_columns, covariate_columns))
     whole = _as_frame(traits, id_column, "traits")
     extra = _as_frame(covariates, id_column, "covariates") if covariates is not None else None
     weight = None
@@ -405,11 +411,17 @@ def transform_trait(table: pd.DataFrame, trait: str, transform: str) -> pd.Serie
     )
 
 
+def _listed(given: str | Sequence[str] | None) -> list[str] | None:
+    return None if given is None else [given] if isinstance(given, str) else list(given)
+
+
 def _as_frame(table: Table, id_column: str | None, what: str) -> pd.DataFrame:
     from bayesgmm.io.tables import indexed_frame, read_table
 
     if isinstance(table, pd.DataFrame):
         return indexed_frame(table, what, id_column=id_column)
+    if not isinstance(table, str | PathLike):
+        raise InputError(f"{what} is a {type(table).__name__}; give the path of a table, or a DataFrame")
     return read_table(table, id_column=id_column)
 
 

@@ -482,18 +482,18 @@ def test_priors_say_what_they_are():
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
-        (bg.LogOddsStudentT(0.0), "every scale must be above 0"),
-        (bg.LogOddsCauchy(np.inf), "above 0 .* and finite"),
-        (bg.LogOddsStudentT(df=0.0), "every df must be at least 0.01"),
-        (bg.LogOddsStudentT(df={"x9": 2.0}), "df names 'x9', which is not a predictor"),
-        (bg.LogOddsSpikeSlab(inclusion=1.0), "every inclusion must be between 0 and 1"),
-        (bg.LogOddsSpikeSlab(spike=[0.1, 2.0]), "every spike must be below 1"),
-        (bg.LogOddsLaplace(mean=np.nan), "every mean must be finite"),
+        (lambda: bg.LogOddsStudentT(0.0), "every scale must be above 0"),
+        (lambda: bg.LogOddsCauchy(np.inf), "above 0 .* and finite"),
+        (lambda: bg.LogOddsStudentT(df=0.0), "every df must be at least 0.01"),
+        (lambda: bg.LogOddsStudentT(df={"x9": 2.0}), "df names 'x9', which is not a predictor"),
+        (lambda: bg.LogOddsSpikeSlab(inclusion=1.0), "every inclusion must be between 0 and 1"),
+        (lambda: bg.LogOddsSpikeSlab(spike=[0.1, 2.0]), "every spike must be below 1"),
+        (lambda: bg.LogOddsLaplace(mean=np.nan), "every mean must be finite"),
     ],
 )
 def test_bad_priors_are_refused(prior, message):
     with pytest.raises(bg.InputError, match=message):
-        bg.Mixture(2, weights="x0 + x1", priors=bg.Priors(effects=prior)).problem(mixed_study(60, 2))
+        bg.Mixture(2, weights="x0 + x1", priors=bg.Priors(effects=prior())).problem(mixed_study(60, 2))
 
 
 def test_cards_have_every_family(tmp_path):

@@ -330,25 +330,25 @@ def test_one_component_has_no_scales(rng):
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
-        (bg.LogOddsGroups({"a": ["x9"]}), "group 'a' names 'x9', which is not a predictor"),
-        (bg.LogOddsGroups({"a": []}), "group 'a' is empty"),
-        (bg.LogOddsGroups({}), "groups is empty"),
-        (bg.LogOddsGroups({"a": "x0"}), "it must be a list"),
-        (bg.LogOddsGroups({"a": ["x0", "x0"]}), "names 'x0' more than once"),
-        (bg.LogOddsGroups({"a": ["x0"]}, between=-1.0), "between = -1.0; it must be above 0"),
-        (bg.LogOddsGroups({"a": ["x0"]}, sd=-1.0), "sd = -1.0; every sd must be above 0"),
-        (bg.LogOddsGroups({"a": ["x0"]}, sd=np.inf), "sd = inf"),
-        (bg.LogOddsHorseshoe(4.0), "with 4 predictors it must be above 0 and below 4"),
-        (bg.LogOddsHorseshoe(0.0), "expected = 0.0"),
-        (bg.LogOddsHorseshoe(1.0, slab=-1.0), "slab = -1.0"),
-        (bg.LogOddsHorseshoe(1.0, slab_df=0.0), "slab_df = 0.0"),
-        (bg.LogOddsHorseshoe(1.0, pseudo_sd=-2.0), "pseudo_sd = -2.0"),
+        (lambda: bg.LogOddsGroups({"a": ["x9"]}), "group 'a' names 'x9', which is not a predictor"),
+        (lambda: bg.LogOddsGroups({"a": []}), "group 'a' is empty"),
+        (lambda: bg.LogOddsGroups({}), "groups is empty"),
+        (lambda: bg.LogOddsGroups({"a": "x0"}), "it must be a list"),
+        (lambda: bg.LogOddsGroups({"a": ["x0", "x0"]}), "names 'x0' more than once"),
+        (lambda: bg.LogOddsGroups({"a": ["x0"]}, between=-1.0), "between = -1.0; it must be above 0"),
+        (lambda: bg.LogOddsGroups({"a": ["x0"]}, sd=-1.0), "sd = -1.0; every sd must be above 0"),
+        (lambda: bg.LogOddsGroups({"a": ["x0"]}, sd=np.inf), "sd = inf"),
+        (lambda: bg.LogOddsHorseshoe(4.0), "with 4 predictors it must be above 0 and below 4"),
+        (lambda: bg.LogOddsHorseshoe(0.0), "expected = 0.0"),
+        (lambda: bg.LogOddsHorseshoe(1.0, slab=-1.0), "slab = -1.0"),
+        (lambda: bg.LogOddsHorseshoe(1.0, slab_df=0.0), "slab_df = 0.0"),
+        (lambda: bg.LogOddsHorseshoe(1.0, pseudo_sd=-2.0), "pseudo_sd = -2.0"),
     ],
 )
 def test_mistakes_are_named(rng, prior, message):
     study, _, _ = study_of(rng)
     with pytest.raises(bg.InputError, match=message.replace("(", r"\(")):
-        model_of(prior).fit(study)
+        model_of(prior()).fit(study)
 
 
 def test_graph_and_other_posteriors_are_refused_in_words(rng, answered, demo_posterior):

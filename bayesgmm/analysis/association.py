@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from scipy.stats import norm
 
 from bayesgmm import names
 from bayesgmm.analysis.savage_dickey import BayesFactors
-from bayesgmm.checks import check_share
-from bayesgmm.errors import InputError
+from bayesgmm.checks import check_fitted, check_share
+from bayesgmm.errors import InputError, nearest
 from bayesgmm.inference.map_fit import MapFit
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def associations(
     pandas.DataFrame
         One row per predictor and contrast: ``predictor``, ``contrast``, ``log_odds_ratio`` (the MAP fit's, for a
         bootstrap too, or the posterior mean), ``sd``, ``lower``, ``upper``, ``odds_ratio``, ``or_lower``,
-        ``or_upper``, ``probability_of_direction`` (that the effect has the sign of its median; 0.5 says nothing, above 0.975 its 95% interval leaves out zero),
+        ``or_upper``, ``probability_of_direction`` (that the effect has the sign of its median; 0.5 says nothing, above
+        0.975 its 95% interval leaves out zero),
         ``log10_bayes_factor`` (for an effect against none; above 1 strong, below -1 strong evidence of none; NaN under
         a flat prior), ``shift_<trait>`` with ``_lower`` and ``_upper`` (change of the trait's mean per unit of the
         predictor for the average person; the same for every contrast) and ``engine``.
@@ -65,6 +67,7 @@ def associations(
     effect that the MAP has exactly at the kink of a Laplace prior has no sd, interval or Bayes factor (NaN): sample the
     posterior.
     """
+    check_fitted("associations", result)
     _check_level(level)
     problem = result.problem
     if not problem.predictor_names or problem.n_components < 2:
@@ -103,7 +106,9 @@ def associations(
     return pd.DataFrame(rows)
 
 
-def penetrance(result: MapFit | Posterior | Bootstrap, *, level: float = 0.95) -> pd.DataFrame:
+def penetrance(
+    result: MapFit | Posterior | Bootstrap, variants: str | Sequence[str] | None = None, *, level: float = 0.95
+) -> pd.DataFrame:
     """Component weights of the average person at genotype 0, 1 and 2 of each variant.
 
     Other predictors are at their means; predictors that interact with the variant move with it.
@@ -111,6 +116,8 @@ def penetrance(result: MapFit | Posterior | Bootstrap, *, level: float = 0.95) -
     Parameters
     ----------
     result : MapFit, Posterior or Bootstrap
+    variants : str or sequence of str, optional
+        Default: every variant of the weights' formula.
     level : float, default 0.95
 
     Returns
@@ -122,17 +129,25 @@ def penetrance(result: MapFit | Posterior | Bootstrap, *, level: float = 0.95) -
     Raises
     ------
     InputError
-        If the formula of the weights has no variant.
+        If the formula of the weights has no variant, or not one that is named.
     """
+    check_fitted("penetrance", result)
     _check_level(level)
     problem = result.problem
     if not problem.variant_names:
         raise InputError("penetrance: the formula of the weights has no variant")
+    chosen = [variants] if isinstance(variants, str) else list(problem.variant_names if variants is None else variants)
+    for name in chosen:
+        if name not in problem.variant_names:
+            raise InputError(
+                f"penetrance: the weights' formula has no variant {name!r}; {nearest(str(name), problem.variant_names)}"
+            )
     draws = _draws(result)
     told = _estimate_of(result)
     tails = [(1 - level) / 2, (1 + level) / 2]
     rows = []
-    for v, variant in enumerate(problem.variant_names):
+    for variant in chosen:
+        v = list(problem.variant_names).index(variant)
         for g in names.GENOTYPES:
             weights = _weights_at(problem, draws, problem.profiles[v, g])
             centre = weights.mean(axis=0)

@@ -158,6 +158,9 @@ def _asked(predictors: str | Sequence[str] | None) -> list[str]:
     strange = [name for name in asked if not isinstance(name, str)]
     if strange:
         raise InputError(f"predictors: {strange[0]!r} is a {type(strange[0]).__name__}; give names of predictors")
+    twice = [name for i, name in enumerate(asked) if name in asked[:i]]
+    if twice:
+        raise InputError(f"predictors: {twice[0]!r} is named twice; name each once")
     return asked
 
 
@@ -181,8 +184,8 @@ def _check_kinds(model: Mixture | MapFit, study: StudyLike | None) -> None:
 
 
 def _columns_of(problem: Problem, name: str, study: StudyLike | None) -> list[int]:
-    """Positions of a predictor, or of every column that depends on a variant."""
-    columns = problem.variant_columns.get(name, [name])
+    """Positions of a predictor, of every column that depends on a variant, or of every level of a category."""
+    columns = problem.variant_columns.get(name) or _levels_of(problem, name) or [name]
     unknown = [c for c in columns if c not in problem.predictor_names]
     if unknown:
         known = dict.fromkeys((*problem.predictor_names, *_names_in(study)))
@@ -191,6 +194,12 @@ def _columns_of(problem: Problem, name: str, study: StudyLike | None) -> list[in
             f"{' or the study' if study is not None else ''}; {nearest(unknown[0], known)}"
         )
     return [problem.predictor_names.index(c) for c in columns]
+
+
+def _levels_of(problem: Problem, name: str) -> list[str]:
+    """Columns of a covariate that is text, one a level: ``sex[T.male]`` of ``sex``, and those of ``C(sex)``."""
+    terms = {name, f"C({name})"}
+    return [c for c in problem.predictor_names if c.endswith("]") and c.partition("[")[0] in terms and ":" not in c]
 
 
 def _names_in(study: StudyLike | None) -> list[str]:
@@ -208,7 +217,8 @@ def _with_these(model: Mixture, study: StudyLike | None, asked: Sequence[str]) -
     made = as_study(study)
     known = _names_in(made)
     problem = model.problem(made)
-    absent = [n for n in asked if n in known and n not in problem.variant_names and n not in problem.predictor_names]
+    there = {*problem.variant_names, *problem.predictor_names}
+    absent = [n for n in asked if n in known and n not in there and not _levels_of(problem, n)]
     if not absent:
         return problem
     added = [*([] if model.weights is None else [model.weights]), *(f"`{name}`" for name in absent)]

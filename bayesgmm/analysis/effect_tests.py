@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+IN_THE_FIT = "in the fit already; bayesgmm.test_effect tests it there"  # why a variant has no score test
 TESTS = ("lr", "score", "permutation", "bootstrap")
 
 
@@ -55,7 +56,8 @@ def test_effect(
     study : Study, DataFrame or ndarray
         Of a Mixture; left out for a fit, which has its own.
     predictors : str or sequence of str
-        Columns of the weights' formula, or variants (all columns that depend on one); tested together. A name of the
+        Columns of the weights' formula, variants (all columns that depend on one) or covariates that are text (all
+        levels); tested together. A name of the
         study that is not in a Mixture's formula is added to it.
     tests : str or sequence of {"lr", "score", "permutation", "bootstrap"}
         ``lr``: likelihood ratio against chi-square. ``score``: score test at the null fit against chi-square.
@@ -213,7 +215,7 @@ def _null_of(fit: MapFit) -> tuple[Problem, Parameters]:
 def _why_not(problem: Problem, variant: str, varies: bool) -> str:
     """Why a variant has no score test."""
     if variant in problem.variant_names:
-        return "in the fit already; bayesgmm.test_effect tests it there"
+        return IN_THE_FIT
     return "explained by the predictors of the fit" if varies else "does not vary among the people of the fit"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bayesgmm.checks import seed_or_zero
+from bayesgmm.checks import check_fitted, seed_or_zero
 from bayesgmm.errors import InputError
 from bayesgmm.inference.bridge import Evidence, bridge
 from bayesgmm.inference.laplace import USABLE_K, LaplacePosterior
@@ -52,6 +52,7 @@ def evidence(
     """
     from bayesgmm.inference.map_fit import MapFit
 
+    check_fitted("evidence", result)
     seed = seed_or_zero(seed)
     if method is None:
         method = "laplace" if isinstance(result, MapFit | LaplacePosterior) else "bridge"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayesgmm.analysis.selection_table import CRITERIA
 from bayesgmm.checks import check_share, check_whole
@@ -89,7 +90,11 @@ def _base(specified: Mixture, study: Any) -> Problem | str:
 
 
 def _sizes(given: int | Iterable[int]) -> list[int]:
-    listed = [given] if isinstance(given, int | np.integer) else list(given)
+    if isinstance(given, Study | pd.DataFrame):
+        raise InputError(f"n_components is a {type(given).__name__}; give the study first, then the numbers")
+    if isinstance(given, str) or not isinstance(given, int | np.integer | Iterable):
+        raise InputError(f"n_components = {given!r}; give numbers of components, at least 1, e.g. range(1, 6)")
+    listed = list(given) if isinstance(given, Iterable) else [given]
     wrong = [k for k in listed if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1]
     if wrong or not listed:
         raise InputError(f"n_components = {given!r}; give numbers of components, at least 1, e.g. range(1, 6)")

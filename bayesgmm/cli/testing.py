@@ -101,7 +101,7 @@ def write_effect_tests(
 
 def _write_score_tests(card: Card, study: Study, out: Path, seed: int | None) -> None:
     """Score tests of every variant from the card's fit."""
-    from bayesgmm.analysis.effect_tests import score_variants
+    from bayesgmm.analysis.effect_tests import IN_THE_FIT, score_variants
     from bayesgmm.io.atomic import write_table
 
     options = card.fit.model_dump() | ({} if seed is None else {"seed": seed})
@@ -113,6 +113,8 @@ def _write_score_tests(card: Card, study: Study, out: Path, seed: int | None) ->
     if tested:
         show(best.drop(columns="note"), f"Smallest p-values of {tested} variants tested")
     for note, count in table.loc[table["df"] == 0, "note"].value_counts().items():
+        if note == IN_THE_FIT:
+            note = "in the card's formula already; without --every-variant each of it is tested there"
         typer.echo(f"{count} not tested: {note}")
     typer.echo(f"written: {out / 'score_tests.tsv'}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from bayesgmm.core.small_prior import Model
 from bayesgmm.errors import InputError, Interrupted
 from bayesgmm.inference.many_data import gathered
 from bayesgmm.inference.many_fits import OUTCOMES, ManyFits
+from bayesgmm.model import Mixture
 from bayesgmm.priors import Priors
 from bayesgmm.progress import track
 
@@ -44,6 +46,7 @@ def fit_many(
     threads: int | None = None,
     block: int = BLOCK,
     progress: bool = False,
+    **other: Any,
 ) -> ManyFits:
     """Fit thousands of mixtures of one or two traits, each with several numbers of components, and keep the best.
 
@@ -107,6 +110,7 @@ def fit_many(
     >>> fits.table["n_components"].value_counts().to_dict()
     {1: 90, 2: 10}
     """
+    _refuse_other(other)
     priors = Priors() if priors is None else priors
     if not isinstance(priors, Priors):
         raise InputError(f"priors = {priors!r}; it must be a bayesgmm.Priors")
@@ -236,6 +240,17 @@ def models_of(priors: Priors, families: Sequence[Family], numbers: Sequence[int]
                 )
             )
     return models
+
+
+def _refuse_other(other: dict[str, Any]) -> None:
+    """Refuse arguments that there are not, with a word on those that the single fit has."""
+    for name in other:
+        if name in {f.name for f in fields(Mixture)}:
+            raise InputError(
+                f"{name}: fit_many fits Gaussian mixtures without predictors; for {name}= fit the problems that need it "
+                f"one by one, bayesgmm.Mixture(2, {name}=...).fit(matrix.loc[problem])"
+            )
+        raise TypeError(f"fit_many() got an unexpected keyword argument {name!r}")
 
 
 def _numbers(n_components: int | Iterable[int]) -> list[int]:

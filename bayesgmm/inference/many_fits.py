@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -15,6 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm import names
+from bayesgmm.checks import check_whole
 from bayesgmm.core.many import (
     CONSTANT,
     FITTED,
@@ -224,6 +225,8 @@ class ManyFits:
         pandas.DataFrame
             Rows of :attr:`table` with ``gain`` and ``smallest``, the samples that the smallest component holds.
         """
+        if n is not None:
+            check_whole("n", n, 1)
         return most_bimodal(self, n)
 
     def choices(self) -> pd.DataFrame:
@@ -403,6 +406,8 @@ class ManyFits:
         return ManyData(values, place, row_names, np.empty(0), self.problems)
 
     def _positions(self, problems: slice | Sequence[Any] | None) -> NDArray[np.int64]:
+        if isinstance(problems, str) or not isinstance(problems, slice | Iterable | None):
+            raise InputError(f"problems = {problems!r}; give a slice of positions, or names of problems in a list")
         if problems is None or isinstance(problems, slice):
             return np.arange(self.n_problems)[problems or slice(None)]
         return np.array([self.position(problem) for problem in problems], dtype=np.int64)

@@ -56,6 +56,8 @@ def check_bed(bed: Path, n_samples: int, n_variants: int) -> None:
     """Compare magic number and size of a .bed with its .fam and .bim before anything is read from it."""
     if not bed.exists():
         raise InputError(f"cannot read {bed}: there is no such file")
+    if bed.is_dir():
+        raise InputError(f"cannot read {bed}: it is a folder; give the path of a .bed")
     with bed.open("rb") as handle:
         magic = handle.read(3)
     if magic != _MAGIC:

@@ -41,6 +41,8 @@ def read_table(path: str | PathLike[str], *, id_column: str | None = None) -> pd
     source = Path(path)
     if not source.exists():
         raise InputError(f"cannot read {source}: there is no such file")
+    if source.is_dir():
+        raise InputError(f"cannot read {source}: it is a folder; give the path of a table")
     if source.suffix == ".parquet":
         frame = pd.read_parquet(source)
         if frame.index.name is not None:

@@ -60,6 +60,36 @@ class EffectsPrior:
     _scale: ClassVar[str]  # which field is the scale
     _shapes: ClassVar[tuple[str, ...]] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse values that are out of bounds whatever the predictors, where they are written."""
+        for name in (self._scale, "mean", *self._shapes):
+            given = getattr(self, name)
+            values = list(given.values()) if isinstance(given, Mapping) else given
+            try:
+                self._refuse(name, np.atleast_1d(np.asarray(values, dtype=float)))
+            except (TypeError, ValueError) as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(
+                    f"effects prior: {name} = {given!r}; give a number, one per predictor, or a mapping of predictors to "
+                    "numbers"
+                ) from None
+
+    def _refuse(self, name: str, values: Array) -> None:
+        """Refuse values of a field that are out of its bounds."""
+        if name == "mean":
+            good, allowed = np.isfinite(values), "finite"
+        elif name == self._scale:
+            # a normal without a bound on its sd is flat, and is refused or told where that matters
+            most = np.inf if self._kind == NORMAL else np.finfo(float).max
+            good = (values >= _LEAST_SD) & (values <= most)
+            allowed = f"above 0 (at least {_LEAST_SD:g})" + ("" if self._kind == NORMAL else " and finite")
+        else:
+            low, high = _BOUNDS[name]
+            good, allowed = (values >= low) & (values <= high), _ALLOWED[name]
+        if not good.all():
+            raise InputError(f"effects prior: {name} = {getattr(self, name)!r}; every {name} must be {allowed}")
+
     def resolve(self, predictors: Sequence[str], facts: PredictorFacts | None = None) -> EffectNumbers:
         """Numbers for these predictors.
 
@@ -72,27 +102,12 @@ class EffectsPrior:
         Raises
         ------
         InputError
-            If a value is out of bounds or names a predictor that the model does not have.
+            If a value names a predictor that the model does not have.
         """
         scale, mean = self._values(self._scale, predictors), self._values("mean", predictors)
-        # a normal without a bound on its sd is flat, and is refused or told where that matters
-        most = np.inf if self._kind == NORMAL else np.finfo(float).max
-        if not ((scale >= _LEAST_SD) & (scale <= most)).all():
-            raise InputError(
-                f"effects prior: {self._scale} = {getattr(self, self._scale)!r}; every {self._scale} must be above 0 "
-                f"(at least {_LEAST_SD:g})" + ("" if self._kind == NORMAL else " and finite")
-            )
-        if not np.isfinite(mean).all():
-            name = "mean"
-            raise InputError(f"effects prior: {name} = {getattr(self, name)!r}; every {name} must be finite")
         shape = np.zeros((len(predictors), N_SHAPES))
         for column, name in enumerate(self._shapes):
             shape[:, column] = self._values(name, predictors)
-            low, high = _BOUNDS[name]
-            if not ((shape[:, column] >= low) & (shape[:, column] <= high)).all():
-                raise InputError(
-                    f"effects prior: {name} = {getattr(self, name)!r}; every {name} must be {_ALLOWED[name]}"
-                )
         return EffectNumbers(mean, scale, np.full(len(predictors), self._kind, dtype=np.int64), shape)
 
     def with_scale(self, scale: Mapping[str, float]) -> Self:
