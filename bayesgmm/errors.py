@@ -67,8 +67,8 @@ def first_few(items: Iterable[object], limit: int = 5) -> str:
 def nearest(name: str, known: Iterable[object]) -> str:
     """Return what to say of a name that is not known, e.g. ``"did you mean 'rs1'?"``, or else which names are.
 
-    Ids that differ in their digits are different ids, not misspellings of each other: ``rs9`` is not meant to be
-    ``rs303``. One digit more, fewer or changed of several is a misspelling.
+    Capitals are as small letters. Ids that have little but ``rs`` in common are different ids: ``rs9`` is not meant to
+    be ``rs303``.
     """
     every = [str(item) for item in known]
     near = difflib.get_close_matches(name.lower(), [item.lower() for item in every], 1, cutoff=_ALIKE)

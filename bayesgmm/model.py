@@ -393,6 +393,12 @@ def _is_number(value: Any) -> bool:
     return is_number and bool(np.isfinite(value))
 
 
+def check_model(model: Any) -> None:
+    """Refuse what is no specification, often because the arguments are in another order."""
+    if not isinstance(model, Mixture):
+        raise InputError(f"model is a {type(model).__name__}; give a bayesgmm.Mixture, and then the study")
+
+
 def as_study(given: StudyLike, sample_weight: Any = None) -> Study:
     """A study, with these sample weights where some are given."""
     from bayesgmm.study import Study

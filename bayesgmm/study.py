@@ -169,6 +169,8 @@ class Study:
         """
         if isinstance(traits, pd.DataFrame | pd.Series):
             return cls(traits)
+        if traits is None:
+            raise InputError("traits are None; give a Study, a DataFrame, or an array (n_samples, n_traits)")
         if isinstance(traits, str | PathLike):
             raise InputError(f"traits = {fspath(traits)!r} is a path; read it by bayesgmm.read_study")
         if isinstance(traits, np.ma.MaskedArray):

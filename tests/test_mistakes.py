@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,21 @@ import pandas as pd
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.errors import DataWarning, InputError
+from bayesgmm.errors import DataWarning, InputError, nearest
 from bayesgmm.inference.given_start import explicit_start
 from bayesgmm.study import Study
 from tests.test_options import two_clouds
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What mistakes are made with."""
+
+    study: Study
+    model: bg.Mixture
+    fit: bg.MapFit
+    matrix: np.ndarray
+    many: bg.ManyFits
 
 
 def people(n):
@@ -229,7 +241,7 @@ def test_probabilities_that_are_none(given, said):
         (lambda y: bg.Mixture(2).fit(y, sample_weight="w"), "sample_weight is not numeric"),
         (lambda y: bg.Mixture(2, weights="rs1").fit(y), "there are none; give a Study"),
         (lambda y: bg.Mixture(2, priors=bg.Priors(weights=bg.JeffreysWeights())).fit(y), "no MAP fit"),
-        (lambda y: bg.Mixture(2, priors=bg.Priors(effects=bg.LogOddsNormal(1e-200)), weights="x").fit(y), "neither"),
+        (lambda y: bg.Mixture(2, priors=bg.Priors(effects=bg.LogOddsNormal(1e-20)), weights="x").fit(y), "neither"),
         (lambda y: bg.Mixture(2, covariance="EEV").fit(y * [1e-6, 1e6]), "comparable units"),
         (lambda y: bg.Mixture(2).fit(y).predict_proba(np.array([[np.inf, 1.0]])), "traits are infinite in rows '0'"),
     ],
@@ -237,6 +249,151 @@ def test_probabilities_that_are_none(given, said):
 def test_a_mistake_is_named(call, said):
     with pytest.raises(InputError, match=said):
         call(two_clouds(100)[0])
+
+
+@pytest.fixture(scope="module")
+def carried() -> Carried:
+    """A study with two variants and a covariate that is text, a fit, and many fits."""
+    made = bg.simulate_study(120, means=((0.0,), (4.0,)), seed=3).study
+    sex = pd.DataFrame({"sex": np.where(np.arange(120) % 2, "m", "f")}, index=made.sample_ids)
+    study = Study(made.dataset["traits"].to_pandas(), made.dataset["dosages"].to_pandas(), sex)
+    matrix = np.random.default_rng(0).normal(size=(3, 30))
+    fit = bg.Mixture(2, weights="rs1").fit(study, restarts=1)
+    return Carried(study, bg.Mixture(2, weights="rs1"), fit, matrix, bg.fit_many(matrix, range(1, 3), restarts=1))
+
+
+SEEDED = {
+    "fit": lambda c, s: c.model.fit(c.study, seed=s),
+    "sample": lambda c, s: c.model.sample(c.study, seed=s),
+    "variational": lambda c, s: c.model.variational(c.study, seed=s),
+    "laplace": lambda c, s: c.fit.laplace(seed=s),
+    "normal_draws": lambda c, s: c.fit.normal_draws(seed=s),
+    "impute": lambda c, s: c.fit.impute(seed=s),
+    "simulate": lambda c, s: c.fit.simulate(5, seed=s),
+    "simulate_study": lambda c, s: bg.simulate_study(10, seed=s),
+    "simulate_genotypes": lambda c, s: bg.simulate.simulate_genotypes(10, [0.2], seed=s),
+    "fit_many": lambda c, s: bg.fit_many(c.matrix, seed=s),
+    "select": lambda c, s: bg.select(c.study, seed=s),
+    "components_test": lambda c, s: bg.components_test(bg.Mixture(1).fit(c.study), bg.Mixture(2).fit(c.study), seed=s),
+    "evidence": lambda c, s: bg.evidence(c.fit, seed=s),
+    "tempering": lambda c, s: bg.evidence(c.fit, "smc", seed=s),
+    "check_fit": lambda c, s: bg.check_fit(c.fit, seed=s),
+    "bootstrap": lambda c, s: bg.bootstrap(c.fit, seed=s),
+    "standard_errors": lambda c, s: bg.standard_errors(c.fit, "bootstrap", seed=s),
+    "test_effect": lambda c, s: bg.test_effect(c.fit, predictors="rs1", seed=s),
+    "enrichment": lambda c, s: bg.enrichment(c.fit, c.study, seed=s),
+    "select_predictors": lambda c, s: bg.select_predictors(c.model, c.study, seed=s),
+    "prior_predictive": lambda c, s: bg.prior_predictive(c.model, c.study, seed=s),
+    "prior_conflict": lambda c, s: bg.prior_conflict(c.model, c.study, seed=s),
+    "prior_study": lambda c, s: bg.prior_study(c.model, c.study, seed=s),
+    "sensitivity": lambda c, s: bg.sensitivity(c.model, c.study, {"effects.sd": [0.1]}, seed=s),
+    "tipping_points": lambda c, s: bg.tipping_points(c.model, c.study, seed=s),
+}
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_seeds_that_are_none_are_refused_alike_everywhere(carried, name):
+    for seed in ("1", -1, 1.5, True, 2**63):
+        with pytest.raises(InputError, match=rf"^seed = {seed!r}; it must be a whole number, from 0 to 2\*\*63 - 1"):
+            SEEDED[name](carried, seed)
+
+
+def test_a_large_seed_is_taken_and_kept(carried, tmp_path):
+    fit = carried.model.fit(carried.study, seed=np.int64(2**63 - 1), restarts=1)
+    fit.save(tmp_path / "fit.nc")
+    assert bg.read_fit(tmp_path / "fit.nc").seed == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        # numbers of another kind
+        (lambda c: c.model.fit(c.study, restarts="10"), "restarts = '10'; it must be a whole number of at least 1"),
+        (lambda c: c.model.fit(c.study, max_iterations=2.5), "max_iterations = 2.5; it must be a whole number"),
+        (lambda c: c.model.fit(c.study, tolerance="x"), "tolerance = 'x'; it must be above 0"),
+        (lambda c: c.model.sample(c.study, draws="100"), "draws = '100'; it must be a whole number of at least 4"),
+        (lambda c: c.model.sample(c.study, cores=0), "cores = 0; .* at least 1, or None for one a processor"),
+        (lambda c: c.model.sample(c.study, target_accept="0.9"), "target_accept = '0.9'; it must be between 0 and 1"),
+        (lambda c: c.model.variational(c.study, restarts="1"), "restarts = '1'; it must be a whole number"),
+        (lambda c: c.fit.laplace("x"), "draws = 'x'; it must be a whole number of at least 100"),
+        (lambda c: c.fit.simulate("10"), "n = '10'; it must be a whole number of at least 1"),
+        (lambda c: bg.select(c.study, draws="x"), "draws = 'x'; it must be a whole number of at least 800"),
+        (lambda c: bg.bootstrap(c.fit, workers="2"), "workers = '2'; it must be a whole number"),
+        (lambda c: bg.fit_many(c.matrix, threads="2"), "threads = '2'; it must be a whole number"),
+        (lambda c: bg.associations(c.fit, level="0.9"), "level = '0.9'; it must be between 0 and 1"),
+        (lambda c: bg.standard_errors(c.fit, level="0.9"), "level = '0.9'; it must be between 0 and 1"),
+        (lambda c: bg.fit_many(c.matrix, "1:4"), "n_components = '1:4'; give numbers of components"),
+        (lambda c: bg.select(c.study, "1:4"), "n_components = '1:4'; give numbers of components"),
+        (lambda c: c.many.most_bimodal("20"), "n = '20'; it must be a whole number of at least 1"),
+        (lambda c: c.many.most_bimodal(-1), "n = -1; it must be a whole number of at least 1"),
+        # tables and files of another kind
+        (lambda c: Study(None), "traits is a NoneType; give a DataFrame indexed by sample id"),
+        (lambda c: Study(c.matrix), "traits is a ndarray; .* Study.from_array takes arrays"),
+        (lambda c: Study(c.study.dataset["traits"].to_pandas(), c.matrix), "genotypes is a ndarray; give a DataFrame"),
+        (lambda c: c.model.fit(None), "traits are None; give a Study"),
+        (lambda c: bg.read_study("/"), "cannot read /: it is a folder"),
+        (lambda c: bg.read_study(None), "traits is a NoneType; give the path of a table"),
+        (lambda c: c.fit.predict_proba("x"), "predict: traits are not numeric"),
+        (lambda c: c.many.predict_proba("x"), "it must be numeric"),
+        (lambda c: c.many.responsibilities("x"), "problems = 'x'; give a slice of positions, or names"),
+        # arguments in another order, or of another function
+        (lambda c: bg.select(range(1, 3), c.study), "n_components is a Study; give the study first"),
+        (lambda c: bg.evidence(c.study), "evidence: given a Study; give a fit"),
+        (lambda c: bg.associations(c.study), "associations: given a Study; give a fit"),
+        (lambda c: bg.penetrance(c.study), "penetrance: given a Study; give a fit"),
+        (lambda c: bg.group_scales(c.study), "group_scales: given a Study; give a fit"),
+        (lambda c: bg.enrichment(c.study, c.study), "enrichment: given a Study; give a fit"),
+        (lambda c: bg.prior_predictive(c.study, c.model), "model is a Study; give a bayesgmm.Mixture, and then"),
+        (lambda c: bg.select_predictors(c.study, c.model), "model is a Study; give a bayesgmm.Mixture, and then"),
+        (lambda c: bg.propriety(c.study, c.model), "model is a Study; give a bayesgmm.Mixture, and then"),
+        (lambda c: bg.fit_many(c.matrix, noise=True), r"noise: fit_many fits Gaussian .* bayesgmm.Mixture\(2, noise="),
+        (lambda c: bg.fit_many(c.matrix, df="each"), r"df: fit_many fits Gaussian .* bayesgmm.Mixture\(2, df="),
+        # names and priors
+        (lambda c: bg.test_effect(c.model, c.study, ["rs1", "rs1"]), "predictors: 'rs1' is named twice"),
+        (lambda c: bg.test_effect(c.model, c.study, "rs303"), "'rs303' is neither .* known are 'rs1', 'rs2', 'sex'"),
+        (lambda c: bg.penetrance(c.fit, "rs2"), "the weights' formula has no variant 'rs2'"),
+        (lambda c: bg.LogOddsNormal(sd=-1), "effects prior: sd = -1; every sd must be above 0"),
+        (lambda c: bg.LogOddsNormal({"rs1": "x"}), "effects prior: sd = {'rs1': 'x'}; give a number"),
+    ],
+)
+def test_a_mistake_of_kind_or_order_is_named(carried, call, said):
+    with pytest.raises(InputError, match=said):
+        call(carried)
+
+
+def test_one_name_is_a_list_of_one(carried):
+    study, fit = carried.study, carried.fit
+    traits, dosages = study.dataset["traits"].to_pandas(), study.dataset["dosages"].to_pandas()
+    assert bg.read_study(traits, dosages, variants="rs1").variant_names == ["rs1"]
+    pd.testing.assert_frame_equal(bg.penetrance(fit, "rs1"), bg.penetrance(fit))
+    pd.testing.assert_frame_equal(
+        bg.enrichment(fit, study, variants="rs2"), bg.enrichment(fit, study, variants=["rs2"])
+    )
+
+
+@pytest.mark.parametrize("weights", [None, "sex", "rs1 + C(sex)"])
+def test_a_covariate_that_is_text_is_tested_by_its_levels(carried, weights):
+    model = bg.Mixture(2, weights=weights)
+    found = bg.test_effect(model, carried.study, "sex", tests=["lr", "score"], restarts=2)
+    assert found.effects == ["sex"]
+    assert (found["df"] == 1).all()
+    # half of the people are each: none of them is rare
+    assert found.attrs["carriers"] > 10
+
+
+def test_names_are_suggested_where_they_are_misspellings():
+    ids = ["rs101", "rs202", "rs303"]
+    assert nearest("rs1O1", ids) == "did you mean 'rs101'?"
+    assert nearest("AGE", ["age", "sex"]) == "did you mean 'age'?"
+    assert nearest("rs9", ids) == "known are 'rs101', 'rs202', 'rs303'"
+
+
+def test_a_class_of_one_person_is_told():
+    pytest.importorskip("sklearn")
+    y, z, _ = two_clouds(100)
+    labels = np.where(np.arange(100) == 0, "alone", np.where(z, "one", "two"))
+    with pytest.warns(DataWarning, match="classes 'alone' have one person each"):
+        bg.sklearn.MixtureClassifier(covariance="EEI").fit(y, labels)
 
 
 def test_a_prior_of_the_weights_says_nothing_of_one_component():

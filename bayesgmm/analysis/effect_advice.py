@@ -37,7 +37,9 @@ def carriers_of(problem: Problem, p: int, count: NDArray[np.float64]) -> float:
     of_variants = {name for columns in problem.variant_columns.values() for name in columns}
     if len(np.unique(np.round(column, 6))) > 3 and problem.predictor_names[p] not in of_variants:
         return float("inf")
-    rare = np.abs(column - np.median(column)) > 0.5 * (column.max() - column.min()) / 2.0
+    # a value that somebody has: half way between two values everybody would be rare
+    common = np.quantile(column, 0.5, method="lower")
+    rare = np.abs(column - common) > 0.25 * np.ptp(column)
     inside = float(count @ rare)
     return min(inside, float(count.sum()) - inside)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency, norm
 
 from bayesgmm import names
+from bayesgmm.checks import check_fitted, check_seed, check_share, check_whole
 from bayesgmm.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def enrichment(
     result: MapFit | Posterior,
     study: Study,
     *,
-    variants: list[str] | None = None,
+    variants: str | list[str] | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -40,7 +41,7 @@ def enrichment(
     result : MapFit or Posterior
     study : Study
         With the genotypes; people are matched by id.
-    variants : list of str, optional
+    variants : str or list of str, optional
         Default: every variant of the study.
     level : float, default 0.95
     draws : int, default 2000
@@ -61,9 +62,13 @@ def enrichment(
     InputError
         If the study has no genotypes, a variant is unknown, or no person is shared.
     """
+    check_fitted("enrichment", result)
+    check_share("level", level)
+    check_whole("draws", draws, 1)
+    check_seed(seed)
     if not hasattr(study, "variant_names"):
         raise InputError(f"enrichment: study is a {type(study).__name__}; give the bayesgmm.Study with the genotypes")
-    chosen = study.variant_names if variants is None else variants
+    chosen = [variants] if isinstance(variants, str) else study.variant_names if variants is None else variants
     unknown = [v for v in chosen if v not in study.variant_names]
     if unknown or not chosen:
         raise InputError(

@@ -25,6 +25,7 @@ from bayesgmm.errors import InputError, first_few
 from bayesgmm.inference.density import FusedDensity
 from bayesgmm.inference.laplace import USABLE_K, LaplaceRun, log_evidence_by_curvature
 from bayesgmm.inference.search import fit_map
+from bayesgmm.model import check_model
 from bayesgmm.progress import track
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def select_predictors(
     {'rs101': 1.0, 'rs202': 1.0, 'rs303': 0.0}
     """
     began = time.perf_counter()
+    check_model(model)
     seed = seed_or_zero(seed)
     if not (isinstance(draws, int) and draws == 0):
         check_whole("draws", draws, 100, ", or 0 for Laplace's approximation alone")

@@ -17,6 +17,7 @@ from bayesgmm.checks import check_whole, seed_or_zero
 from bayesgmm.core.effect_density import NORMAL
 from bayesgmm.errors import InputError
 from bayesgmm.inference.prior_draws import draw_prior, simulate_traits
+from bayesgmm.model import check_model
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
@@ -61,6 +62,7 @@ def prior_predictive(
     InputError
         If draws are out of bounds, or the covariance family has no density of its own.
     """
+    check_model(model)
     check_whole("draws", draws, 1)
     seed = seed_or_zero(seed)
     problem = model.problem(study, sample_weight)

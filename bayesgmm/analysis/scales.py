@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayesgmm import names
-from bayesgmm.checks import check_share
+from bayesgmm.checks import check_fitted, check_share
 from bayesgmm.core.learned_scales import GroupScales, HorseshoeScales
 from bayesgmm.errors import InputError
 
@@ -47,6 +47,7 @@ def group_scales(posterior: Posterior, *, level: float = 0.95) -> pd.DataFrame:
     InputError
         If the posterior is of another prior, or the level out of bounds.
     """
+    check_fitted("group_scales", posterior)
     _check_level(level)
     scales = posterior.problem.priors.scales
     if not isinstance(scales, GroupScales):
@@ -102,6 +103,7 @@ def effective_effects(posterior: Posterior, *, level: float = 0.95) -> pd.DataFr
     InputError
         If the posterior is of another prior, or the level out of bounds.
     """
+    check_fitted("effective_effects", posterior)
     _check_level(level)
     scales = posterior.problem.priors.scales
     if not isinstance(scales, HorseshoeScales):

@@ -25,7 +25,7 @@ from bayesgmm.inference.posterior import Posterior
 from bayesgmm.inference.search import fit_map, with_a_mode
 from bayesgmm.inference.tidy import label_at
 from bayesgmm.inference.variational_posterior import VariationalPosterior
-from bayesgmm.model import Mixture
+from bayesgmm.model import Mixture, check_model
 from bayesgmm.progress import track
 
 if TYPE_CHECKING:
@@ -333,8 +333,7 @@ def base_of(
     model: Mixture, study: Any, base: MapFit | Posterior | None, seed: int, sample_weight: Any
 ) -> tuple[MapFit, Posterior | None]:
     """The model's own fit, and its posterior where one was given."""
-    if not isinstance(model, Mixture):
-        raise InputError(f"model is a {type(model).__name__}; give a bayesgmm.Mixture, and then the study")
+    check_model(model)
     if base is not None and not isinstance(base, MapFit | Posterior):
         raise InputError(f"base is a {type(base).__name__}; give a fit or a posterior of the model")
     if isinstance(base, VariationalPosterior):

@@ -247,8 +247,8 @@ def _refuse_other(other: dict[str, Any]) -> None:
     for name in other:
         if name in {f.name for f in fields(Mixture)}:
             raise InputError(
-                f"{name}: fit_many fits Gaussian mixtures without predictors; for {name}= fit the problems that need it "
-                f"one by one, bayesgmm.Mixture(2, {name}=...).fit(matrix.loc[problem])"
+                f"{name}: fit_many fits Gaussian mixtures without predictors; for {name}= fit the problems that need "
+                f"it one by one, bayesgmm.Mixture(2, {name}=...).fit(matrix.loc[problem])"
             )
         raise TypeError(f"fit_many() got an unexpected keyword argument {name!r}")
 

@@ -157,7 +157,10 @@ def _traits(problem: Problem, traits: Any) -> tuple[Array, Any, Study | None]:
         if absent:
             raise InputError(f"predict: traits lack the column {absent[0]!r}")
         return traits[wanted].to_numpy(dtype=float), [str(i) for i in traits.index], None
-    values = np.asarray(traits, dtype=float)
+    try:
+        values = np.asarray(traits, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"predict: traits are not numeric: {error}") from error
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or values.shape[1] != len(wanted):
         raise InputError(f"predict: traits have shape {np.shape(traits)}; expected (m, {len(wanted)})")

@@ -71,8 +71,8 @@ class EffectsPrior:
                 if isinstance(error, InputError):
                     raise
                 raise InputError(
-                    f"effects prior: {name} = {given!r}; give a number, one per predictor, or a mapping of predictors to "
-                    "numbers"
+                    f"effects prior: {name} = {given!r}; give a number, one per predictor, or a mapping of predictors "
+                    "to numbers"
                 ) from None
 
     def _refuse(self, name: str, values: Array) -> None:

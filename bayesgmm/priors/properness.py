@@ -11,6 +11,7 @@ import pandas as pd
 
 from bayesgmm import names
 from bayesgmm.core.families import family_of
+from bayesgmm.errors import InputError
 
 if TYPE_CHECKING:
     from bayesgmm.model import Mixture
@@ -87,6 +88,8 @@ def propriety(model: Mixture, study: Any, sample_weight: Any = None) -> Propriet
     >>> bg.propriety(bg.Mixture(1, priors=bg.Priors.jeffreys()), y).proper
     True
     """
+    if not hasattr(model, "n_components"):
+        raise InputError(f"propriety: model is a {type(model).__name__}; give a bayesgmm.Mixture, and then the study")
     return model.problem(study, sample_weight).propriety()
 
 

@@ -14,7 +14,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from bayesgmm.errors import FitWarning, InputError, first_few, warn
+from bayesgmm.errors import DataWarning, FitWarning, InputError, first_few, warn
 from bayesgmm.sklearn.class_models import (
     OwnMixtures,
     People,
@@ -158,6 +158,13 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         n_classes = len(self.classes_)
         people = np.bincount(labels, weights, n_classes)
+        alone = [str(self.classes_[c]) for c in np.flatnonzero(np.bincount(labels, minlength=n_classes) == 1)]
+        if alone:
+            warn(
+                f"classes {first_few(alone)} have one person each, so their spread is what the prior and the other classes "
+                "say, and their share is hardly known; leave them out, join them, or find more people",
+                DataWarning,
+            )
         self.class_prior_ = people / people.sum() if self.class_prior is None else self._given_prior(n_classes)
         names_in = getattr(self, "feature_names_in_", None)
         known = People(X, labels, self.classes_.tolist(), weights, names_in)
