@@ -115,10 +115,60 @@ def test_a_formula_within_another_is_its_start():
     found = bg.select(study, [1, 2], weights=[None, "rs1", "rs1 + rs2"], priors=FLAT, seed=1)
     heights = found.table.set_index(["n_components", "weights"])["log_likelihood"]
     assert heights[(2, "")] <= heights[(2, "rs1")] <= heights[(2, "rs1 + rs2")]
-    assert heights[(1, "")] == pytest.approx(heights[(1, "rs1 + rs2")])
     assert found.best.problem.formula == "rs1"
     single = bg.Mixture(2, weights="rs1 + rs2", priors=FLAT).fit(study)
     assert heights[(2, "rs1 + rs2")] == pytest.approx(single.log_likelihood, abs=1e-6)
+
+
+@pytest.mark.parametrize("formulas", [[None, "rs1"], ["rs1", "rs2"]])
+def test_one_component_knows_no_formula(formulas):
+    """It is fitted and counted once, whatever the formulas, and is a start and a null of two with each."""
+    study = simulate_study(300, effects=[[0.8], [0.0]], seed=2).study
+    found = bg.select(study, [1, 2], weights=formulas, priors=FLAT, seed=1, also=["blrt"], bootstrap=19)
+    t = found.table
+    assert t["n_components"].tolist() == [1, 2, 2]
+    assert t["weights"].tolist() == ["", *(f or "" for f in formulas)]
+    assert found.fits[0].problem.formula is None
+    assert found.fit(1, weights="rs1") is found.fits[0]
+    larger = [found.fit(2, weights=f or "") for f in formulas]
+    assert all(f.starts["method"].str.startswith("split of 1").any() for f in larger)
+    # two models of two components share what one has alone
+    log_z = -0.5 * t["bic"].to_numpy()
+    weight = np.exp(log_z - log_z.max()) * [1.0, 0.5, 0.5]
+    np.testing.assert_allclose(t["probability"], weight / weight.sum(), rtol=1e-10)
+    assert (t["probability_by"] == "bic").all()
+    # the entropy of each is held against the same one component
+    for fit, nec in zip(larger, t["nec"][1:], strict=True):
+        r = fit.responsibilities.values
+        gained = fit.log_likelihood - found.fits[0].log_likelihood
+        assert nec == pytest.approx(-(r * np.log(np.maximum(r, 1e-300))).sum() / gained)
+    ratios = [2.0 * (f.log_likelihood - found.fits[0].log_likelihood) for f in larger]
+    assert min(abs(ratio - t["lrt"][0]) for ratio in ratios) < 1e-6
+
+
+def test_entropy_does_not_choose_people_alone():
+    y = np.concatenate([np.random.default_rng(1).normal(0, 1, 40), [60.0]])
+    found = bg.select(y, range(1, 4), priors=bg.Priors(components=bg.NormalInverseWishart(scale=0.5)))
+    alone = found.table["smallest"] < 2.0
+    assert alone[1]
+    assert found.table["nec"][alone].isna().all()
+    assert (found.table["entropy"] != 0.0).eq(found.table["entropy"] > 1e-12).all()
+    assert found.choices.set_index("criterion")["n_components"]["nec"] == 1
+
+
+def test_numbers_say_what_they_are():
+    y = np.random.default_rng(4).normal(size=200)
+    found = bg.select(y, range(1, 4), also=["blrt", "loo"], bootstrap=19, engine="laplace")
+    told = found.choices.set_index("criterion")["value_is"]
+    assert (told["blrt"], told["loo"], told["bic"]) == ("p-value", "-2 elpd", "BIC")
+    notes = " ".join(found.notes)
+    assert "blrt: the value is the p-value of a test" in notes
+    assert "loo: the smallest model that is not clearly worse" in notes
+    assert "probability of each number of components, from BIC" in notes
+    assert all(note in repr(found) for note in found.notes)
+    found = bg.select(y, [1, 2], also=["evidence"], engine="laplace")
+    assert "from the evidence" in found.notes[-1]
+    assert (found.table["probability_by"] == "evidence").all()
 
 
 def test_a_model_that_fails_is_a_row(two_humps):

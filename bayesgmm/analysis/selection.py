@@ -19,14 +19,17 @@ from bayesgmm.analysis.selection_grid import OF_MODEL, Grid, check_numbers, crit
 from bayesgmm.analysis.selection_table import (
     CRITERIA,
     KIND,
+    VALUE_IS,
     chosen_values,
     column_of,
     differs,
+    knows_no_formula,
+    log_evidences,
     model_probabilities,
     size_probabilities,
     told_of,
 )
-from bayesgmm.analysis.selection_words import Stability, cautions_of, verdict_of
+from bayesgmm.analysis.selection_words import Stability, cautions_of, notes_of, verdict_of
 from bayesgmm.analysis.selection_work import DRAWN, Work
 from bayesgmm.checks import check_above_zero, check_whole, seed_or_zero
 from bayesgmm.errors import FitWarning, InputError
@@ -49,17 +52,20 @@ class Selection:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a model. ``n_components``, ``covariance``, ``weights`` (formula), ``noise``, ``df`` (degrees of freedom;
-        all three are text, empty for none), ``n_parameters``, ``log_likelihood``, ``log_posterior``; the criteria, of
-        each of which smaller is better: ``bic``, ``icl``,
-        ``aic``, ``nec`` (entropy of the memberships as a share of the likelihood gained over one component; one
-        component has 1), and where asked for ``loo`` (-2 elpd) with ``loo_se``, ``loo_high_k`` (people for whom it
-        is not to be believed), ``loo_by`` (the engine), ``loo_diff`` and ``loo_diff_se`` (how far above the lowest, and
-        the standard error of that; NaN of models that are not compared because k-hats are high), ``evidence`` (-2 log
-        marginal likelihood) with ``evidence_se``, ``evidence_k`` (k-hat of the importance draws) and ``evidence_by``,
-        ``lrt`` with ``lrt_p`` and ``lrt_draws`` (bootstrap test of this number of components against one more);
-        ``entropy`` of the memberships (nats); ``probability`` (posterior probability of the model, every number of
-        components equally likely a priori and the models of each too);
+        One row a model; one component alone, which has no weights that a formula could move, is one model whatever the
+        formulas, its formula empty. ``n_components``, ``covariance``, ``weights`` (formula), ``noise``, ``df`` (degrees
+        of freedom; all three are text, empty for none), ``n_parameters``, ``log_likelihood``, ``log_posterior``; the
+        criteria, of each of which smaller is better: ``bic``, ``icl``, ``aic``, ``nec`` (entropy of the memberships as
+        a share of the likelihood gained over one component; one component has 1; NaN where a component holds fewer than
+        two people), and where asked for ``loo`` (-2 elpd) with ``loo_se``, ``loo_high_k`` (people for whom it is not to
+        be believed), ``loo_by`` (the engine), ``loo_diff`` and ``loo_diff_se`` (how far above the lowest, and the
+        standard error of that; NaN of models that are not compared because k-hats are high), ``evidence`` (-2 log
+        marginal likelihood) with ``evidence_se``, ``evidence_k`` (k-hat of the importance draws) and ``evidence_by``;
+        ``lrt`` with ``lrt_p`` and ``lrt_draws`` (bootstrap test of this number of components against one more: a
+        p-value, of one component beside several formulas the smallest); ``entropy`` of the memberships (nats);
+        ``smallest`` (people whom the smallest component holds); ``probability`` (posterior probability of the model,
+        every number of components equally likely a priori and the models of each too) and ``probability_by``, what it
+        is from: "evidence" where that was asked for, else "bic";
         ``converged``, ``starts``, ``reached`` (starts that were followed to the best mode), ``seconds``, ``status``
         ("fitted" or "failed") and ``reason``.
     criterion : str
@@ -111,7 +117,8 @@ class Selection:
         asked = told_of(weights, False if noise is None else noise, df)
         for column, given in (("weights", weights), ("noise", noise), ("df", df)):
             if given is not None or differs(t, column):
-                chosen &= t[column] == asked[column]
+                alike = t[column] == asked[column]
+                chosen &= alike | knows_no_formula(t) if column == "weights" else alike
         rows = [int(r) for r in t.index[chosen] if int(r) in self.fits]
         if len(rows) != 1:
             other = "".join(f", {c} {asked[c]!r}" for c in ("noise", "df") if differs(t, c))
@@ -129,7 +136,7 @@ class Selection:
 
     @property
     def choices(self) -> pd.DataFrame:
-        """What every criterion chooses: ``criterion``, ``n_components``, the kind of model, ``value``."""
+        """What every criterion chooses: ``criterion``, ``n_components``, the kind of model, ``value``, ``value_is``."""
         rows = []
         for criterion in CRITERIA:
             if column_of(criterion) in self.table:
@@ -138,8 +145,8 @@ class Selection:
                     first = ranked.iloc[0]
                     kind = [first[name] for name in KIND]
                     value = float(first[column_of(criterion)])
-                    rows.append((criterion, int(first[names.N_COMPONENTS]), *kind, value))
-        return pd.DataFrame(rows, columns=["criterion", names.N_COMPONENTS, *KIND, "value"])
+                    rows.append((criterion, int(first[names.N_COMPONENTS]), *kind, value, VALUE_IS[criterion]))
+        return pd.DataFrame(rows, columns=["criterion", names.N_COMPONENTS, *KIND, "value", "value_is"])
 
     @property
     def n_components_probability(self) -> pd.DataFrame:
@@ -161,18 +168,23 @@ class Selection:
         """What should worry the reader, a sentence or two each."""
         return cautions_of(self)
 
+    @property
+    def notes(self) -> list[str]:
+        """How the numbers are to be read: what each is of, and by which rule it chooses."""
+        return notes_of(self)
+
     def summary(self) -> str:
-        """Verdict, cautions, and what every criterion chooses."""
+        """Verdict, cautions, what every criterion chooses, and how to read it."""
         lines = [self.verdict, *(f"- {caution}" for caution in self.cautions)]
         alike = [name for name in KIND[1:] if not differs(self.table, name)]
         choices = self.choices.drop(columns=alike)
-        return "\n".join([*lines, choices.round(3).to_string(index=False)])
+        return "\n".join([*lines, choices.round(3).to_string(index=False), *self.notes])
 
     def __repr__(self) -> str:
         fitted = int((self.table["status"] == "fitted").sum())
         return (
             f"Selection: {fitted} of {len(self.table)} models fitted in {self.seconds:.1f} s; of every criterion "
-            f"smaller is better\n{self.summary()}"
+            f"{'but the test (blrt) ' if 'lrt_p' in self.table else ''}smaller is better\n{self.summary()}"
         )
 
     def plot(self, criterion: str | None = None) -> Figure:
@@ -234,9 +246,9 @@ def select(
         Degrees of freedom of Student-t components; ``[None, "shared"]`` compares Gaussian ones with them. Left out: as
         ``model`` has it.
     criterion : {"bic", "icl", "aic", "nec", "loo", "evidence", "blrt"}
-        What chooses; of all of them smaller is better. ``"bic"``: the density, with a price of ``log n`` a parameter
-        (Keribin 2000: consistent). ``"icl"``: BIC plus twice the entropy of the memberships, for clusters that are
-        apart (Biernacki, Celeux and Govaert 2000). ``"aic"``: prediction; tends to too many. ``"nec"``: entropy as a
+        What chooses; of all but the test smaller is better. ``"bic"``: the density, with a price of ``log n`` a
+        parameter (Keribin 2000: consistent). ``"icl"``: BIC plus twice the entropy of the memberships, for clusters
+        that are apart (Biernacki, Celeux and Govaert 2000). ``"aic"``: prediction; tends to too many. ``"nec"``: entropy as a
         share of the likelihood gained (Celeux and Soromenho 1996). ``"loo"``: prediction by the posterior; the
         smallest model that is not clearly worse than the best (by less than 4 units of elpd or 2 standard errors),
         since a superfluous component hardly harms prediction; models whose draws cannot be trusted (k-hat of the
@@ -313,6 +325,7 @@ def select(
             work.test(bootstrap, level)
         best, stability = work.checked(criterion, level, restarts, limits)
     work.table["probability"] = model_probabilities(work.table)
+    work.table["probability_by"] = log_evidences(work.table)[3]
     return Selection(
         table=work.table,
         criterion=criterion,

@@ -72,12 +72,46 @@ class Grid:
         return cls(study, _sizes(n_components), covariances, models, template.priors if priors is None else priors)
 
     def cells(self) -> dict[Key, Cell]:
-        """A cell of the search for every model; what the study cannot carry has its reason."""
+        """A cell of the search for every model; what the study cannot carry has its reason.
+
+        One component has no weights and so is one model whatever the formula: its cells under the formulas are
+        ``same_as`` the one without. Where that is not among the models, it is added to them.
+        """
 
         def specify(base: Problem, size: int, family: str) -> Problem:
             return base.respecified(size, family, self.priors, self.models[0].reference)
 
-        return cells_of([_base(one, self.study) for one in self.models], self.covariances, self.sizes, specify)
+        bases = [_base(one, self.study) for one in self.models]
+        cells = cells_of(bases, self.covariances, self.sizes, specify)
+        if 1 not in self.sizes:
+            return cells
+        for tails in dict.fromkeys(one.df for one in self.models):
+            # a formula that the study cannot carry stays, for its reason
+            alike = [j for j, one in enumerate(self.models) if _is_alone(one, tails) and isinstance(bases[j], Problem)]
+            if len(alike) < 2:
+                continue
+            listed = next((j for j in alike if self.models[j].weights is None), None)
+            if listed is None:
+                listed = len(self.models)
+                self.models.append(replace(self.models[alike[0]], weights=None))
+                base = _base(self.models[listed], self.study)
+                added = cells_of([base], self.covariances, [1], specify)
+                cells = _renamed(added, listed) | cells
+            for j in alike:
+                for family in self.covariances:
+                    if j != listed:
+                        cells[Key(j, family, 1)].same_as = Key(listed, family, 1)
+        return cells
+
+
+def _is_alone(specified: Mixture, tails: Any) -> bool:
+    """Whether one component of these tails is all that a model with one has: noise and a spike have weights."""
+    return specified.noise is False and specified.spike is None and specified.df == tails
+
+
+def _renamed(cells: dict[Key, Cell], base: int) -> dict[Key, Cell]:
+    """Cells of the base 0 as those of another."""
+    return {key._replace(base=base): replace(cell, key=key._replace(base=base)) for key, cell in cells.items()}
 
 
 def _base(specified: Mixture, study: Any) -> Problem | str:

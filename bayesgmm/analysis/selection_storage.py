@@ -59,6 +59,8 @@ def read_selection(path: str | PathLike[str]) -> Selection:
     columns = {str(name): stored[name].values for name in stored.data_vars}
     table = pd.DataFrame({name: _read(values) for name, values in columns.items()})
     table["converged"] = table["converged"] == 1.0
+    if "smallest" not in table:
+        table["smallest"] = np.nan
     for name in set(KIND) - set(table):
         # of an earlier version, which compared none
         table[name] = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,19 @@ Array = NDArray[np.float64]
 
 KIND = ["covariance", "weights", "noise", "df"]  # columns in which models of one number of components differ
 CRITERIA = ("bic", "icl", "aic", "nec", "loo", "evidence", "blrt")
+# what a criterion's value is
+VALUE_IS = {
+    "bic": "BIC",
+    "icl": "ICL",
+    "aic": "AIC",
+    "nec": "entropy / gain",
+    "loo": "-2 elpd",
+    "evidence": "-2 log evidence",
+    "blrt": "p-value",
+}
+
+_FEWEST = 2.0  # people that every component must hold for the normalised entropy to be of use
+_NOTHING = 1e-12  # nats: less is rounding
 
 
 def column_of(criterion: str) -> str:
@@ -36,7 +49,7 @@ def chosen_values(table: pd.DataFrame, criterion: str, level: float) -> pd.Serie
     Leave-one-out does not compare what cannot be believed, and puts the smallest model first of those that are not
     clearly worse than the best (:func:`bayesgmm.analysis.leave_one_out.alike`); values are places. The bootstrap test
     leaves of every family and formula the smallest number of components that is not rejected against one more; BIC
-    decides among these.
+    decides among these. The normalised entropy leaves out models with a component of fewer than two people.
     """
     if criterion == "loo" and "loo_diff" in table:
         return _places_by_loo(table)
@@ -44,7 +57,7 @@ def chosen_values(table: pd.DataFrame, criterion: str, level: float) -> pd.Serie
         return table[criterion].astype(float)
     values = pd.Series(np.nan, index=table.index)
     fitted = table[table["status"] == "fitted"]
-    for _, rows in fitted.groupby(KIND):
+    for _, rows in by_kind(fitted):
         ordered = rows.sort_values(names.N_COMPONENTS)
         enough = np.flatnonzero(ordered["lrt_p"].to_numpy(dtype=float) > level)
         tested = np.flatnonzero(ordered["lrt_p"].notna().to_numpy())
@@ -53,6 +66,27 @@ def chosen_values(table: pd.DataFrame, criterion: str, level: float) -> pd.Serie
             place = enough[0] if len(enough) else min(tested[-1] + 1, len(ordered) - 1)
             values[ordered.index[place]] = ordered["bic"].iloc[place]
     return values
+
+
+def knows_no_formula(table: pd.DataFrame) -> pd.Series[Any]:
+    """Rows of one component alone that stand for all formulas: there are no weights that a formula could move."""
+    kind = [names.N_COMPONENTS, *(name for name in KIND if name != "weights")]
+    one = (table[names.N_COMPONENTS] == 1) & (table["weights"] == "")
+    alone = table[table["status"] == "fitted"].groupby(kind)["weights"].nunique()
+    formulas = table.groupby(kind[1:])["weights"].nunique()
+    each = [tuple(row) for row in table[kind].itertuples(index=False)]
+    shared = [alone.get(key, 0) == 1 and formulas.get(key[1:], 0) > 1 for key in each]
+    return one & pd.Series(shared, index=table.index, dtype=bool)
+
+
+def by_kind(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Formula and rows of each family, formula, noise and tails; one component that knows none is with each formula."""
+    shared = knows_no_formula(table)
+    alone = table[shared]
+    for kind, rows in table[~shared].groupby(KIND, sort=False):
+        covariance, formula, noise, df = kind
+        mine = (alone["covariance"] == covariance) & (alone["noise"] == noise) & (alone["df"] == df)
+        yield str(formula), pd.concat([alone[mine], rows]) if mine.any() else rows
 
 
 def as_good_by_loo(table: pd.DataFrame) -> pd.Series[Any]:
@@ -122,6 +156,8 @@ def numbers_of(fit: MapFit) -> dict[str, float]:
     each = -(r * np.log(np.maximum(r, 1e-300))).sum(axis=1)
     repeats = arrays.sample.repeats
     entropy = float(each @ repeats if len(repeats) else each.sum())
+    people = repeats @ r if len(repeats) else r.sum(axis=0)
+    held = people[: arrays.n_located]
     starts = fit.starts
     return {
         "n_parameters": fit.n_parameters,
@@ -130,7 +166,9 @@ def numbers_of(fit: MapFit) -> dict[str, float]:
         "bic": fit.bic,
         "icl": fit.bic + 2.0 * entropy,
         "aic": fit.aic,
-        "entropy": entropy,
+        "entropy": entropy if entropy > _NOTHING else 0.0,
+        # components that have died, under a prior that lets them, hold nobody
+        "smallest": float(held[held > 0.0].min(initial=np.inf)),
         "converged": fit.converged,
         "starts": len(starts),
         "reached": int(starts["reached_best"].sum()) if len(starts) else 0,
@@ -159,7 +197,8 @@ def model_in_words(table: pd.DataFrame, row: Any) -> str:
         told += f", Student-t ({row['df']})" if row["df"] else ", Gaussian"
     if differs(table, "noise"):
         told += f", {row['noise'] or 'no noise'}"
-    if differs(table, "weights"):
+    # one component has no weights
+    if differs(table, "weights") and (row["weights"] or row["noise"] or row[names.N_COMPONENTS] > 1):
         told += f", weights {row['weights'] or 'constant'}"
     return told
 
@@ -168,6 +207,8 @@ def table_of_cells(cells: Sequence[Cell], bases: Sequence[Mixture]) -> pd.DataFr
     """One row a model; ``bases`` are the specifications that its key counts."""
     rows: list[dict[str, Any]] = []
     for cell in cells:
+        if cell.same_as is not None:
+            continue
         base = bases[cell.key.base]
         row: dict[str, Any] = {
             names.N_COMPONENTS: cell.key.n_components,
@@ -179,22 +220,28 @@ def table_of_cells(cells: Sequence[Cell], bases: Sequence[Mixture]) -> pd.DataFr
         row |= {"seconds": cell.seconds, "status": "failed" if cell.fit is None else "fitted", "reason": cell.failure}
         rows.append(row)
     wanted = [names.N_COMPONENTS, *KIND, "n_parameters", names.LOG_LIKELIHOOD, names.LOG_POSTERIOR]
-    wanted += ["bic", "icl", "aic", "nec", "entropy", "converged", "starts", "reached", "seconds", "status", "reason"]
-    table = pd.DataFrame(rows).reindex(columns=wanted)
-    table["nec"] = _normalised_entropy(table)
+    wanted += ["bic", "icl", "aic", "nec", "entropy", "smallest", "converged", "starts", "reached", "seconds"]
+    table = pd.DataFrame(rows).reindex(columns=[*wanted, "status", "reason"])
+    table["nec"] = normalised_entropy(table)
     return table
 
 
-def _normalised_entropy(table: pd.DataFrame) -> Array:
-    """Entropy over the log likelihood gained on one component of the same kind; 1 for one component."""
-    sizes, heights = table[names.N_COMPONENTS].to_numpy(), table[names.LOG_LIKELIHOOD].to_numpy(dtype=float)
-    entropy = table["entropy"].to_numpy(dtype=float)
-    kinds = list(zip(*(table[column] for column in KIND), strict=True))
-    base = {kind: height for kind, size, height in zip(kinds, sizes, heights, strict=True) if size == 1}
-    gained = heights - np.array([base.get(kind, np.nan) for kind in kinds])
-    ratio = np.full(len(table), np.nan)
-    np.divide(entropy, gained, out=ratio, where=gained > 0.0)
-    return np.where((sizes == 1) & np.isfinite(heights), 1.0, ratio)
+def normalised_entropy(table: pd.DataFrame) -> pd.Series[Any]:
+    """Entropy over the log likelihood gained on one component of the same kind; 1 for one component.
+
+    NaN where a component holds fewer than two people: a person alone is told apart for certain.
+    """
+    result = pd.Series(np.nan, index=table.index)
+    for _, rows in by_kind(table):
+        heights = rows[names.LOG_LIKELIHOOD].astype(float)
+        one = rows[names.N_COMPONENTS] == 1
+        if not one.any():
+            continue
+        gained = heights - float(heights[one].iloc[0])
+        told = (rows["smallest"].astype(float) >= _FEWEST) & (gained > 0.0) & ~one
+        result[rows.index[told]] = rows.loc[told, "entropy"].astype(float) / gained[told]
+        result[rows.index[one & heights.notna()]] = 1.0
+    return result
 
 
 def best_row(table: pd.DataFrame, criterion: str, level: float) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesgmm import names
 from bayesgmm.analysis.leave_one_out import HIGH_K
-from bayesgmm.analysis.selection_table import as_good_by_loo, model_in_words
+from bayesgmm.analysis.selection_table import as_good_by_loo, model_in_words, size_probabilities
 from bayesgmm.inference.laplace import USABLE_K
 
 if TYPE_CHECKING:
@@ -174,6 +174,51 @@ def cautions_of(found: Selection) -> list[str]:
     told += [f"Of the chosen fit: {message}." for message in _flags(found)]
     told += _doubtful_draws(found)
     return told
+
+
+def notes_of(found: Selection) -> list[str]:
+    """How the numbers of a selection are to be read."""
+    table, told = found.table, []
+    if "loo_diff" in table and table["loo_diff"].notna().any():
+        told.append(_loo_told(found))
+    if "lrt_p" in table:
+        told.append(
+            "blrt: the value is the p-value of a test against one component more, not a criterion to compare; the "
+            f"smallest number whose p-value is above {found.level:g} is chosen, among families and formulas by BIC."
+        )
+    shares = size_probabilities(table)
+    if len(shares) > 1:
+        by_evidence = shares.attrs["from"] == "evidence"
+        source = "the evidence" if by_evidence else "BIC (roughly; criterion or also = 'evidence' for the evidence)"
+        listed = ", ".join(
+            f"{k} {_share(p)}" for k, p in zip(shares[names.N_COMPONENTS], shares["probability"], strict=True)
+        )
+        told.append(f"probability of each number of components, from {source}: {listed}.")
+    return told
+
+
+def _share(p: float) -> str:
+    """A probability to three places, none of them 0 or 1 by rounding."""
+    return "<0.001" if p < 0.0005 else ">0.999" if p > 0.9995 else f"{p:.3f}"
+
+
+def _loo_told(found: Selection) -> str:
+    """The rule by which leave-one-out chooses, the lowest where that is another, and whose draws the values are of."""
+    table = found.table
+    compared = table[table["loo_diff"].notna()]
+    lowest, first = compared.sort_values("loo").iloc[0], found.ranked("loo").iloc[0]
+    told = "loo: the smallest model that is not clearly worse than the lowest is chosen (by less than 8, or 2 "
+    told += "standard errors, of -2 elpd)"
+    if first["loo_diff"] > 0.0:
+        told += f"; the lowest is {_named(found, lowest)}, {lowest['loo']:.3f}"
+    engines = [by for by in dict.fromkeys(compared["loo_by"]) if by]
+    if len(engines) > 1:
+        each = [
+            f"{by} for {', '.join(_named(found, row) for _, row in compared[compared['loo_by'] == by].iterrows())}"
+            for by in engines
+        ]
+        told += f"; values are from {'; '.join(each)}"
+    return f"{told}."
 
 
 def _disagreement(found: Selection) -> list[str]:

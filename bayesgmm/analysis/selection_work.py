@@ -15,7 +15,7 @@ from bayesgmm import names
 from bayesgmm.analysis.components_test import ComponentsTest, components_test
 from bayesgmm.analysis.evidence import of_laplace
 from bayesgmm.analysis.leave_one_out import USABLE_DRAWS, LeaveOneOut, difference, leave_one_out
-from bayesgmm.analysis.selection_table import KIND, best_row, numbers_of, table_of_cells
+from bayesgmm.analysis.selection_table import best_row, by_kind, normalised_entropy, numbers_of, table_of_cells
 from bayesgmm.analysis.selection_words import Stability
 from bayesgmm.errors import InputError, SlowWarning
 from bayesgmm.inference.bridge import Evidence, bridge
@@ -46,6 +46,8 @@ class Work:
         self.tests: dict[int, ComponentsTest] = {}
         self.evidences: dict[int, Evidence] = {}
         self.loo: dict[int, LeaveOneOut] = {}
+        # of one component, which knows no formula, the same fit under each formula
+        self._under: dict[tuple[int, str], MapFit] = {}
 
     @classmethod
     def of_cells(
@@ -55,8 +57,13 @@ class Work:
         table = table_of_cells(cells, models)
         if not (table["status"] == "fitted").any():
             raise InputError(f"select: no model could be fitted; of the first it is said: {table['reason'][0]}")
-        fits = {row: cell.fit for row, cell in enumerate(cells) if cell.fit is not None}
-        return cls(table, fits, seed, workers, progress)
+        row_of = {cell.key: row for row, cell in enumerate(c for c in cells if c.same_as is None)}
+        fits = {row_of[cell.key]: cell.fit for cell in cells if cell.key in row_of and cell.fit is not None}
+        work = cls(table, fits, seed, workers, progress)
+        for cell in cells:
+            if cell.same_as is not None and cell.fit is not None:
+                work._under[row_of[cell.same_as], models[cell.key.base].weights or ""] = cell.fit
+        return work
 
     def draw(self, wanted: Sequence[str], engine: str, draws: int) -> None:
         """Criteria from the posterior of every fit."""
@@ -136,17 +143,21 @@ class Work:
             self.table.loc[row, "evidence_by"] = found.method
 
     def test(self, draws: int, level: float) -> None:
-        """Bootstrap tests of each number of components against the next, until one is not rejected."""
+        """Bootstrap tests of each number of components against the next, until one is not rejected.
+
+        One component, which knows no formula, is tested against two of each; its row has the smallest p-value.
+        """
         self.table[["lrt", "lrt_p", "lrt_draws"]] = np.nan
         fitted = self.table.loc[list(self.fits)]
-        for _, rows in fitted.groupby(KIND, sort=False):
+        for formula, rows in by_kind(fitted):
             ordered = rows.sort_values(names.N_COMPONENTS)
             for row, larger in pairwise(int(r) for r in ordered.index.to_numpy()):
-                if self.fits[larger].problem.n_located != self.fits[row].problem.n_located + 1:
+                smaller = self._under.get((row, formula), self.fits[row])
+                if self.fits[larger].problem.n_located != smaller.problem.n_located + 1:
                     continue
                 try:
                     made = components_test(
-                        self.fits[row],
+                        smaller,
                         self.fits[larger],
                         draws=draws,
                         seed=self._seed,
@@ -156,8 +167,10 @@ class Work:
                 except FAILURES as error:
                     self.table.loc[row, "reason"] = f"blrt: {error}"
                     break
-                self.tests[row] = made
-                self.table.loc[row, ["lrt", "lrt_p", "lrt_draws"]] = made.statistic, made.p_value, len(made.simulated)
+                if row not in self.tests or made.p_value < self.tests[row].p_value:
+                    told = made.statistic, made.p_value, len(made.simulated)
+                    self.table.loc[row, ["lrt", "lrt_p", "lrt_draws"]] = told
+                    self.tests[row] = made
                 if made.p_value > level:
                     break
 
@@ -184,6 +197,7 @@ class Work:
             self.fits[row] = again
             for name, value in numbers_of(again).items():
                 self.table.loc[row, name] = value
+            self.table["nec"] = normalised_entropy(self.table)
         return best_row(self.table, criterion, level), stability
 
 

@@ -67,6 +67,9 @@ class Cell:
     fit : MapFit or None
     seconds : float
         Of all threads.
+    same_as : Key or None
+        The cell of the same model under another formula: one component has no weights, so it knows no formula. Only
+        that cell is climbed; this one is its mode in the coordinates of this formula, for larger models to start from.
     """
 
     key: Key
@@ -76,6 +79,7 @@ class Cell:
     entrants: list[Entrant] = field(default_factory=list)
     fit: MapFit | None = None
     seconds: float = 0.0
+    same_as: Key | None = None
 
     @property
     def height(self) -> float:
@@ -182,22 +186,33 @@ class NestedSearch:
             for partitions in pool.map(self._make_partitions, made):
                 self._partitions |= partitions
             before = {key: [*self._inner(key, plain), *self._smaller(key, plain)] for key in plain}
+            before |= {key: [same] for key in plain if (same := self._cells[key].same_as) is not None}
             self._before = before
             self._each(pool, plain, before, self._first)
-            self._exchange(pool, plain)
+            own = [key for key in plain if self._cells[key].same_as is None]
+            self._exchange(pool, own)
+            within = {key: [other for other in before[key] if other in own] for key in own}
             for _ in range(_SWEEPS):
-                heights = [self._cells[key].height for key in plain]
-                self._each(pool, plain, before, lambda key: self._at_least(key, before[key]))
-                if [self._cells[key].height for key in plain] == heights:
+                heights = [self._cells[key].height for key in own]
+                self._each(pool, own, within, lambda key: self._at_least(key, before[key]))
+                if [self._cells[key].height for key in own] == heights:
                     break
             self._each(pool, plain, {}, self._conclude)
-            self._each(pool, special, {}, self._alone)
+            self._each(pool, [key for key in special if self._cells[key].same_as is None], {}, self._alone)
 
     # -- phases ---------------------------------------------------------------------------------
 
     def _first(self, key: Key) -> None:
         """From partitions and from the fits of smaller models."""
         cell, arrays, some = self._cells[key], self._arrays[key], self._some[key]
+        if cell.same_as is not None:
+            same = self._cells[cell.same_as]
+            carried = self._carried(cell.same_as, key)
+            if same.run is None or carried[0].start is None:
+                cell.failure = same.failure or "no start reached a mode"
+            else:
+                cell.run = replace(same.run, parameters=carried[0].start)
+            return
         entrants = self._started(key, self._partitions[(key.base, key.n_components, self._unit(key))])
         for other in self._before[key]:
             inner = other.n_components == key.n_components

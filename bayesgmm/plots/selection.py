@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm import names
 from bayesgmm.analysis.combine import elbow
-from bayesgmm.analysis.selection_table import CRITERIA, KIND, column_of, model_in_words
+from bayesgmm.analysis.selection_table import CRITERIA, by_kind, column_of, model_in_words
 from bayesgmm.errors import InputError
 from bayesgmm.plots.style import INK, LINES, MAP_COLOUR, MARKERS, PALETTE, canvas, legend_below, tidy
 
@@ -56,9 +56,9 @@ def plot_selection(found: Selection, criterion: str | None = None, *, ax: Axes |
     table = found.table[found.table[column].notna()]
     figure, ax = canvas(ax, width=6.4, height=4.4)
     # lowest first, for the legend to be read from the best; of the test the order does not matter
-    lines = sorted(table.groupby(KIND), key=lambda pair: float(pair[1][column].min()))
+    lines = sorted(by_kind(table), key=lambda pair: float(pair[1][column].min()))
     for j, (_, rows) in enumerate(lines):
-        label = model_in_words(table, rows.iloc[0])
+        label = model_in_words(table, rows.iloc[-1])
         named = j < _DRAWN
         ax.plot(
             rows[names.N_COMPONENTS],

@@ -46,16 +46,23 @@ def selection_section(found: Selection, fit: MapFit) -> Section:
     ranked = found.ranked()[[*columns, "probability"]].head(_SHOWN)
     return Section(
         "How many components",
-        f"{found.verdict} Of every criterion smaller is better; probability is the model's among those fitted, every "
-        "number of components equally likely beforehand.",
+        f"{found.verdict} Of every criterion but the test (blrt, whose p-value is lrt p) smaller is better; "
+        f"probability is the model's among those fitted, from {_source(found)}, every number of components equally "
+        "likely beforehand.",
         [picture(found.plot(), "Criterion by number of components; the chosen model is ringed", alt=found.verdict)],
         [
             html_table(found.choices, "What every criterion chooses"),
             html_table(ranked, f"The {len(ranked)} lowest by {found.criterion}"),
             html_table(found.n_components_probability, "Posterior probability of each number of components"),
         ],
-        [*_of_another_fit(found, fit), *found.cautions],
+        [*_of_another_fit(found, fit), *found.cautions, *found.notes],
     )
+
+
+def _source(found: Selection) -> str:
+    """What probabilities are from."""
+    by = found.n_components_probability.attrs["from"]
+    return "the evidence" if by == "evidence" else "BIC"
 
 
 def _of_another_fit(found: Selection, fit: MapFit) -> list[str]:
