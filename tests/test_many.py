@@ -261,10 +261,66 @@ def test_an_interrupted_command_writes_what_was_fitted(
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--threads", "1"])
     assert left.value.code == 130
-    assert "interrupted; what was fitted by then is in" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "interrupted; what was fitted by then is in" in told.err
+    assert "300 problems (rows) of 60 samples (columns)" in told.out
     table = pd.read_csv(tmp_path / "fits.tsv", sep="\t")
-    assert (table["status"] == "fitted").sum() == many.BLOCK
+    assert (table["status"] == "fitted").sum() >= many.BLOCK
     assert bg.read_many(tmp_path / "fits.nc").n_problems == 300
+
+
+def test_an_interrupted_command_says_so_at_once(
+    rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told_by: list[str] = []
+
+    def interrupted(*_: Any, **__: Any) -> Iterator[Any]:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        told_by.append(capsys.readouterr().err)
+        raise KeyboardInterrupt
+
+    pd.DataFrame(rows(rng, 60)).to_csv(tmp_path / "matrix.csv")
+    arguments = ["fit-many", "--matrix", str(tmp_path / "matrix.csv"), "--out", str(tmp_path / "out")]
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr(many, "track", interrupted)
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    assert left.value.code == 130
+    assert told_by == ["stopping after the problems that are begun\n"]
+    assert (tmp_path / "out" / "fits.tsv").exists()
+    # before anything was begun
+    monkeypatch.setattr("bayesgmm.io.tables.read_table", interrupted)
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 130
+    assert "interrupted; files already written are whole" in capsys.readouterr().err
+
+
+def test_a_matrix_that_lies_the_wrong_way_is_told(
+    rng: np.random.Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame(rng.normal(size=(40, 1)), columns=["trait"]).to_csv(tmp_path / "traits.csv")
+    given = ["fit-many", "--matrix", str(tmp_path / "traits.csv"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as left:
+        main(given)
+    told = capsys.readouterr()
+    assert left.value.code == 2
+    assert "40 problems (rows) of 1 sample (columns)" in told.out
+    assert "fewer samples than components" in told.err
+    assert "add --transpose" in told.err
+    with pytest.raises(SystemExit) as left:
+        main([*given, "--transpose"])
+    assert left.value.code == 0
+    assert "1 problem (rows) of 40 samples (columns), by BIC: 1 with 1 component" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        main([*given, "--card", "two-humps"])
+    assert left.value.code == 2
+    assert "has no [fit_many] section" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("two", [False, True])

@@ -72,6 +72,11 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
         app(arguments, standalone_mode=True)
+    except SystemExit as left:
+        # typer leaves without a word
+        if isinstance(getattr(left.__context__, "__cause__", None), KeyboardInterrupt):
+            print("interrupted; files already written are whole", file=sys.stderr)
+        raise
     except (InputError, MissingExtraError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None

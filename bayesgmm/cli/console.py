@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -24,6 +28,27 @@ def status(text: str) -> Any:
 def is_watched() -> bool:
     """Whether somebody sees standard error: then progress is shown."""
     return sys.stderr.isatty()
+
+
+@contextmanager
+def told_when_interrupted(words: str) -> Iterator[None]:
+    """Say so at once when somebody presses Ctrl-C, where the work at hand is finished first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def tell(number: int, frame: Any) -> None:
+        print(words, file=sys.stderr, flush=True)
+        signal.default_int_handler(number, frame)
+
+    # where interrupts are ignored, as of a job in the background, they stay so
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, tell)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def show(table: pd.DataFrame, title: str) -> None:

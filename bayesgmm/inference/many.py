@@ -175,10 +175,7 @@ def in_blocks(
     threads = len(os.sched_getaffinity(0)) if threads is None and hasattr(os, "sched_getaffinity") else threads
     threads = threads or os.cpu_count() or 1
     bounds = [(start, min(start + block, n)) for start in range(0, n, block)]
-    if threads == 1 or len(bounds) == 1:
-        for start, stop in track(bounds, label, enabled=progress):
-            work(start, stop)
-        return
+    # a single thread too is another than this one, which so can be interrupted
     with ThreadPoolExecutor(threads) as pool:
         running: list[Future[None]] = [pool.submit(work, start, stop) for start, stop in bounds]
         try:

@@ -31,7 +31,7 @@ from bayesgmm.core.small_climb import CONVERGED, FLAT
 from bayesgmm.core.small_facts import membership_into
 from bayesgmm.errors import InputError
 from bayesgmm.inference.many_data import ManyData
-from bayesgmm.inference.many_words import cautions, most_bimodal, separations, verdicts
+from bayesgmm.inference.many_words import cautions, counted, most_bimodal, separations, verdicts
 from bayesgmm.io.atomic import write_frame
 
 if TYPE_CHECKING:
@@ -463,19 +463,7 @@ class ManyFits:
         write_frame(Path(path), self.table)
 
     def __repr__(self) -> str:
-        counts = pd.Series(self.params[names.N_COMPONENTS].values).value_counts().sort_index()
-        shown = ", ".join(
-            f"{n} with {k} component{'s' if k != 1 else ''}" if k else f"{n} not fitted" for k, n in counts.items()
-        )
-        spikes = int((self.params["spike_component"].values >= 0).sum())
-        unsure = int((~self.chosen["converged"].values & (self.params[names.N_COMPONENTS].values > 0)).sum())
-        return (
-            f"<ManyFits of {self.n_problems} problems (rows), up to {int(self.params['n_observed'].max())} samples "
-            f"(columns) each, by {self.criterion.upper()}: {shown}"
-            + (f"; {spikes} with a component at one value" if spikes else "")
-            + (f"; {unsure} not converged" if unsure else "")
-            + ">"
-        )
+        return f"ManyFits: {counted(self)}"
 
 
 def _spikes(found: Found, n_traits: int) -> dict[str, NDArray[Any]]:

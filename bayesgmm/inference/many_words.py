@@ -123,6 +123,37 @@ def most_bimodal(fits: ManyFits, n: int | None) -> pd.DataFrame:
     return table[kept].sort_values(by, ascending=False, kind="stable").iloc[:n]
 
 
+def shape(fits: ManyFits) -> str:
+    """How many problems of how many samples, and which way they lie in the matrix."""
+    rows = "pairs of rows" if "first" in fits.params else "rows"
+    n, many = fits.n_problems, fits.params["n_observed"].max().item()
+    of = f"{len(fits.data.samples)}" if fits.data is not None else f"up to {many:.0f}"
+    return f"{n} problem{'s' if n != 1 else ''} ({rows}) of {of} sample{'s' if of != '1' else ''} (columns)"
+
+
+def counted(fits: ManyFits) -> str:
+    """How many problems chose each number of components, and how many have no fit and why."""
+    counts = pd.Series(fits.params[names.N_COMPONENTS].values).value_counts().sort_index()
+    shown = [f"{n} with {k} component{'s' if k != 1 else ''}" for k, n in counts.items() if k]
+    told = f"{shape(fits)}, by {fits.criterion.upper()}: {', '.join(shown) or 'none could be fitted'}"
+    if shown and 0 in counts:
+        told += f"; {counts[0]} not fitted ({commonest_reason(fits)})"
+    spikes = int((fits.params["spike_component"].values >= 0).sum())
+    told += f"; {spikes} with a component at one value" if spikes else ""
+    unsure = int((~fits.chosen["converged"].values & (fits.params[names.N_COMPONENTS].values > 0)).sum())
+    return told + (f"; {unsure} not converged" if unsure else "")
+
+
+def commonest_reason(fits: ManyFits) -> str:
+    """Why most of the problems without a fit have none; empty where all were fitted."""
+    statuses = pd.Series(fits.params["status"].values)[fits.params[names.N_COMPONENTS].values == 0]
+    if statuses.empty:
+        return ""
+    counts = statuses.str.removeprefix("not fitted: ").value_counts()
+    often = f"{counts.iloc[0]} of them: " if len(counts) > 1 else ""
+    return f"{often}{counts.index[0]}"
+
+
 def summary(fits: ManyFits) -> str:
     """What came of all problems, in two or three sentences."""
     k = fits.params[names.N_COMPONENTS].values
