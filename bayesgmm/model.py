@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     StudyLike = Study | pd.DataFrame | pd.Series | NDArray[Any]
 
+_MOST_DF = 1e8  # that can be given: above, logarithms near 1 lose what the density is about
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -132,6 +134,11 @@ class Mixture:
                 raise InputError(f"spike = {self.spike!r}; it must be a finite number, or one for each trait")
         if self.df is not None and self.df not in ("each", "shared") and not (_is_number(self.df) and self.df > 0.0):  # type: ignore[operator]
             raise InputError(f"df = {self.df!r}; it must be a number above 0, 'each', 'shared' or None")
+        if _is_number(self.df) and self.df > _MOST_DF:  # type: ignore[operator]
+            raise InputError(
+                f"df = {self.df!r}; it must be at most {_MOST_DF:g}, from where on it is a Gaussian but for rounding: "
+                "leave df out"
+            )
 
     @property
     def n_all(self) -> int:

@@ -249,3 +249,16 @@ def test_a_report_of_laplaces_posterior_and_of_one_chain_has_no_ranks(tmp_path):
     assert "One chain, which has none to agree with" in bg.write_report(tmp_path / "one.html", fit, one).read_text()
     with pytest.raises(bg.InputError, match="sample two or more"):
         bg.plots.plot_rank(one)
+
+
+def test_effective_sample_sizes_are_of_the_weighted_draws():
+    """Resampled draws are copies of one another, which a chain's measure of its memory does not see."""
+    rng = np.random.default_rng(0)
+    y = np.concatenate([rng.standard_t(4.0, 200), 5.0 + rng.standard_t(4.0, 100)])
+    approx = bg.Mixture(2, df="each").fit(y, seed=1).laplace(seed=1)
+    assert approx.ess < 3000.0
+    table = approx.summary()
+    assert (table[["ess_bulk", "ess_tail"]] <= approx.ess).all(axis=None)
+    told = bg.compare(approx.map, approx)
+    assert (told["ess_bulk"] <= approx.ess).all()
+    assert "Not converged" not in told.verdict

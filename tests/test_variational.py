@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,14 @@ from threadpoolctl import threadpool_limits
 
 import bayesgmm as bg
 from bayesgmm.core.conjugate import DirichletFactor
+from bayesgmm.core.copies import log_copies
 from bayesgmm.core.mean_field import MeanField
 from bayesgmm.core.scale_factor import ScaleFactor
 from bayesgmm.core.tilted import NormalFactor, tilted
 from bayesgmm.inference.draws import log_prior_of, summed
 from bayesgmm.inference.tidy import parameter_rows
 from bayesgmm.inference.variational_posterior import mean_field_of
+from bayesgmm.inference.widened import POSITIVE, SHARE, widened
 from tests.test_laplace import KAPPA, log_evidence_of_one
 
 FAMILIES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
@@ -671,3 +673,86 @@ def test_a_given_partition_is_a_start_and_priors_that_tell_components_apart_are_
     assert (np.diff(apart.params["means"].values[:, 0]) > 0.0).all()
     a = apart.factors["concentration"].values - apart.problem.priors.concentration
     assert a == pytest.approx(apart.mass.values, rel=1e-6)
+
+
+def test_labellings_counted_stay_below_the_evidence_however_components_overlap(rng):
+    """Components that are alike make no copies of the posterior: the sum over all allocations says."""
+    for k, strength, concentration in ((2, 50.0, 40.0), (2, 0.5, 4.0), (3, 50.0, 40.0), (3, 5.0, 2.0)):
+        y = rng.normal(0.0, 1.0, 6)[:, None]
+        mean, dof, scale = np.zeros(1), 12.0, np.array([[10.0]])
+        prior = bg.NormalInverseWishart(mean=mean, strength=strength, dof=dof, scale=scale)
+        found = bg.Mixture(k, priors=bg.Priors(bg.Dirichlet(concentration), prior)).variational(y, seed=1)
+        total = gammaln(k * concentration) - gammaln(k * concentration + len(y))
+        terms = []
+        for z in map(np.array, product(range(k), repeat=len(y))):
+            value = total + sum(gammaln(concentration + (z == j).sum()) - gammaln(concentration) for j in range(k))
+            terms.append(value + sum(_log_evidence_of(y[z == j, 0], strength, dof, 10.0) for j in range(k)))
+        assert found.elbo <= found.log_evidence < logsumexp(terms)
+
+
+def _log_evidence_of(y, strength, dof, scale):
+    """Of one component whose prior mean is zero."""
+    n = len(y)
+    rate = scale + y @ y - y.sum() ** 2 / (n + strength)
+    value = gammaln(0.5 * (dof + n)) - gammaln(0.5 * dof) - 0.5 * n * np.log(np.pi)
+    return value + 0.5 * np.log(strength / (strength + n)) + 0.5 * dof * np.log(scale) - 0.5 * (dof + n) * np.log(rate)
+
+
+def test_copies_by_enumeration(rng):
+    """Never more than the mixture of all copies of q(z) adds to the bound, and that where components are apart."""
+    for k, sharpness in product((2, 3), (0.0, 0.5, 2.0, 20.0)):
+        r = np.exp(sharpness * rng.normal(size=(5, k)))
+        r /= r.sum(axis=1, keepdims=True)
+        allocations = np.array(list(product(range(k), repeat=5)))
+        turned = [np.log(r[:, order])[np.arange(5), allocations].sum(axis=1) for order in permutations(range(k))]
+        own = turned[0]
+        exact = gammaln(k + 1) - np.exp(own) @ (logsumexp(turned, axis=0) - own)
+        assert 0.0 <= log_copies(r, np.ones(5)) <= exact + 1e-12
+    apart = np.eye(4)[np.arange(40) % 4]
+    assert log_copies(apart, np.ones(40)) == pytest.approx(gammaln(5), abs=1e-3)
+    # two that are empty are one; more components than permanents are formed of
+    empty = np.column_stack((apart, np.zeros((40, 2))))
+    assert log_copies(empty, np.full(40, 3.0)) == pytest.approx(gammaln(7) - gammaln(3), abs=1e-3)
+    many = np.eye(12)[np.arange(600) % 12]
+    assert log_copies(many, np.ones(600)) == pytest.approx(gammaln(13), abs=1e-3)
+
+
+def test_tables_have_corrected_sds_and_say_which_they_are(rng):
+    y = np.concatenate([rng.standard_t(4.0, 150), 5.0 + rng.standard_t(4.0, 100)])
+    fit = bg.Mixture(2, df="each").fit(y, seed=1)
+    found = fit.variational()
+    table = found.summary().set_index("parameter")
+    corrected = parameter_rows(found.corrected_sds).set_index("parameter")["value"]
+    assert table["corrected_sd"].to_numpy() == pytest.approx(corrected.loc[table.index].to_numpy())
+    wide = table["corrected_eti95_ub"] - table["corrected_eti95_lb"]
+    assert (wide > 1.02 * (table["eti95_ub"] - table["eti95_lb"])).all()
+    positive = table.index.str.startswith(("df", "covariances"))
+    assert (table.loc[positive, "corrected_eti95_lb"] > 0.0).all()
+    assert "corrected_sd" in repr(found)
+    assert "log evidence at least" in repr(found)
+    told = bg.compare(fit, found)
+    # df and its mode are apart by skewness, and there is no posterior to speak of
+    assert "posterior" not in told.verdict.replace("Variational", "")
+    assert "by MAP and variational approximation" in told.verdict
+    of_df = told.set_index("parameter").loc[["df[0]", "df[1]"]]
+    assert set(of_df["verdict"]) == {"skewed"}
+    assert (of_df["map_quantile"] > 0.05).all()
+    sexes = pd.DataFrame({"sex": rng.integers(0, 2, 250).astype(float)}, index=[f"p{i}" for i in range(250)])
+    study = bg.Study(pd.DataFrame({"y": y}, index=sexes.index), covariates=sexes)
+    with_slopes = bg.Mixture(2, means="sex").variational(study, seed=1)
+    assert "corrected_sd" not in with_slopes.summary()
+    assert "not for covariates of the means" in repr(with_slopes)
+
+
+def test_draws_are_spread_out_inside_their_range(rng):
+    positive, shares = rng.gamma(20.0, 0.1, 4000), rng.beta(3.0, 60.0, 4000)
+    wide = widened(positive, 3.0 * positive.std(), POSITIVE)
+    assert wide.min() > 0.0
+    # as if log-normal, which a gamma is nearly
+    assert wide.mean() == pytest.approx(positive.mean(), rel=0.05)
+    assert wide.std() == pytest.approx(3.0 * positive.std(), rel=0.15)
+    assert (np.argsort(wide) == np.argsort(positive)).all()
+    wide = widened(shares, 1.5 * shares.std(), SHARE)
+    assert 0.0 < wide.min() < wide.max() < 1.0
+    assert wide.std() == pytest.approx(1.5 * shares.std(), rel=0.25)
+    assert widened(positive, np.inf, POSITIVE) is positive

@@ -55,7 +55,8 @@ class Comparison(pd.DataFrame):
 
     Columns: ``parameter``, ``variable``, ``map``, ``mean``, ``sd``, ``median``, interval ends ``eti89_lb`` to
     ``eti95_ub``, ``ess_bulk``, ``ess_tail``, ``r_hat``, ``map_quantile`` (share of draws below the MAP) and
-    ``verdict``.
+    ``verdict``; of a variational posterior alone also ``corrected_sd``, ``corrected_eti95_lb`` and
+    ``corrected_eti95_ub``, where it can be corrected, which ``map_quantile`` and ``verdict`` then are of.
 
     Attributes
     ----------
@@ -128,7 +129,9 @@ def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
     else *agree*. The whole is *weakly separated* when memberships carry over 35% of the largest possible entropy, and
     Laplace's draws are *not to be trusted* when k-hat is above 0.7 or an interval of theirs differs from the sampler's
     by more than a quarter of its width. Variational intervals are *too narrow* where the sd of some parameter of an
-    occupied component is below 0.8 of that of the posterior they are held against.
+    occupied component is below 0.8 of that of the posterior they are held against. Without one, its verdicts are of
+    draws spread out to :attr:`VariationalPosterior.corrected_sds`. Draws of the Laplace and variational engines are
+    independent, and never *not converged*.
     """
     if not isinstance(fit, MapFit) or not all(isinstance(p, Posterior) for p in posteriors):
         given = ", ".join(type(x).__name__ for x in (fit, *posteriors))
@@ -150,21 +153,32 @@ def compare(fit: MapFit, *posteriors: Posterior) -> Comparison:
     posterior = ranked[0]
     at_map = parameter_rows(fit.params).set_index("parameter")["value"]
     draws = posterior.posterior
+    corrected: dict[str, float] = {}
+    if isinstance(posterior, VariationalPosterior):
+        corrected, _ = posterior.correction()
     rows = []
     for name, variable, where in parameter_index(draws):
         values = draws[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
         estimate = float(at_map[name])
-        numbers = summarise_array(values)
+        numbers = posterior.summarised(values)
         prior_sd, prior_mean = np.inf, 0.0
         if variable == names.EFFECTS:
             p, c = where[names.PREDICTOR], where[names.CONTRAST]
             prior_sd = posterior.problem.priors.pairwise_effect(p).sd
             prior_mean = float(posterior.problem.priors.effect_mean[p, c])
-        of_chains = (numbers["r_hat"], numbers["ess_bulk"], numbers["ess_tail"])
+        of_chains = (np.nan, np.inf, np.inf)
+        if not isinstance(posterior, LaplacePosterior | VariationalPosterior):
+            of_chains = (numbers["r_hat"], numbers["ess_bulk"], numbers["ess_tail"])
+        if isinstance(posterior, VariationalPosterior) and name in corrected:
+            values = posterior.spread_out(variable, where, corrected[name])
         verdict = parameter_verdict(values, estimate, prior_sd, *of_chains, prior_mean)
         about = {"map_quantile": float((values < estimate).mean()), "verdict": verdict}
         rows.append({"parameter": name, "variable": variable, "map": estimate, **numbers, **about})
     table = pd.DataFrame(rows)
+    if isinstance(posterior, VariationalPosterior) and corrected:
+        place = list(table.columns).index("map_quantile")
+        for offset, (column, numbers_of) in enumerate(posterior.corrected_intervals(corrected).items()):
+            table.insert(place + offset, str(column), numbers_of.to_numpy())
     for other in ranked[1:]:
         quick = other.summary().set_index("parameter").loc[table["parameter"]]
         place = list(table.columns).index("map_quantile")
@@ -205,7 +219,7 @@ def _on_laplace(table: pd.DataFrame, laplace: LaplacePosterior) -> tuple[bool, s
 def _on_variational(table: pd.DataFrame, variational: VariationalPosterior) -> tuple[bool, str]:
     """Whether the variational posterior is seen to be too narrow, by another posterior where there is one."""
     if "variational_sd" not in table:
-        return False, f"Variational: {variational.caution}."
+        return False, f"Variational: {variational.caution}; {_on_correction(table, variational)}."
     problem, empty = variational.problem, set(variational.pruned)
     others = [k for k in range(problem.n_components) if k != problem.reference]
     # an empty component is as wide as the prior and says nothing
@@ -230,6 +244,28 @@ def _on_variational(table: pd.DataFrame, variational: VariationalPosterior) -> t
         again = corrected.loc[table["parameter"]].to_numpy() / sds
         told += f"; corrected by linear response, {float(again.min()):.2f} to {float(again.max()):.2f}"
     return low < NARROW_LIMIT, f"{told}."
+
+
+def _on_correction(table: pd.DataFrame, variational: VariationalPosterior) -> str:
+    """What linear response makes of the standard deviations, where there is nothing else to hold them against."""
+    if "corrected_sd" not in table:
+        return f"{variational.correction()[1]}; only another engine's posterior can tell by how much"
+    ratio = (table["corrected_sd"] / table["sd"].where(table["sd"] > 0.0)).replace(np.inf, np.nan)
+    if ratio.isna().all():
+        return "none of them can be corrected"
+    worst = int(np.nanargmax(ratio.to_numpy()))
+    low, high = float(ratio.min()), float(ratio.iloc[worst])
+    return (
+        f"corrected by linear response standard deviations are {low:.2f} to {high:.2f} "
+        f"({table['parameter'].iloc[worst]}) times as large (corrected_sd), and verdicts are of those"
+    )
+
+
+def _told_of(posterior: Posterior) -> str:
+    """What the draws are of, in a sentence."""
+    if isinstance(posterior, VariationalPosterior):
+        return "variational approximation"
+    return "Laplace approximation" if isinstance(posterior, LaplacePosterior) else "posterior"
 
 
 def _refuse_different(one: Problem, other: Problem) -> None:
@@ -334,11 +370,16 @@ def _whole(
     if not fit.converged:
         findings.append(NOT_CONVERGED)
         sentences.append(f"The MAP is not converged: {fit.reason}.")
+    whose = _told_of(posterior)
     for label, meaning in (
-        (SEVERAL_MODES, "the posterior has more than one mode, so a single best fit misleads"),
+        (SEVERAL_MODES, f"the {whose} has more than one mode, so a single best fit misleads"),
         (PRIOR_DOMINATED, "the data say little beyond the prior"),
-        (SKEWED, "the posterior is skewed, so read its interval rather than estimate and standard error"),
-        (SHIFTED, "the MAP lies over half a posterior sd from the mean"),
+        (
+            SKEWED,
+            f"the {whose} is skewed, so its mean is not where its mode (the MAP) is: read its interval rather than "
+            "estimate and standard error",
+        ),
+        (SHIFTED, f"the MAP lies over half an sd of the {whose} from its mean"),
     ):
         named = table.loc[table["verdict"] == label, "parameter"]
         if len(named):
@@ -353,8 +394,8 @@ def _whole(
         )
     if not findings:
         return [AGREE], (
-            "MAP and posterior agree; both can be trusted. "
+            f"MAP and {whose} agree{'; both can be trusted' if whose == 'posterior' else ''}. "
             f"{100 * classification['agreement']:.1f}% of people are assigned alike."
         )
-    sentences.append(f"{100 * classification['agreement']:.1f}% of people are assigned alike by MAP and posterior.")
+    sentences.append(f"{100 * classification['agreement']:.1f}% of people are assigned alike by MAP and {whose}.")
     return list(dict.fromkeys(findings)), " ".join(sentences)

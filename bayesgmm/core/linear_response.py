@@ -61,6 +61,11 @@ class LinearResponse:
         """Components, with noise and a spike, which have a weight and nothing else."""
         return self._field.arrays.n_components
 
+    @property
+    def n_passes(self) -> int:
+        """Passes over the people that :meth:`added_variances` takes, at most."""
+        return 2 * len(self._expected(self._factors))
+
     # -- numbers of q and expectations under it ----------------------------------------------------
 
     @property
@@ -243,7 +248,9 @@ class LinearResponse:
             covariances[:, own] = covariances[:, own] @ weights.covariance
         spread = np.sqrt(np.maximum(np.diagonal(variances), 0.0))
         moving = np.flatnonzero(spread > 0.0)
-        steps = np.where(spread > 0.0, 0.01 * spread, 1.0)[moving]
+        # where degrees of freedom are few a small move of a mean is many of a person's widths
+        share = 0.01 * min(1.0, float(tails.df.min())) if len(tails.df) else 0.01
+        steps = np.where(spread > 0.0, share * spread, 1.0)[moving]
 
         def sums(some: Array) -> Array:
             whole = tau.copy()
@@ -257,6 +264,8 @@ class LinearResponse:
         # in units of the spread under q the system is well scaled
         scale = spread[moving]
         inner = np.eye(len(scale)) - (variances / scale[:, None]) @ (response * scale[None, :])
+        if not np.isfinite(inner).all():
+            raise np.linalg.LinAlgError("memberships change too steeply to be differenced, as where df is near nothing")
         eigenvalues = np.linalg.eigvals(inner)
         if not (eigenvalues.real > 0.0).all():
             raise np.linalg.LinAlgError("the factors are not at a strict maximum of the bound")

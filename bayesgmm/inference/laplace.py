@@ -309,6 +309,15 @@ class LaplacePosterior(Posterior):
         """Effective number of independent draws behind the resampled ones."""
         return float(self._told["ess"])
 
+    def summarised(self, values: Array) -> dict[str, float]:
+        """As of every posterior, with effective sample sizes no larger than :attr:`ess`.
+
+        What chains have of it compares draws with those before them. Resampled draws are in random order, and copies of
+        one another: by that measure they are as good as new.
+        """
+        numbers = super().summarised(values)
+        return numbers | {name: min(numbers[name], self.ess) for name in ("ess_bulk", "ess_tail")}
+
     @property
     def log_evidence(self) -> float:
         """Log marginal likelihood of the traits, ``log p(y)``, in the traits' units, every constant included.

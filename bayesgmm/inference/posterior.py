@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from bayesgmm import names
 from bayesgmm.inference.fit_storage import map_from_tree
@@ -89,7 +90,13 @@ class Posterior:
         """One row per free parameter: mean, sd, median, 89% and 95% intervals, effective sample sizes and R-hat."""
         from bayesgmm.inference.summary import summarise_draws
 
-        return summarise_draws(self.posterior)
+        return summarise_draws(self.posterior, self.summarised)
+
+    def summarised(self, values: NDArray[np.float64]) -> dict[str, float]:
+        """The numbers of :meth:`summary` from the draws (chain, draw) of one parameter."""
+        from bayesgmm.inference.summary import summarise_array
+
+        return summarise_array(values)
 
     def __repr__(self) -> str:
         sizes = self.tree["posterior"].to_dataset().sizes

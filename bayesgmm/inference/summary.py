@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -15,16 +17,17 @@ Array = NDArray[np.float64]
 INTERVALS = (0.89, 0.95)
 
 
-def summarise_draws(draws: xr.Dataset) -> pd.DataFrame:
+def summarise_draws(draws: xr.Dataset, summarised: Callable[[Array], dict[str, float]]) -> pd.DataFrame:
     """One row per free parameter: mean, sd, median, intervals, ESS and R-hat; draws (chain, draw, ...).
 
-    Learned scales of the effects are among them.
+    Learned scales of the effects are among them. ``summarised`` makes a row of one number's draws, as
+    :func:`summarise_array` does.
     """
     rows = []
     scales = tuple(name for name in names.SCALES if name in draws)
     for name, variable, where in parameter_index(draws, scales):
         values = draws[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
-        rows.append({"parameter": name, "variable": variable, **summarise_array(values)})
+        rows.append({"parameter": name, "variable": variable, **summarised(values)})
     return pd.DataFrame(rows)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from bayesgmm import names
 from bayesgmm.checks import check_seed, check_whole
 from bayesgmm.core.conjugate import ComponentFactors, DirichletFactor, ShiftFactor
+from bayesgmm.core.copies import log_copies
 from bayesgmm.core.gather import Uncertain
 from bayesgmm.core.linear_response import LinearResponse
 from bayesgmm.core.mean_field import Factors, MeanField
@@ -31,7 +31,8 @@ from bayesgmm.inference.draws import log_likelihood_of, log_prior_of, summed, tr
 from bayesgmm.inference.learned_density import scales_of
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.posterior import Posterior
-from bayesgmm.inference.tidy import without_empty
+from bayesgmm.inference.tidy import parameter_index, parameter_rows, without_empty
+from bayesgmm.inference.widened import POSITIVE, REAL, SHARE, widened
 from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
@@ -40,10 +41,14 @@ PRUNED = 0.5  # expected people below which a component holds nobody
 _DRAWS = 4000
 _EXACT = 1e-6  # spread of log density ratios within which q is the posterior, and there is no tail to have a shape
 
+_QUICK = 3e8  # steps of a correction, of a few nanoseconds, below which a table has it without being asked
+
 CAUTION = (
-    "intervals are too narrow: memberships are taken as independent of the parameters, and the more components overlap "
-    "the narrower; corrected_sds has what is left out to first order, and bg.compare holds them against others"
+    "intervals of q are too narrow, because memberships are taken as independent of the parameters: the more "
+    "components overlap the narrower"
 )
+_CORRECTED = ("corrected_sd", "corrected_eti95_lb", "corrected_eti95_ub")
+_PRINTED = ("parameter", "mean", "sd", "eti95_lb", "eti95_ub", *_CORRECTED)
 
 
 @dataclass(frozen=True)
@@ -122,15 +127,28 @@ class VariationalPosterior(Posterior):
 
     @property
     def log_evidence(self) -> float:
-        """The bound with the number of labellings: what it says of the log evidence.
+        """The bound with the labellings counted: a lower bound on the log evidence that is higher than :attr:`elbo`.
 
-        The posterior has a copy of itself for each way to label the components, and q is of one. Where the copies do
-        not run together this is a lower bound too, and near the log evidence where components are apart; empty
-        components are alike, so exchanging them makes no copy.
+        The posterior has a copy of itself for each way to label the components, and q is of one. Where components are
+        apart the copies add ``log(K!)``; components that are alike, such as empty ones, make no copies, and where all
+        coincide this is :attr:`elbo` (:mod:`bayesgmm.core.copies`). Where the prior tells components apart it is of
+        that prior given that they are in the order of their means, and no strict bound.
         """
-        k = self.problem.n_located
-        alike = len(self.pruned) if self.problem.priors.label_invariant else 0
-        return self.elbo + math.lgamma(k + 1) - math.lgamma(alike + 1)
+        return self.elbo + self._log_copies
+
+    @cached_property
+    def _log_copies(self) -> float:
+        problem, arrays = self.problem, self.problem.arrays
+        repeats = arrays.sample.repeats
+        people = repeats if len(repeats) else np.ones(arrays.n_rows)
+        return log_copies(self._inside[:, : problem.n_located], people)
+
+    @cached_property
+    def _inside(self) -> Array:
+        """Memberships of every row of the sample (n_rows, K)."""
+        inside = np.empty((self.problem.arrays.n_rows, self.problem.n_components))
+        self._field.expectation(self._run.factors, inside)
+        return inside
 
     @property
     def history(self) -> xr.DataArray:
@@ -265,6 +283,53 @@ class VariationalPosterior(Posterior):
             values[finite] = np.sqrt(np.maximum(values[finite] ** 2 + own[finite], 0.0))
         return result
 
+    # -- tables ------------------------------------------------------------------------------------
+
+    def correction(self, *, asked: bool = True) -> tuple[dict[str, float], str]:
+        """Corrected standard deviations by parameter, or none and why.
+
+        Parameters
+        ----------
+        asked : bool, default True
+            False: only where they are known already or take about a second.
+        """
+        if not asked and "corrected_sds" not in self.__dict__:
+            arrays, passes = self.problem.arrays, LinearResponse(self._field, self._run.factors).n_passes
+            steps = float(passes) * arrays.n_rows * arrays.n_components * (arrays.n_traits + 1) ** 2
+            if steps > _QUICK and not self.problem.covariate_names:
+                return {}, f"corrected_sds has what is left out to first order, by {passes} passes over the people"
+        try:
+            found = parameter_rows(self.corrected_sds)
+        except InputError as error:
+            return {}, str(error)
+        return dict(zip(found["parameter"], found["value"], strict=True)), ""
+
+    def summary(self) -> pd.DataFrame:
+        """One row per free parameter: mean, sd, median and intervals under q, and, where quick, what is corrected.
+
+        ``corrected_sd`` is of :attr:`corrected_sds`; ``corrected_eti95_lb`` and ``corrected_eti95_ub`` end an interval
+        of draws that are spread out to it: those of weights by their log odds, of variances and degrees of freedom by
+        their logarithms. They are empty for learned scales of the effects, which are not corrected.
+        """
+        table = super().summary()
+        corrected, _ = self.correction(asked=False)
+        return table.join(self.corrected_intervals(corrected)) if corrected else table
+
+    def corrected_intervals(self, corrected: Mapping[str, float]) -> pd.DataFrame:
+        """Corrected sd and ends of the 95% interval (the columns of :meth:`summary`), a row for each free parameter."""
+        rows = []
+        for name, variable, where in parameter_index(self.posterior):
+            drawn = self.spread_out(variable, where, corrected[name])
+            rows.append((corrected[name], *np.percentile(drawn, [2.5, 97.5])))
+        return pd.DataFrame(rows, columns=list(_CORRECTED))
+
+    def spread_out(self, variable: str, where: Mapping[str, int], sd: float) -> Array:
+        """Draws (chain, draw) of one parameter with another standard deviation than they have under q."""
+        values = self.posterior[variable].isel(where).transpose(names.CHAIN, names.DRAW).values
+        variance = variable == names.COVARIANCES and where[names.TRAIT] == where[names.TRAIT_BIS]
+        kind = SHARE if variable == names.WEIGHTS else POSITIVE if variance or variable == names.DF else REAL
+        return widened(values, sd, kind)
+
     def _expected_numbers(self, q: Factors) -> Array:
         """What :attr:`params` holds, of any factors."""
         problem = self.problem
@@ -356,9 +421,7 @@ class VariationalPosterior(Posterior):
         A person without traits has the expected weights of their predictors.
         """
         problem = self.problem
-        inside = np.empty((problem.arrays.n_rows, problem.n_components))
-        self._field.expectation(self._run.factors, inside)
-        values = inside[problem.row_of]
+        values = self._inside[problem.row_of]
         if not isinstance(problem.people, slice):
             everybody = np.exp(self._weights_alone(problem.predictors, problem.uncertain))
             everybody[problem.people] = values
@@ -491,12 +554,23 @@ class VariationalPosterior(Posterior):
         lines = [
             f"VariationalPosterior: {self.problem.components_told} of {', '.join(self.problem.trait_names)}, "
             f"{self.n_iterations} steps, {state}",
-            f"evidence lower bound {self.elbo:.4f}; with the labellings counted, log evidence about "
-            f"{self.log_evidence:.4f}",
+            f"evidence lower bound {self.elbo:.4f}",
         ]
+        if self.problem.n_located > 1:
+            # of a prior that tells components apart it is no bound
+            word = "at least" if self.problem.priors.label_invariant else "about"
+            lines[-1] += f"; with the labellings counted, log evidence {word} {self.log_evidence:.4f}"
         if self.pruned:
             lines.append(f"components without people: {', '.join(map(str, self.pruned))}")
-        return "\n".join([*lines, CAUTION, self.summary().round(4).to_string(index=False)])
+        table, (corrected, why) = self.summary(), self.correction(asked=False)
+        told = (
+            "sd and eti95 are those of q; corrected_sd and corrected_eti95 are with what q leaves out, to first order "
+            "(linear response), and the ones to read"
+            if corrected
+            else f"{why}; sd and eti95 below are those of q"
+        )
+        shown = table[[name for name in _PRINTED if name in table]].round(4)
+        return "\n".join([*lines, f"{CAUTION}; {told}", shown.to_string(index=False, na_rep="")])
 
 
 def _located(problem: Problem) -> str:

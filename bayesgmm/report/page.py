@@ -342,8 +342,15 @@ def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:
         f"{c['responsibility_gap']:.4f} on average; membership entropy is {100 * c['entropy']:.0f}% of the "
         "largest possible."
     )
+    whose = "variational approximation" if "corrected_sd" in comparison else "posterior"
+    corrected = ""
+    if "corrected_sd" in comparison:
+        corrected = (
+            " sd and eti95 are the approximation's own, too narrow; corrected sd and corrected eti95 are with what it "
+            "leaves out, to first order, and the ones to read."
+        )
     return Section(
-        "MAP and posterior",
+        f"MAP and {whose}",
         text,
         [
             picture(
@@ -355,9 +362,9 @@ def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:
         [
             html_table(
                 pd.DataFrame(comparison).drop(columns=["variable", "eti89_lb", "eti89_ub"]),
-                "Parameters in the traits' units: the MAP, and mean, sd and 95% interval (eti95) of the posterior; "
+                f"Parameters in the traits' units: the MAP, and mean, sd and 95% interval (eti95) of the {whose}; "
                 "ess: how many independent draws it is worth; r hat: below 1.01 where chains agree; map quantile: "
-                "share of draws below the MAP.",
+                f"share of draws below the MAP.{corrected}",
             )
         ],
     )
