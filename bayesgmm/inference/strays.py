@@ -14,7 +14,6 @@ from bayesgmm.problem_data import has_strays
 
 if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
-    from bayesgmm.problem import Problem
 
 Array = NDArray[np.float64]
 

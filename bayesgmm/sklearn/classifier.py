@@ -161,8 +161,8 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
         alone = [str(self.classes_[c]) for c in np.flatnonzero(np.bincount(labels, minlength=n_classes) == 1)]
         if alone:
             warn(
-                f"classes {first_few(alone)} have one person each, so their spread is what the prior and the other classes "
-                "say, and their share is hardly known; leave them out, join them, or find more people",
+                f"classes {first_few(alone)} have one person each, so their spread is what the prior and the other "
+                "classes say, and their share is hardly known; leave them out, join them, or find more people",
                 DataWarning,
             )
         self.class_prior_ = people / people.sum() if self.class_prior is None else self._given_prior(n_classes)
