@@ -180,7 +180,9 @@ def test_noise_with_predictors_and_a_spike_is_compared_with_none():
     gain = fit.bic - bg.Mixture(2, **model).fit(study, seed=1).bic
     assert gain > 0
     assert f"BIC is {gain:.1f} lower" in bg.check_fit(fit, draws=50, seed=1).notes[0]
-    assert "not to be compared with fits without the spike" in repr(fit)
+    not_without = "not to be compared with fits without the spike"
+    assert not_without in repr(fit)
+    assert not_without in repr(bg.select(study, [1, 2], model=bg.Mixture(1, spike=9.0), seed=1))
 
 
 def test_means_are_printed_so_that_components_can_be_told_apart():

@@ -10,6 +10,7 @@ import numpy as np
 from bayesgmm import names
 from bayesgmm.analysis.leave_one_out import HIGH_K
 from bayesgmm.analysis.selection_table import as_good_by_loo, model_in_words, size_probabilities
+from bayesgmm.inference.fit_words import NOT_WITHOUT_SPIKE
 from bayesgmm.inference.laplace import USABLE_K
 
 if TYPE_CHECKING:
@@ -166,6 +167,9 @@ def cautions_of(found: Selection) -> list[str]:
             "Every model here has noise, and none without was compared, so whether it is needed is not known: noise is "
             "found where there are no strays too. Ask for noise = [False, True]."
         )
+    chosen = found.fits.get(found.best_row)
+    if chosen is not None and chosen.problem.fixed.spike is not None:
+        told.append(f"These criteria are {NOT_WITHOUT_SPIKE}.")
     if found.stability is not None and found.stability.words:
         told.append(f"Unstable: {found.stability.words}.")
     row = table.loc[found.best_row]
