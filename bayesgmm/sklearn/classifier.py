@@ -14,7 +14,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from bayesgmm.errors import DataWarning, FitWarning, InputError, first_few, warn
+from bayesgmm.errors import DataWarning, InputError, first_few, warn
 from bayesgmm.sklearn.class_models import (
     OwnMixtures,
     People,
@@ -29,7 +29,6 @@ from bayesgmm.sklearn.options import TraitsEstimator, checked_weights, seed_of
 Array = NDArray[np.float64]
 
 _METHODS = ("edda", "mclustda")
-_LONE = 2  # rows, below which a class shows no spread
 _SIZES = (1, 2, 3, 4, 5)  # components of a class that are tried, as mclust does
 
 
@@ -161,15 +160,14 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
         alone = [str(self.classes_[c]) for c in np.flatnonzero(np.bincount(labels, minlength=n_classes) == 1)]
         if alone:
             warn(
-                f"classes {first_few(alone)} have one person each, so their spread is what the prior and the other "
-                "classes say, and their share is hardly known; leave them out, join them, or find more people",
+                f"classes {first_few(alone)} have one person each: their spread is what the prior and the others "
+                "say, and their share is hardly known; leave them out, join them, or find more people",
                 DataWarning,
             )
         self.class_prior_ = people / people.sum() if self.class_prior is None else self._given_prior(n_classes)
         names_in = getattr(self, "feature_names_in_", None)
         known = People(X, labels, self.classes_.tolist(), weights, names_in)
         known.refuse_unknown()
-        _tell_lone(self.classes_, np.bincount(labels, minlength=n_classes))
         search = self._search(X.shape[1])
         self._model: SharedFamily | OwnMixtures
         if self.method == "edda":
@@ -252,15 +250,3 @@ class MixtureClassifier(ClassifierMixin, TraitsEstimator):
                 f"order of the classes {', '.join(map(repr, self.classes_.tolist()))}"
             )
         return given
-
-
-def _tell_lone(classes: NDArray[Any], rows: NDArray[np.int64]) -> None:
-    """Warn of classes of one person, whose place is that person's and whose spread nobody can see."""
-    lone = classes[rows < _LONE].tolist()
-    if lone:
-        s = len(lone) > 1
-        warn(
-            f"class{'es' * s} {first_few(lone)} {'have one person each' if s else 'has one person'}: the mean is that "
-            "person, and the spread comes from the prior and the other classes; leave it out, or join it to another",
-            FitWarning,
-        )
