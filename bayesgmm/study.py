@@ -275,6 +275,7 @@ class Study:
 
     def select(self, samples: Sequence[str]) -> Study:
         """Study of some of the people, in the order given."""
+        samples = [samples] if isinstance(samples, str) else samples
         place = {s: i for i, s in enumerate(self.sample_ids)}
         absent = [s for s in samples if str(s) not in place]
         if absent:

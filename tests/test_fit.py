@@ -185,19 +185,19 @@ def test_bad_arguments_are_refused_by_name(make, message):
 @pytest.mark.parametrize(
     ("priors", "message"),
     [
-        (bg.Priors(weights=bg.Dirichlet(0.0)), "concentration = 0.0; it must be above 0"),
-        (bg.Priors(weights=bg.Dirichlet([1.0, 2.0, 3.0])), "3 values for 2 components"),
-        (bg.Priors(components=bg.NormalInverseWishart(strength=-1)), "strength = -1; it must be above 0"),
-        (bg.Priors(components=bg.NormalInverseWishart(dof=-0.5)), "dof = -0.5; with 1 trait.* above 0"),
-        (bg.Priors(components=bg.NormalInverseWishart(scale=-1.0)), "not positive definite"),
-        (bg.Priors(components=bg.NormalInverseWishart(mean=[1.0, 2.0])), "must be 1 finite"),
-        (bg.Priors(effects=bg.LogOddsNormal(sd=0.0)), "every sd must be above 0"),
-        (bg.Priors(effects=bg.LogOddsNormal(sd={"rs9": 1.0})), "'rs9', which is not a predictor"),
+        (lambda: bg.Priors(weights=bg.Dirichlet(0.0)), "concentration = 0.0; it must be above 0"),
+        (lambda: bg.Priors(weights=bg.Dirichlet([1.0, 2.0, 3.0])), "3 values for 2 components"),
+        (lambda: bg.Priors(components=bg.NormalInverseWishart(strength=-1)), "strength = -1; it must be above 0"),
+        (lambda: bg.Priors(components=bg.NormalInverseWishart(dof=-0.5)), "dof = -0.5; with 1 trait.* above 0"),
+        (lambda: bg.Priors(components=bg.NormalInverseWishart(scale=-1.0)), "not positive definite"),
+        (lambda: bg.Priors(components=bg.NormalInverseWishart(mean=[1.0, 2.0])), "must be 1 finite"),
+        (lambda: bg.Priors(effects=bg.LogOddsNormal(sd=0.0)), "every sd must be above 0"),
+        (lambda: bg.Priors(effects=bg.LogOddsNormal(sd={"rs9": 1.0})), "'rs9', which is not a predictor"),
     ],
 )
 def test_bad_priors_are_refused_by_name(demo, priors, message):
     with pytest.raises(InputError, match=message):
-        bg.Mixture(2, weights="rs101", priors=priors).fit(demo)
+        bg.Mixture(2, weights="rs101", priors=priors()).fit(demo)
 
 
 def test_resolved_priors_are_the_defaults_of_the_design(demo):

@@ -332,6 +332,8 @@ def test_a_large_seed_is_taken_and_kept(carried, tmp_path):
         (lambda c: Study(c.study.dataset["traits"].to_pandas(), c.matrix), "genotypes is a ndarray; give a DataFrame"),
         (lambda c: c.model.fit(None), "traits are None; give a Study"),
         (lambda c: bg.read_study("/"), "cannot read /: it is a folder"),
+        (lambda c: bg.read_groups("/"), "cannot read /: it is a folder"),
+        (lambda c: c.study.select("P0"), "the study has no samples 'P0'"),
         (lambda c: bg.read_study(None), "traits is a NoneType; give the path of a table"),
         (lambda c: c.fit.predict_proba("x"), "predict: traits are not numeric"),
         (lambda c: c.many.predict_proba("x"), "it must be numeric"),

@@ -59,6 +59,8 @@ def read_groups(
     source = Path(path)
     if not source.exists():
         raise InputError(f"cannot read {source}: there is no such file")
+    if source.is_dir():
+        raise InputError(f"cannot read {source}: it is a folder; give the path of a file of groups")
     is_gmt = ".gmt" in (source.suffix, Path(source.stem).suffix)
     try:
         found = _of_gmt(source) if is_gmt else _of_pairs(source)
