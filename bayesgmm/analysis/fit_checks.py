@@ -80,6 +80,7 @@ class FitChecks:
         Of every trait that is found otherwise than the mixture: ``trait``, ``remedy``, ``change`` (of
         :class:`bayesgmm.Mixture`), ``words``, ``bic`` and ``gain``, how much lower BIC is than that of the mixture as
         it is; the best first. Fitted to the trait alone (``joint``: to all traits), under the default priors.
+        Empty where something comes first (codes for missing, counts); transforms are in the words only.
     notes : list of str
         What else is worth knowing of the mixture, whether it fits or not: noise that does not pay.
     fits : bool
@@ -278,7 +279,9 @@ def _tried(
         away = float(skewness["observed"] - skewness["expected"])
         skewed = 0.0 if skewness["lower"] <= skewness["observed"] <= skewness["upper"] else away
         tried = remedies_of(problem, values[:, [d]], at, skewed)
-        if said[d].only_lighter:  # heavier tails may gain by a peak, but are no answer to lighter ones
+        if said[d].is_only_lighter(
+            checks, level
+        ):  # heavier tails may gain by a peak, but are no answer to lighter ones
             tried = tried.without(TAILS)
         if not alone or tried.best is not None:
             found[trait] = tried

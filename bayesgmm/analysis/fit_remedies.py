@@ -31,6 +31,7 @@ _MUCH_BETTER = 10.0  # very strong
 _FEW, _MANY = 0.08, 0.25  # of people who may be strays
 _STRAYS = 5.0  # people, fewer of whom are strays and no component
 _PEOPLE = 5000  # people among whom remedies are compared, where there are more
+_HALF = 0.5  # of what a component gains, from which a transform of a skewed trait may stand for it
 _RESTARTS = 5
 _WORDS = {
     NOISE: "a component for strays (noise=True)",
@@ -162,8 +163,11 @@ def remedies_of(problem: Problem, values: Array, spike: Array | None, skewed: fl
         note = f"one more component would hold {lone:.0f} people, too few for one: they are strays"
         remedies = replace(remedies.without(COMPONENT), note=note if "noise" in own else "")
     if skewed and spike is None and remedies.best in (COMPONENT, None):
-        # a component that only bends a skewed trait means nothing
-        remedies = replace(remedies, transform=_best_transform(values[seen], weight, skewed, base.bic, own, fitted))
+        # a component that only bends a skewed trait means nothing; a transform that does far less than it is none
+        transform = _best_transform(values[seen], weight, skewed, base.bic, own, fitted)
+        most = float(remedies.table["gain"].max()) if len(remedies.table) else 0.0
+        if transform is not None and transform[1] > max(_ALIKE, _HALF * most):
+            remedies = replace(remedies, transform=transform)
     return remedies
 
 
@@ -188,7 +192,7 @@ def _best_transform(
     own: dict[str, Any],
     fitted: Callable[[dict[str, Any], Array], MapFit | None],
 ) -> tuple[str, float] | None:
-    """The transform under which BIC is lowest, in words, and by how much it is lower; None where none lowers it."""
+    """The transform under which BIC is lowest, in words, and by how much; None where none could be fitted."""
     tried: list[tuple[str, float]] = []
     for words, (transformed, log_slope) in _transforms(values, skewed > 0.0).items():
         found = fitted(own, transformed)
@@ -197,8 +201,7 @@ def _best_transform(
         # of the trait as it was: the density of what it is made into, times the derivative
         jacobian = float(np.nansum(log_slope[:, 0] * (1.0 if weight is None else weight)))
         tried.append((words, bic - (found.bic - 2.0 * jacobian)))
-    best = max(tried, key=lambda each: each[1], default=("", 0.0))
-    return best if best[1] > 0.0 else None
+    return max(tried, key=lambda each: each[1], default=None)
 
 
 def _transforms(values: Array, to_the_right: bool) -> dict[str, tuple[Array, Array]]:

@@ -87,10 +87,11 @@ class Said:
         """Whether this has to be seen to before anything is fitted."""
         return self.few is not None or self.is_coded
 
-    @property
-    def only_lighter(self) -> bool:
-        """Whether the people's tails are lighter than the mixture's, and none is heavier."""
-        return len(self.tails) > 0 and not any(tail.is_heavier for tail in self.tails)
+    def is_only_lighter(self, found: TraitChecks, level: float) -> bool:
+        """Whether the people's tails are said to be lighter or shorter than the mixture's, and none heavier."""
+        kurtosis = found.by_check["kurtosis"]
+        is_flatter = kurtosis["p_adjusted"] <= level and kurtosis["observed"] < kurtosis["expected"]
+        return not any(tail.is_heavier for tail in self.tails) and bool(self.tails or is_flatter)
 
 
 def trait_words(found: TraitChecks, said: Said, *, n: float, level: float, remedies: Remedies) -> str:
@@ -187,7 +188,7 @@ def _p_told(checks: Checks, others: list[str]) -> str:
         CHI_SQUARE: "chi-square {observed:,.0f} where up to {upper:,.0f} is usual",
         "far below": "{observed:.2%} far below where {lower:.2%} to {upper:.2%} is usual",
         "far above": "{observed:.2%} far above where {lower:.2%} to {upper:.2%} is usual",
-    }.get(check, "{check} {observed:.2g} where {lower:.2g} to {upper:.2g} is usual")
+    }.get(check, "{check} {observed:.3g} where {lower:.3g} to {upper:.3g} is usual")
     return f"p = {float(row['p_adjusted']):.2g}: {told.format(**row)}"
 
 
