@@ -144,6 +144,22 @@ def test_map_and_posterior_associations_have_one_form(demo_fit, demo_posterior):
     np.testing.assert_allclose(by_map["upper"], by_map["log_odds_ratio"] + reach)
 
 
+def test_bayes_factors_say_where_they_are_from_and_where_they_say_nothing(demo, demo_fit, demo_posterior):
+    by_map, by_posterior = bg.associations(demo_fit), bg.associations(demo_posterior)
+    assert set(by_map["bayes_factor_by"]) == {"Laplace"}
+    far = (by_posterior["log_odds_ratio"].abs() > 2.0 * by_posterior["sd"]).to_numpy()
+    assert 0 < far.sum() < len(far)
+    assert by_posterior["bayes_factor_by"].tolist() == np.where(far, "Laplace", "draws").tolist()
+    assert not by_map.attrs["caution"]
+    assert not by_posterior.attrs["caution"]
+    wide = bg.Mixture(2, weights="rs303", priors=bg.Priors(effects=bg.LogOddsNormal(sd=100.0))).fit(demo, seed=1)
+    told = bg.associations(wide)
+    assert "Do not read the Bayes factors of rs303 (prior sd 100)" in told.attrs["caution"]
+    # per unit of a predictor: an allele that few have differs less between people
+    flat = bg.Mixture(2, weights="rs303", priors=bg.Priors(effects=bg.LogOddsNormal(sd=np.inf)))
+    assert not bg.associations(flat.fit(demo, seed=1)).attrs["caution"]
+
+
 def test_bayes_factor_is_savage_dickey_near_none_and_the_ratio_of_evidences_far_from_it(demo, demo_fit):
     table = bg.associations(demo_fit).set_index("predictor")["log10_bayes_factor"]
     near = bg.associations(demo_fit).iloc[2]

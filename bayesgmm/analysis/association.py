@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from bayesgmm import names
-from bayesgmm.analysis.savage_dickey import BayesFactors
+from bayesgmm.analysis.savage_dickey import BayesFactors, too_wide_for_bayes_factors
 from bayesgmm.checks import check_fitted, check_share
 from bayesgmm.errors import InputError, nearest
 from bayesgmm.inference.map_fit import MapFit
@@ -49,7 +49,9 @@ def associations(
         ``or_upper``, ``probability_of_direction`` (that the effect has the sign of its median; 0.5 says nothing, above
         0.975 its 95% interval leaves out zero),
         ``log10_bayes_factor`` (for an effect against none; above 1 strong, below -1 strong evidence of none; NaN under
-        a flat prior), ``shift_<trait>`` with ``_lower`` and ``_upper`` (change of the trait's mean per unit of the
+        a flat prior, and of no use under a very wide one, of which ``attrs["caution"]`` has a word) with
+        ``bayes_factor_by``, what the posterior density at zero is from ("draws", "Laplace", "normal"; see the notes),
+        ``shift_<trait>`` with ``_lower`` and ``_upper`` (change of the trait's mean per unit of the
         predictor for the average person; the same for every contrast) and ``engine``.
 
     Raises
@@ -92,9 +94,9 @@ def associations(
             else:
                 summary = _summarise_normal(point, _standard_error(fit, p, high, low), level)
             row = {"predictor": predictor, names.CONTRAST: label, **summary}
-            row["log10_bayes_factor"] = float("nan")
+            row["log10_bayes_factor"], row["bayes_factor_by"] = float("nan"), ""
             if factors is not None:
-                row["log10_bayes_factor"] = factors.log10(
+                row["log10_bayes_factor"], row["bayes_factor_by"] = factors.log10_by(
                     p, high, low, summary["log_odds_ratio"], summary["sd"], values if fit is None else None
                 )
             for d, trait in enumerate(problem.trait_names):
@@ -103,7 +105,9 @@ def associations(
                 row[f"shift_{trait}_lower"], row[f"shift_{trait}_upper"] = map(float, tails)
             row["engine"] = "map" if isinstance(result, MapFit) else result.engine
             rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.attrs["caution"] = "" if factors is None else too_wide_for_bayes_factors(problem)
+    return table
 
 
 def penetrance(

@@ -84,7 +84,8 @@ class Facts:
             null.component_labels[k],
             float(sizes[k]),
             carriers,
-            float(known),
+            # by chance the sum may be a little above that of known memberships
+            min(float(known), 1.0),
             bool(hypotheses.kept),
             is_whole(null),
             hypotheses.higher,

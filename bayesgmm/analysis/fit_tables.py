@@ -135,8 +135,10 @@ def checks_of_trait(
     ]
     for j, statistic in enumerate(STATISTICS):
         low, high = np.quantile(predictive[1:, j], _INTERVAL)
+        # freed of the estimates by a regression a share may leave its bounds a little; ranks are of what it was
+        shown = np.clip(given[:, j], 0.0, 1.0) if statistic.startswith("far") else given[:, j]
         rows.append(
-            _row(trait, statistic, given[:, j], p[2 + j], p_adjusted[2 + j])
+            _row(trait, statistic, shown, p[2 + j], p_adjusted[2 + j])
             | {"predictive_lower": low, "predictive_upper": high, "p_predictive": p_predictive[j]}
         )
     rows.append(_heap_row(trait, heaps))

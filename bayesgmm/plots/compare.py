@@ -35,7 +35,7 @@ def plot_compare(comparison: Comparison, *, ax: Axes | None = None) -> Figure:
     lines = (
         (("corrected_eti95", "95%, corrected", 1.2), ("eti95", "95% of q", 4.0))
         if corrected
-        else (("eti95", "posterior 95%", 1.2), ("eti89", "posterior 89%", 4.0))
+        else (("eti95", "posterior 95%", 3.0),)
     )
     sd = table["corrected_sd"].replace(np.inf, 0.0) if corrected else table["sd"]
     sd = sd.where(sd > 0, table["sd"].where(table["sd"] > 0, 1.0))
@@ -49,6 +49,8 @@ def plot_compare(comparison: Comparison, *, ax: Axes | None = None) -> Figure:
         low, high = scaled(f"{name}_lb"), scaled(f"{name}_ub")
         ax.hlines(y, low, high, color=PALETTE[0], linewidth=width, label=label)
         reach = max(reach, float(np.abs(np.r_[low, high]).max()))
+    if not corrected:
+        ax.plot(scaled("median"), y, "|", color=INK, markersize=9, markeredgewidth=1.6, label="posterior median")
     ax.plot(scaled("map"), y, "s", color=MAP_COLOUR, markerfacecolor="white", markersize=6, label="MAP")
     for position, verdict in zip(y, table["verdict"], strict=True):
         weight = "normal" if verdict == "agree" else "bold"

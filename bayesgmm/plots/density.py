@@ -43,7 +43,7 @@ def plot_density(
     bins: int | str = "auto",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw a trait's histogram with the fitted components, their sum and the posterior's 89% band.
+    """Draw a trait's histogram with the fitted components, their sum and the posterior's 95% band.
 
     Components are weighted by the mixing weights averaged over people, so that they add to the histogram.
 
@@ -86,7 +86,7 @@ def plot_density(
     )
     if posterior is not None:
         low, high = _band(posterior, grid, d)
-        ax.fill_between(grid, low, high, color="#999999", alpha=0.6, linewidth=0, label="89% band of the posterior")
+        ax.fill_between(grid, low, high, color="#999999", alpha=0.6, linewidth=0, label="95% band of the posterior")
     for k, height in enumerate(each):
         ax.plot(grid, height, color=colour(k), linestyle=line(k), linewidth=2, label=component_label(problem, k))
     ax.plot(grid, each.sum(axis=0), color=INK, linewidth=1.2, label="sum")
@@ -143,5 +143,5 @@ def _band(posterior: Posterior, grid: NDArray[np.float64], d: int) -> tuple[NDAr
             strict=True,
         )
     ]
-    low, high = np.percentile(heights, [5.5, 94.5], axis=0)
+    low, high = np.percentile(heights, [2.5, 97.5], axis=0)
     return low, high

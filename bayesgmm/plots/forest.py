@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.map_fit import MapFit
     from bayesgmm.inference.posterior import Posterior
 
+_TWO_BETWEEN, _ONE_BETWEEN = 2.0, 3.2  # decades up to which two values, or one, are written between powers of ten
 _WIDEST = 1e4  # odds ratios beyond are cut at the edge of the picture
 
 
@@ -66,7 +67,10 @@ def plot_forest(fit: MapFit | None = None, posterior: Posterior | None = None, *
     low, high = ax.get_xlim()
     ax.set_xlim(max(low, 1.0 / _WIDEST), min(high, _WIDEST))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
+    low, high = ax.get_xlim()
+    # with room for them only, lest they overlap
+    told = {True: "25", False: "3"}[np.log10(high / low) < _TWO_BETWEEN] if np.log10(high / low) < _ONE_BETWEEN else ""
+    ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in told else "")
     ax.tick_params(axis="x", which="minor", labelsize="small")
     ax.set_yticks(y, [f"{p}, {c}" for p, c in zip(table["predictor"], table[names.CONTRAST], strict=True)])
     ax.set_ylim(-0.6, len(table) - 0.4)

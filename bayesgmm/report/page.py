@@ -192,7 +192,7 @@ def _trait_section(fit: MapFit, posterior: Posterior | None) -> Section:
 
     pictures = []
     for trait in fit.problem.trait_names:
-        band = "" if posterior is None else " and the band that holds 89% of the posterior"
+        band = "" if posterior is None else " and the band that holds 95% of the posterior"
         pictures.append(
             picture(
                 plot_density(fit, posterior, trait=trait),
@@ -242,8 +242,10 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
     from bayesgmm.plots import plot_forest, plot_penetrance
 
     both = [associations(fit)] + ([] if posterior is None else [associations(posterior)])
+    caution = str(both[0].attrs["caution"])
     # in the order of the formula, as the picture, with the engines side by side
-    table = pd.concat(both).sort_index(kind="stable").dropna(axis="columns", how="all")
+    table = pd.concat(both).sort_index(kind="stable").replace({"bayes_factor_by": {"": np.nan}})
+    table = table.dropna(axis="columns", how="all")
     table.insert(0, "engine", table.pop("engine"))
     moved = [str(column) for column in table if str(column).startswith("shift_")]
     result = posterior or fit
@@ -251,7 +253,10 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
         Section(
             "Associations",
             "Odds of belonging to a component against the reference, per allele or unit of the predictor, with 95% "
-            "intervals. A log10 Bayes factor above 1 is strong evidence of an effect, below -1 of none.",
+            "intervals. A log10 Bayes factor above 1 is strong evidence of an effect, below -1 of none; it is the "
+            "prior over the posterior density at no effect. bayes factor by says where the latter is from: the draws "
+            "around it, or, of the MAP and where no effect is more than 2 sds from the posterior mean, Laplace's "
+            "approximation, which is the same of both.",
             [
                 picture(
                     plot_forest(fit, posterior),
@@ -270,6 +275,7 @@ def _association_sections(fit: MapFit, posterior: Posterior | None, study: Study
                     "What that does to the traits: change of the mean per allele or unit, in the trait's own units.",
                 ),
             ],
+            [f"{caution}."] if caution else [],
         )
     ]
     if (fit.problem.priors.effect_kind == SPIKE_SLAB).any():
@@ -361,6 +367,7 @@ def _comparison_section(fit: MapFit, comparison: Comparison | None) -> Section:
         ],
         [
             html_table(
+                # one interval on the page, as everywhere on it
                 pd.DataFrame(comparison).drop(columns=["variable", "eti89_lb", "eti89_ub"]),
                 f"Parameters in the traits' units: the MAP, and mean, sd and 95% interval (eti95) of the {whose}; "
                 "ess: how many independent draws it is worth; r hat: below 1.01 where chains agree; map quantile: "
