@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
 import pytest
+from numba import njit
 
 import bayesgmm as bg
 from bayesgmm.analysis.combine import elbow
 from bayesgmm.analysis.selection_table import best_row
 from bayesgmm.core.families import FAMILIES, family_of
 from bayesgmm.errors import InputError
+from bayesgmm.inference.compiling import compile_clock
 from bayesgmm.inference.nested import NestedSearch, cells_of
 from bayesgmm.simulate import simulate_study
 
@@ -169,6 +172,30 @@ def test_numbers_say_what_they_are():
     found = bg.select(y, [1, 2], also=["evidence"], engine="laplace")
     assert "from the evidence" in found.notes[-1]
     assert (found.table["probability_by"] == "evidence").all()
+
+
+def test_the_picture_marks_what_is_above_it_and_says_what_all_models_are():
+    rng = np.random.default_rng(0)
+    y = np.concatenate([rng.normal(0, 1, 100), rng.normal(9, 1, 100), rng.uniform(-30, 40, 8)])
+    found = bg.select(y, range(1, 5), noise=True)
+    axes = found.plot().axes[0]
+    above = [k for k, bic in enumerate(found.table["bic"], 1) if bic > axes.get_ylim()[1]]
+    assert above == [1]
+    marks = [(text.get_text(), text.xy[0]) for text in axes.texts]
+    assert marks == [(f"{found.table['bic'][0]:.4g}", 1)]
+    assert axes.get_xlabel() == "components beside noise"
+    tailed = bg.select(y, [1, 2], df="shared")
+    assert tailed.plot().axes[0].get_title() == "How many Student-t components"
+    assert ", Student-t)" in tailed.verdict
+
+
+def test_seconds_leave_out_what_was_compiled():
+    with compile_clock() as clock:
+        before = perf_counter()
+        assert njit(lambda x: x + 1.0)(1.0) == 2.0
+        passed = perf_counter() - before
+    assert 0.0 < clock.seconds < passed
+    assert clock.seconds > 0.5 * passed
 
 
 def test_a_model_that_fails_is_a_row(two_humps):

@@ -249,8 +249,8 @@ def select(
         What chooses; of all but the test smaller is better. ``"bic"``: the density, with a price of ``log n`` a
         parameter (Keribin 2000: consistent). ``"icl"``: BIC plus twice the entropy of the memberships, for clusters
         that are apart (Biernacki, Celeux and Govaert 2000). ``"aic"``: prediction; tends to too many. ``"nec"``:
-        entropy as a share of the likelihood gained (Celeux and Soromenho 1996). ``"loo"``: prediction by the posterior; the
-        smallest model that is not clearly worse than the best (by less than 4 units of elpd or 2 standard errors),
+        entropy as a share of the likelihood gained (Celeux and Soromenho 1996). ``"loo"``: prediction by the posterior;
+        the smallest model that is not clearly worse than the best (by less than 4 units of elpd or 2 standard errors),
         since a superfluous component hardly harms prediction; models whose draws cannot be trusted (k-hat of the
         Laplace engine's above 0.5, or of many people above 0.7) are not compared.
         ``"evidence"``: marginal likelihood under the priors. ``"blrt"``: bootstrap likelihood-ratio test of each number

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesgmm import names
 from bayesgmm.analysis.leave_one_out import HIGH_K
-from bayesgmm.analysis.selection_table import as_good_by_loo, model_in_words, size_probabilities
+from bayesgmm.analysis.selection_table import as_good_by_loo, differs, model_in_words, size_probabilities
 from bayesgmm.inference.fit_words import NOT_WITHOUT_SPIKE
 from bayesgmm.inference.laplace import USABLE_K
 
@@ -110,7 +110,8 @@ def verdict_of(found: Selection) -> str:
     fit = found.fits.get(found.best_row)
     fixed = () if fit is None else fit.problem.fixed.kinds
     beside = f" beside {' and '.join(fixed)}" if fixed else ""
-    told = f"{subject}{beside} ({_model(found, first)}), by {what}"
+    tails = "" if fit is None or fit.problem.df is None or differs(found.table, "df") else ", Student-t"
+    told = f"{subject}{beside} ({_model(found, first)}{tails}), by {what}"
     if criterion == "blrt":
         p = first["lrt_p"]
         tail = f": one more is not called for (p {p:.2g})" if p > found.level else ": the largest number asked for"

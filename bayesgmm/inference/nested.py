@@ -25,6 +25,7 @@ from bayesgmm.core.gather import thinned
 from bayesgmm.core.labels import canonical_order
 from bayesgmm.core.objective import MixtureArrays
 from bayesgmm.core.starts import StartMoments, StartPoints, spread_over, starts_of
+from bayesgmm.inference.compiling import CompileClock, compile_clock
 from bayesgmm.inference.em import Climb, some_coincide
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.nested_starts import Member, barely_split, merged_memberships, split_memberships
@@ -66,7 +67,7 @@ class Cell:
         Every start.
     fit : MapFit or None
     seconds : float
-        Of all threads.
+        Of all threads, without those in which numba compiled, as on a machine's first run.
     same_as : Key or None
         The cell of the same model under another formula: one component has no weights, so it knows no formula. Only
         that cell is climbed; this one is its mode in the coordinates of this formula, for larger models to start from.
@@ -166,6 +167,7 @@ class NestedSearch:
         self._partitions: dict[tuple[int, int, bool], list[tuple[str, StartMoments]]] = {}
         self._members: dict[Key, Member] = {}
         self._before: dict[Key, list[Key]] = {}
+        self._clock = CompileClock()
         for key, cell in cells.items():
             if cell.problem is None:
                 continue
@@ -182,7 +184,7 @@ class NestedSearch:
         plain = [key for key, cell in self._cells.items() if cell.problem is not None and not _is_special(cell.problem)]
         special = [key for key, cell in self._cells.items() if cell.problem is not None and key not in plain]
         made = list(dict.fromkeys((key.base, key.n_components) for key in plain))
-        with ThreadPoolExecutor(self._workers) as pool:
+        with compile_clock() as self._clock, ThreadPoolExecutor(self._workers) as pool:
             for partitions in pool.map(self._make_partitions, made):
                 self._partitions |= partitions
             before = {key: [*self._inner(key, plain), *self._smaller(key, plain)] for key in plain}
@@ -473,13 +475,13 @@ class NestedSearch:
                 self._told()
 
     def _isolated(self, work: Callable[[Key], None], key: Key) -> None:
-        cell, began = self._cells[key], perf_counter()
+        cell, began, compiled = self._cells[key], perf_counter(), self._clock.seconds
         try:
             work(key)
         except FAILURES as error:
             if cell.run is None and cell.fit is None:
                 cell.failure = str(error) or type(error).__name__
-        cell.seconds += perf_counter() - began
+        cell.seconds += max(0.0, perf_counter() - began - (self._clock.seconds - compiled))
 
 
 _ACROSS = ((2, 4), (4, 2), (8, 1))  # rounds of these starts, most of which are on the hill that is known

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesgmm import names
 from bayesgmm.analysis.combine import elbow
-from bayesgmm.analysis.selection_table import CRITERIA, by_kind, column_of, model_in_words
+from bayesgmm.analysis.selection_table import CRITERIA, by_kind, column_of, differs, model_in_words
 from bayesgmm.errors import InputError
 from bayesgmm.plots.style import INK, LINES, MAP_COLOUR, MARKERS, PALETTE, canvas, legend_below, tidy
 
@@ -89,13 +89,16 @@ def plot_selection(found: Selection, criterion: str | None = None, *, ax: Axes |
             zorder=5,
             linewidth=1.6,
         )
+    sizes = sorted(int(k) for k in table[names.N_COMPONENTS].unique())
     if criterion not in ("blrt", "nec"):
         _focus(ax, [rows[column].to_numpy(dtype=float) for _, rows in lines[:_DRAWN]])
-    ax.set_xticks(sorted(int(k) for k in table[names.N_COMPONENTS].unique()))
+        _mark_beyond(ax, {k: table.loc[table[names.N_COMPONENTS] == k, column].astype(float) for k in sizes})
+    ax.set_xticks(sizes)
     ax.set(
-        xlabel="components",
+        xlabel=f"components{_beside(found)}",
         ylabel=f"{_LABELS[criterion]}" + ("" if criterion == "blrt" else " (smaller is better)"),
-        title="How many components" + (", and which family" if table["covariance"].nunique() > 1 else ""),
+        title=f"How many {_of_all(found)}components"
+        + (", and which family" if table["covariance"].nunique() > 1 else ""),
     )
     tidy(ax)
     if len(lines) > 1:
@@ -110,6 +113,36 @@ def _focus(ax: Axes, lines: list[np.ndarray]) -> None:
     high = low + _RANGE * (float(np.median(tops)) - low)
     if np.isfinite(high) and high > low:
         ax.set_ylim(low - 0.06 * (high - low), high)
+
+
+def _mark_beyond(ax: Axes, values: dict[int, Any]) -> None:
+    """Mark numbers of components whose models are all above the picture, with the lowest value of each."""
+    top = ax.get_ylim()[1]
+    for k, each in values.items():
+        if each.min() > top:
+            ax.annotate(
+                f"{each.min():.4g}",
+                (k, 1.0),
+                (k, 0.93),
+                xycoords=ax.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                fontsize="small",
+                arrowprops={"arrowstyle": "->", "color": INK},
+                zorder=6,
+            )
+
+
+def _beside(found: Selection) -> str:
+    """What every model has beside its components."""
+    kinds = found.best.problem.fixed.kinds
+    kept = [kind for kind in kinds if kind != names.NOISE or not differs(found.table, "noise")]
+    return f" beside {' and '.join(kept)}" if kept else ""
+
+
+def _of_all(found: Selection) -> str:
+    """Of what tails every model is, where they are not Gaussian."""
+    return "" if found.best.problem.df is None or differs(found.table, "df") else "Student-t "
 
 
 def plot_combination(found: Combination, *, ax: Axes | None = None) -> Figure:
