@@ -42,7 +42,8 @@ def select_command(
         typer.Option(help="Of draws for loo and evidence: auto (sampler where needed), laplace (quick), nuts."),
     ] = None,
     criterion: Annotated[
-        str | None, typer.Option(help="bic (default), icl, aic, nec, loo, evidence or blrt; smaller is better.")
+        str | None,
+        typer.Option(help="bic (default), icl, aic, nec, loo, evidence (of these smaller is better) or blrt (a test)."),
     ] = None,
     also: Annotated[str | None, typer.Option(help="Further criteria that take time, as loo,evidence,blrt.")] = None,
     flat: Annotated[bool, typer.Option("--flat", help="Maximum likelihood, instead of the priors.")] = False,

@@ -106,6 +106,9 @@ def _write_score_tests(card: Card, study: Study, out: Path, seed: int | None) ->
 
     options = card.fit.model_dump() | ({} if seed is None else {"seed": seed})
     table = score_variants(card.mixture(study).fit(study, **options), study)
+    # what tests it there has another name on the command line
+    told = "in the card's formula already; the command without --every-variant tests it there"
+    table["note"] = table["note"].replace(IN_THE_FIT, told)
     out.mkdir(parents=True, exist_ok=True)
     write_table(out / "score_tests.tsv", table)
     tested = int((table["df"] > 0).sum())
@@ -113,8 +116,6 @@ def _write_score_tests(card: Card, study: Study, out: Path, seed: int | None) ->
     if tested:
         show(best.drop(columns="note"), f"Smallest p-values of {tested} variants tested")
     for note, count in table.loc[table["df"] == 0, "note"].value_counts().items():
-        if note == IN_THE_FIT:
-            note = "in the card's formula already; without --every-variant each of it is tested there"
         typer.echo(f"{count} not tested: {note}")
     typer.echo(f"written: {out / 'score_tests.tsv'}")
 

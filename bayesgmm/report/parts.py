@@ -62,7 +62,8 @@ def html_table(table: pd.DataFrame, caption: str = "", *, text: bool = False) ->
     spaces, where they can be wrapped.
     """
     shown = table.dropna(axis="columns", how="all") if len(table) else table
-    shown = shown.rename(columns=lambda name: str(name).replace("_", " "))
+    # the columns' own name would be a head above the first
+    shown = shown.rename(columns=lambda name: str(name).replace("_", " ")).rename_axis(columns=None)
     classes = "text" if text else None
     html = str(
         shown.to_html(index=False, border=0, classes=classes, na_rep="\N{EN DASH}", float_format=lambda v: f"{v:.4g}")
