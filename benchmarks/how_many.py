@@ -161,13 +161,14 @@ and scikit-learn (10 starts) are at their defaults.
 aic is of prediction, not of the number. icl and nec ask for clusters that can be told apart, which components
 2.5 sds apart are not.
 
-**How `bg.select` chooses.** Of bic, icl, aic, nec, loo (-2 elpd) and evidence (-2 log evidence) smaller is better. blrt's number
-(`lrt_p`) is the p-value of a test of that number of components against one more, nothing to compare: the smallest number whose
-p-value is above `level` (0.05) is chosen, and BIC decides among families and formulas. loo is not a minimum either: the smallest
-model that is not clearly worse than the lowest is chosen (worse by less than 4 units of elpd, 8 of -2 elpd, or by less than two
-standard errors of the difference); models whose draws cannot be believed are not compared, and `loo_by` says whose draws a value is
-from. nec does not choose a model with a component of fewer than two people. `probability` is from the evidences where they were
-asked for and else from BIC (`probability_by`); every number of components is as likely beforehand, and so are the models of each.
+**How `bg.select` chooses.** Of bic, icl, aic, nec, loo (-2 elpd) and evidence (-2 log evidence) smaller is better.
+blrt's number (`lrt_p`) is the p-value of a test of that number of components against one more, nothing to compare:
+the smallest number whose p-value is above `level` (0.05) is chosen, and BIC decides among families and formulas. loo
+is not a minimum either: the smallest model that is not clearly worse than the lowest is chosen (worse by less than 4
+units of elpd, 8 of -2 elpd, or by less than two standard errors of the difference); models whose draws cannot be
+believed are not compared, and `loo_by` says whose draws a value is from. nec does not choose a model with a component
+of fewer than two people. `probability` is from the evidences where they were asked for and else from BIC
+(`probability_by`); every number of components is as likely beforehand, and so are the models of each.
 """
     target.write_text(text)
     print(text)

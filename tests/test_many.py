@@ -402,7 +402,13 @@ def test_the_surest_groups_and_the_report(rng: np.random.Generator, tmp_path: Pa
     assert two.most_bimodal().index.tolist() == ["clearest", "clear"]
     pairs = bg.fit_many(x, [1, 2], pairs=[["clear", "plain"], ["plain", "outlier"]])
     assert pairs.most_bimodal().index.tolist() == [0]
-    assert bg.write_report(tmp_path / "pairs.html", pairs).read_text().count("data:image/png;base64,") == 2
+    page = bg.write_report(tmp_path / "pairs.html", pairs).read_text()
+    assert page.count("data:image/png;base64,") == 2
+    # the columns' own name is no head
+    assert (
+        "<th>covariance</th>"
+        not in page[page.index("Problems by number of components</caption>") :].split("</thead>")[0]
+    )
 
 
 def test_a_card_says_what_the_command_fits(rng: np.random.Generator, tmp_path: Path) -> None:

@@ -48,7 +48,10 @@ def fit_map(card: Card, study: Study, out: Path, seed: int | None) -> MapFit:
     write_fit(result, out)
     write_text(out / "priors.txt", f"{result.problem.priors}\n")
     if result.problem.predictor_names and result.problem.n_components > 1:
-        write_table(out / "associations.tsv", associations(result))
+        table = associations(result)
+        write_table(out / "associations.tsv", table)
+        if table.attrs["caution"]:
+            typer.echo(f"{table.attrs['caution']}.")
         _write_inclusion(result, out / "inclusion.tsv")
     return result
 
