@@ -295,9 +295,9 @@ def test_chi_square_lies_between_its_two_limits(rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"draws": 10}, "draws = 10; it must be at least 50"),
+        ({"draws": 10}, "draws = 10; it must be a whole number of at least 50"),
         ({"level": 0.0}, "between 0 and 1"),
-        ({"people": 10}, "people = 10; it must be at least"),
+        ({"people": 10}, "people = 10; it must be a whole number of at least"),
     ],
 )
 def test_options_out_of_bounds_are_refused(demo_fit, options, message):

@@ -53,7 +53,7 @@ def test_improper_priors_are_refused_with_the_reason(demo):
         bg.Mixture(2, priors=bg.Priors.flat()).sample(demo)
     with pytest.raises(PropernessError, match="effect of rs101 is flat"):
         bg.Mixture(2, weights="rs101", priors=bg.Priors(effects=bg.Flat())).sample(demo)
-    with pytest.raises(InputError, match="draws = 1; it must be at least 4"):
+    with pytest.raises(InputError, match="draws = 1; it must be a whole number of at least 4"):
         bg.Mixture(2).sample(demo, draws=1)
 
 
