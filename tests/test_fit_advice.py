@@ -210,7 +210,7 @@ def test_a_class_of_one_person_is_warned_of():
     rng = np.random.default_rng(1)
     x = np.r_[rng.normal(0.0, 1.0, (50, 2)), rng.normal(4.0, 1.0, (50, 2)), [[9.0, 9.0]]]
     y = np.repeat(["low", "high", "lone"], [50, 50, 1])
-    with pytest.warns(bg.FitWarning, match="class 'lone' has one person"):
+    with pytest.warns(bg.DataWarning, match="classes 'lone' have one person each"):
         bg.sklearn.MixtureClassifier(covariance="EEE").fit(x, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

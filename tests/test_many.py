@@ -288,15 +288,16 @@ def test_an_interrupted_command_says_so_at_once(
         with pytest.raises(SystemExit) as left:
             main(arguments)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert left.value.code == 130
+        assert told_by == ["stopping after the problems that are begun\n"]
+        assert (tmp_path / "out" / "fits.tsv").exists()
+        capsys.readouterr()
+        # before anything was begun
+        monkeypatch.setattr("bayesgmm.io.tables.read_table", interrupted)
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
     finally:
         signal.signal(signal.SIGINT, ignored)
-    assert left.value.code == 130
-    assert told_by == ["stopping after the problems that are begun\n"]
-    assert (tmp_path / "out" / "fits.tsv").exists()
-    # before anything was begun
-    monkeypatch.setattr("bayesgmm.io.tables.read_table", interrupted)
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
     assert left.value.code == 130
     assert "interrupted; files already written are whole" in capsys.readouterr().err
 
