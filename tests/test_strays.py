@@ -103,7 +103,7 @@ def test_a_gaussian_component_that_strays_widen_is_flagged():
     scatter = held @ (y - held @ y / held.sum()) ** 2
     assert f"{100 * prior / (prior + scatter):.0f}% of the scatter" in flags_of(codes)["message"].iloc[0]
     spike = codes.flags.set_index("flag").loc["spike", "message"]
-    assert "is this a code for missing" in spike
+    assert "s this a code for missing?" in spike
     assert "make it missing (NaN)" in spike
 
 
