@@ -148,7 +148,7 @@ def page(out: Path, target: Path) -> None:
 5 sds apart (before covariances of their own), each method choosing from 1 to 6 with the unrestricted family. Shares of
 data sets in which the number chosen is the true one: of all, by the true number, by distance (of two components or
 more), by people; and shares in which it is too many or too few. The standard error of a share of all is at most
-{50 / np.sqrt(n):.1f}%, and more where a method saw fewer data sets (the first ones).
+{50 / np.sqrt(n):.1f}%, and more where a method saw fewer data sets.
 Written by `python -m benchmarks.how_many`.
 
 Rows without a package are `bg.select` under the default priors, or by maximum likelihood where they say so. blrt is the

@@ -324,8 +324,9 @@ def _beside(
     for length in _BESIDE:
         for step in (length * direction, -length * direction):
             trial = arrays.of_free(arrays.free(at) + step, at)
-            height, _ = arrays.log_posterior_and_gradient(trial)
-            if height > best:
+            # the value alone, which is no number where the step is too long for a component that nobody is in
+            height = arrays.log_posterior(trial)
+            if best < height < np.inf:
                 best, found = height, trial
     return found
 
