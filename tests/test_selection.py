@@ -100,6 +100,16 @@ def test_no_model_ends_below_one_that_it_contains(published, name):
                     assert starts["note"][starts["method"].str.startswith("from")].str.contains("collapsed").any()
 
 
+@pytest.mark.parametrize("seed", [12, 18, 28])
+def test_groups_far_apart_are_found_by_one_family_alone(seed):
+    """With few models beside it a start has nobody to make good what it misses, so starts are not left early."""
+    rng = np.random.default_rng(seed)
+    label = rng.choice(4, 500, p=rng.dirichlet(np.full(4, 8.0)))
+    y = np.column_stack((5.0 * label, np.zeros(500))) + rng.normal(size=(500, 2)) @ [[1.0, 0.0], [0.5, 0.8]]
+    best = bg.Mixture(4).fit(y, restarts=20).log_posterior
+    assert bg.select(y, range(1, 7)).fit(4).log_posterior == pytest.approx(best, abs=1e-6)
+
+
 def test_every_family_is_within_the_unrestricted_one():
     assert all(family_of(f).within(family_of("VVV")) for f in FAMILIES)
     assert all(family_of("EII").within(family_of(f)) for f in FAMILIES)

@@ -29,7 +29,7 @@ from bayesgmm.inference.compiling import CompileClock, compile_clock
 from bayesgmm.inference.em import Climb, some_coincide
 from bayesgmm.inference.map_fit import MapFit
 from bayesgmm.inference.nested_starts import Member, barely_split, merged_memberships, split_memberships
-from bayesgmm.inference.race import Entrant, polished, race, table_of
+from bayesgmm.inference.race import ROUNDS, Entrant, polished, race, table_of
 from bayesgmm.inference.search import SCREENING_ROWS, fit_map, fit_of_climb, partitions_of
 from bayesgmm.problem import Problem
 
@@ -220,11 +220,16 @@ class NestedSearch:
             inner = other.n_components == key.n_components
             entrants += self._carried(other, key) if inner else self._splits(other, key)
         cell.entrants = entrants
-        best = race(arrays, some, entrants, **self._limits)
+        best = race(arrays, some, entrants, rounds=self._rounds(key), **self._limits)
         if best is None:
             cell.failure = next((e.note for e in entrants if e.note), "no start reached a mode")
         else:
             cell.run = best.run
+
+    def _rounds(self, key: Key) -> Sequence[tuple[int, int]]:
+        """Rounds of the starts: shorter ones where models of as many components make good what one of them misses."""
+        beside = sum((other.base, other.n_components) == (key.base, key.n_components) for other in self._arrays)
+        return _TOGETHER if beside >= _MANY else ROUNDS
 
     def _exchange(self, pool: ThreadPoolExecutor, keys: Sequence[Key]) -> None:
         """Let models start from what others have found, and once more from what these found then."""
@@ -484,6 +489,8 @@ class NestedSearch:
         cell.seconds += max(0.0, perf_counter() - began - (self._clock.seconds - compiled))
 
 
+_TOGETHER = ((3, 8), (6, 4), (12, 2))
+_MANY = 4  # models of as many components from which on the rounds may be so short
 _ACROSS = ((2, 4), (4, 2), (8, 1))  # rounds of these starts, most of which are on the hill that is known
 _NOBODY: Array = np.empty((0, 0))
 _COMPARED = 250  # people on whom memberships are compared

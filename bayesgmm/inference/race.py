@@ -20,7 +20,7 @@ from bayesgmm.inference.em import Climb, SingularComponentError, climb, polish
 
 Array = NDArray[np.float64]
 
-ROUNDS = ((3, 8), (6, 4), (12, 2))  # passes of a round, and how many starts are in the next at most
+ROUNDS = ((6, 8), (12, 6), (24, 3))  # passes of a round, and how many starts are in the next at most
 _HOPE = 4.0  # gains of the last round that a start may still be below the highest
 _SAME_HILL = 1e-3  # log posterior units within which two starts climb the same hill
 _SAME_MODE = 1e-4  # log posterior units within which two starts reached the same mode
