@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -224,19 +223,18 @@ def test_infinite_values_and_text_are_refused() -> None:
         bg.fit_many(frame.assign(s1="x"))
 
 
-def test_an_interrupt_keeps_what_was_fitted(rng: np.random.Generator) -> None:
+def test_an_interrupt_keeps_what_was_fitted(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_after_some(items: Sequence[Any], *_: Any, **__: Any) -> Iterator[Any]:
+        # pressed once: what is written of the partial fits runs to its end
+        monkeypatch.undo()
+        yield from items[:5]
+        raise KeyboardInterrupt
+
     x = np.tile(rows(rng, 60), (5000, 1))
     before = bg.fit_many(x[:6], seed=1)
-    # what Ctrl-C does; processes of a test run side by side ignore it
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
-    alarm = threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT))
-    try:
-        alarm.start()
-        with pytest.raises(bg.Interrupted, match="problems were done") as stopped:
-            bg.fit_many(x, seed=1, block=16)
-    finally:
-        alarm.join()
-        signal.signal(signal.SIGINT, ignored)
+    monkeypatch.setattr(many, "track", stop_after_some)
+    with pytest.raises(bg.Interrupted, match="problems were done") as stopped:
+        bg.fit_many(x, seed=1, block=16)
     assert isinstance(stopped.value, KeyboardInterrupt)
     fits = stopped.value.partial
     done = fits.params["n_components"].values > 0
